@@ -1,0 +1,26 @@
+"""Matryoshka Curves: how much does a text embedding lose when it is cut short,
+and what is the cheapest way to make it lose less?"""
+
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/tasks.smk"
+include: "rules/corpus.smk"
+include: "rules/models.smk"
+include: "rules/embeddings.smk"
+include: "rules/scores.smk"
+include: "rules/curves.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.report.output.page,
+        rules.figures.output.svg,
+        model_cards(),

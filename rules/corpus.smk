@@ -1,0 +1,111 @@
+# corpus: the training pairs, cleaned, with an account of every row dropped; and their tokens.
+#
+# Takes: MEDI (or WordNet, or a file), the evaluation texts to stay clear of, and a tokenizer per fetched model.
+# Leaves: corpus/pairs.parquet, corpus/sample.parquet, corpus.json, tokens/<root>/tokens.arrow.
+
+
+localrules:
+    download_pairs,
+
+
+def pairs_source(wildcards):
+    """MEDI's downloaded files; a file of the user's own; nothing for WordNet, which a package carries."""
+    if STUDY.corpus.source == "medi":
+        return rules.download_pairs.output.digest
+    return [] if STUDY.corpus.source == "wordnet" else STUDY.corpus.source
+
+
+def evaluation_digests(wildcards):
+    return expand(f"{RESULTS}/tasks/{{task}}/task.sha256", task=clean_against())
+
+
+def clean_against():
+    """The tasks whose texts must not be in the pairs: `corpus: decontaminate`, benchmarks spelled out."""
+    return STUDY.decontamination_tasks()
+
+
+def pairs_settings(wildcards):
+    return settings(
+        corpus=STUDY.corpus.model_dump(),
+        evaluation=[f"{RESULTS}/tasks/{task}" for task in clean_against()],
+    )
+
+
+def tokens_settings(wildcards):
+    return settings(max_length=STUDY.training.max_length)
+
+
+rule download_pairs:
+    input:
+        code=code("corpus"),
+    output:
+        manifest=f"{RESULTS}/corpus/source/source.json",
+        digest=f"{RESULTS}/corpus/source/source.sha256",
+    params:
+        settings=settings(repository=STUDY.corpus.repository),
+    log:
+        f"{LOGS}/corpus/download.log",
+    benchmark:
+        f"{BENCHMARKS}/corpus/download.tsv"
+    threads: 1
+    retries: 2
+    resources:
+        mem_mb=growing(2000),
+        runtime=240,
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m workflow_scripts.corpus.download --settings {params.settings:q}"
+        " --output {output.manifest:q} > {log:q} 2>&1"
+
+
+rule pairs:
+    input:
+        code=code("corpus"),
+        source=pairs_source,
+        evaluation=evaluation_digests,
+    output:
+        pairs=f"{RESULTS}/corpus/pairs.parquet",
+        sample=f"{RESULTS}/corpus/sample.parquet",
+        manifest=f"{RESULTS}/corpus/corpus.json",
+        digest=f"{RESULTS}/corpus/corpus.sha256",
+    params:
+        settings=pairs_settings,
+    log:
+        f"{LOGS}/corpus/pairs.log",
+    benchmark:
+        f"{BENCHMARKS}/corpus/pairs.tsv"
+    threads: 4
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(120),
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m workflow_scripts.corpus.prepare --settings {params.settings:q}"
+        " --source {input.source:q} --output {output.manifest:q} > {log:q} 2>&1"
+
+
+rule tokens:
+    input:
+        code=code("corpus"),
+        pairs=rules.pairs.output.digest,
+        model=f"{RESULTS}/models/{{root}}/s{STUDY.seeds[0]}/model.sha256",
+    output:
+        manifest=f"{RESULTS}/corpus/tokens/{{root}}/tokens.json",
+        digest=f"{RESULTS}/corpus/tokens/{{root}}/tokens.sha256",
+    params:
+        settings=tokens_settings,
+    log:
+        f"{LOGS}/corpus/tokens_{{root}}.log",
+    benchmark:
+        f"{BENCHMARKS}/corpus/tokens_{{root}}.tsv"
+    threads: 8
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(120),
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m workflow_scripts.corpus.tokenise --settings {params.settings:q} --threads {threads}"
+        " --pairs {input.pairs:q} --model {input.model:q} --output {output.manifest:q} > {log:q} 2>&1"

@@ -1,0 +1,131 @@
+# curves: the answer. Degradation curves with intervals, figures, the report, and a card for each model.
+#
+# Takes: all scores of the study and what every model cost. Leaves: curves/curves.parquet, curves.csv,
+# summary.json, curves.svg, curves.png, report.html; models/<model>/s<seed>/README.md.
+
+
+localrules:
+    curves,
+    figures,
+    report,
+    card,
+
+
+def all_scores(wildcards):
+    return [
+        f"{RESULTS}/scores/{model}/s{seed}/{task}.parquet"
+        for model, seed in MODELS
+        for task in STUDY.tasks
+    ]
+
+
+def all_models(wildcards):
+    return [f"{RESULTS}/models/{model}/s{seed}/model.sha256" for model, seed in MODELS]
+
+
+def curves_settings(wildcards):
+    """Everything: the report says what was run."""
+    return settings(study=STUDY.model_dump())
+
+
+rule curves:
+    input:
+        code=code("curves"),
+        scores=all_scores,
+        models=all_models,
+        tasks=expand(f"{RESULTS}/tasks/{{task}}/task.sha256", task=STUDY.tasks),
+    output:
+        curves=f"{RESULTS}/curves/curves.parquet",
+        table=f"{RESULTS}/curves/curves.csv",
+        summary=f"{RESULTS}/curves/summary.json",
+    params:
+        settings=curves_settings,
+        results=RESULTS,
+    log:
+        f"{LOGS}/curves/curves.log",
+    benchmark:
+        f"{BENCHMARKS}/curves/curves.tsv"
+    threads: 2
+    resources:
+        mem_mb=growing(4000),
+        runtime=30,
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m workflow_scripts.curves.curves --settings {params.settings:q} --results {params.results:q}"
+        " --output {output.curves:q} > {log:q} 2>&1"
+
+
+rule figures:
+    input:
+        code=code("curves"),
+        curves=rules.curves.output.curves,
+        summary=rules.curves.output.summary,
+    output:
+        svg=f"{RESULTS}/curves/curves.svg",
+        png=f"{RESULTS}/curves/curves.png",
+    log:
+        f"{LOGS}/curves/figures.log",
+    benchmark:
+        f"{BENCHMARKS}/curves/figures.tsv"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=10,
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m workflow_scripts.curves.figures --curves {input.curves:q}"
+        " --svg {output.svg:q} --png {output.png:q} > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        code=code("curves"),
+        curves=rules.curves.output.curves,
+        summary=rules.curves.output.summary,
+    output:
+        page=f"{RESULTS}/curves/report.html",
+    params:
+        settings=curves_settings,
+        results=RESULTS,
+    log:
+        f"{LOGS}/curves/report.log",
+    benchmark:
+        f"{BENCHMARKS}/curves/report.tsv"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=10,
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m workflow_scripts.curves.report --settings {params.settings:q} --results {params.results:q}"
+        " --output {output.page:q} > {log:q} 2>&1"
+
+
+rule card:
+    input:
+        code=code("curves"),
+        model=f"{RESULTS}/models/{{model}}/s{{seed}}/model.sha256",
+        scores=expand(
+            f"{RESULTS}/scores/{{{{model}}}}/s{{{{seed}}}}/{{task}}.parquet",
+            task=STUDY.tasks,
+        ),
+    output:
+        card=f"{RESULTS}/models/{{model}}/s{{seed}}/README.md",
+    params:
+        settings=curves_settings,
+    log:
+        f"{LOGS}/curves/card_{{model}}_s{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/curves/card_{{model}}_s{{seed}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=10,
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m workflow_scripts.curves.card --settings {params.settings:q} --model {input.model:q}"
+        " --scores {input.scores:q} --output {output.card:q} > {log:q} 2>&1"

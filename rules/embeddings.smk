@@ -1,0 +1,74 @@
+# embeddings: every distinct text of a task, encoded once per model at full width.
+#
+# Takes: a model's folder and a task's texts.parquet (or the sample of training texts).
+# Leaves: embeddings/<model>/s<seed>/<task>/ with the store and embeddings.json.
+
+
+def embed_settings(wildcards):
+    return settings(
+        task=wildcards.task, encoding=STUDY.encoding.model_dump()
+    )
+
+
+def parent_store(wildcards):
+    parent = STUDY.parent_of(wildcards.model)
+    seed = STUDY.seed_of_parent(wildcards.model, int(wildcards.seed))
+    return f"{RESULTS}/embeddings/{parent}/s{seed}/{wildcards.task}/embeddings.sha256"
+
+
+rule embed:
+    input:
+        code=code("embeddings"),
+        model=f"{RESULTS}/models/{{model}}/s{{seed}}/model.sha256",
+        texts=task_digest,
+    output:
+        manifest=f"{RESULTS}/embeddings/{{model}}/s{{seed}}/{{task}}/embeddings.json",
+        digest=f"{RESULTS}/embeddings/{{model}}/s{{seed}}/{{task}}/embeddings.sha256",
+    wildcard_constraints:
+        model=either_of(ENCODED),
+    params:
+        settings=embed_settings,
+    log:
+        f"{LOGS}/embeddings/{{model}}_s{{seed}}_{{task}}.log",
+    benchmark:
+        f"{BENCHMARKS}/embeddings/{{model}}_s{{seed}}_{{task}}.tsv"
+    threads: 8
+    retries: 2
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(240),
+        gpu=1,
+    conda:
+        ENVIRONMENT
+    shell:
+        "export OMP_NUM_THREADS={threads};"
+        " python -m workflow_scripts.embeddings.encode --settings {params.settings:q}"
+        " --model {input.model:q} --texts {input.texts:q} --output {output.manifest:q} > {log:q} 2>&1"
+
+
+rule embed_by_matrix:
+    input:
+        code=code("embeddings"),
+        model=f"{RESULTS}/models/{{model}}/s{{seed}}/model.sha256",
+        parent=parent_store,
+    output:
+        manifest=f"{RESULTS}/embeddings/{{model}}/s{{seed}}/{{task}}/embeddings.json",
+        digest=f"{RESULTS}/embeddings/{{model}}/s{{seed}}/{{task}}/embeddings.sha256",
+    wildcard_constraints:
+        model=either_of(TRANSFORMED),
+    params:
+        settings=embed_settings,
+    log:
+        f"{LOGS}/embeddings/{{model}}_s{{seed}}_{{task}}.log",
+    benchmark:
+        f"{BENCHMARKS}/embeddings/{{model}}_s{{seed}}_{{task}}.tsv"
+    threads: 2
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    conda:
+        ENVIRONMENT
+    shell:
+        "export OMP_NUM_THREADS={threads};"
+        " python -m workflow_scripts.embeddings.multiply --settings {params.settings:q}"
+        " --model {input.model:q} --parent {input.parent:q} --output {output.manifest:q} > {log:q} 2>&1"

@@ -1,0 +1,37 @@
+# tasks: a local, offline copy of each evaluation task.
+#
+# Takes: task names (and the hub, or the WordNet files). Leaves: tasks/<task>/ with the task's data,
+# texts.parquet (every distinct text that scoring will ask for) and task.json.
+
+
+localrules:
+    task,
+
+
+def task_settings(wildcards):
+    return settings(task=wildcards.task, prompts=STUDY.encoding.prompts)
+
+
+rule task:
+    input:
+        code=code("tasks"),
+        catalogue="workflow_scripts/mteb_tasks.json",
+    output:
+        manifest=f"{RESULTS}/tasks/{{task}}/task.json",
+        digest=f"{RESULTS}/tasks/{{task}}/task.sha256",
+    params:
+        settings=task_settings,
+    log:
+        f"{LOGS}/tasks/{{task}}.log",
+    benchmark:
+        f"{BENCHMARKS}/tasks/{{task}}.tsv"
+    threads: 1
+    retries: 2
+    resources:
+        mem_mb=growing(4000),
+        runtime=120,
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m workflow_scripts.tasks.prepare --settings {params.settings:q}"
+        " --output {output.manifest:q} > {log:q} 2>&1"

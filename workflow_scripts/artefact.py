@@ -1,0 +1,182 @@
+"""What every room does with files: write them whole or not at all, say what they are, and show progress.
+
+A room's artefact is a set of files, a manifest `<name>.json` (counts, versions, seconds, device, inputs)
+and `<name>.sha256` (a content digest per file, in the format of `sha256sum -c`). Downstream rules depend
+on the `.sha256` alone: made again with the same content, it runs nothing again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("matryoshka")
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+def start_log() -> None:
+    """Log lines to stderr (which a rule sends to its log file), with the time of day."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
+    )
+    for noisy in ("httpx", "sentence_transformers", "mteb", "datasets", "huggingface_hub", "transformers"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; rename it to `path` when the block ends well, remove it when not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        part.chmod(0o666 & ~_umask())
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(folder: str | Path) -> Iterator[Path]:
+    """Give a temporary folder beside `folder`; when the block ends well, its files move into `folder` one
+    by one, manifests (`*.json`, then `*.sha256` at the top) last, so a manifest never precedes its files."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    try:
+        yield part
+        files = [p for p in part.rglob("*") if p.is_file()]
+        files.sort(key=lambda p: (p.parent == part, p.suffix == ".sha256", p.suffix == ".json", str(p)))
+        for file in files:
+            target = folder / file.relative_to(part)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write JSON whole, keys sorted, so that the same content is the same bytes."""
+    with whole_file(path) as part:
+        part.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    try:
+        return json.loads(Path(path).read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not readable as JSON ({error}); delete it and run again") from None
+
+
+def digest_of_file(path: str | Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_digests(path: str | Path, files: Iterable[str | Path]) -> str:
+    """Write `path` (`*.sha256`) with one line per file, relative to its folder; return the digest of it all."""
+    path = Path(path)
+    lines = sorted(f"{digest_of_file(file)}  {os.path.relpath(file, path.parent)}" for file in files)
+    text = "\n".join(lines) + "\n"
+    with whole_file(path) as part:
+        part.write_text(text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_of_text(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions of the packages named, for a manifest."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+
+
+@contextlib.contextmanager
+def claim(path: str | Path) -> Iterator[None]:
+    """Hold the only right to make `path` while the block runs; wait, saying so, while another process holds it.
+
+    The right ends with the process, so nothing stale is left by a kill. It keeps a job that outlived its
+    killed Snakemake and the same job started again from running at once.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / f".{path.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting for another process that is making %s", path)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class Progress:
+    """A bar on the terminal, and a log line now and then; both say done, total and rate in `unit`."""
+
+    def __init__(self, label: str, total: int, unit: str) -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self.done = 0
+        self.started = self.last_line = time.monotonic()
+        self.bar = _bar(label, total, unit)
+
+    def add(self, count: int, note: str = "") -> None:
+        self.done += count
+        if self.bar is not None:
+            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(count)
+        now = time.monotonic()
+        if now - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.last_line = now
+            self._line(note)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        self._line("done")
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _line(self, note: str) -> None:
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        log.info("%s: %d of %d %s, %.1f/s %s", self.label, self.done, self.total, self.unit, self.done / seconds, note)
+
+
+def _bar(label: str, total: int, unit: str) -> Any:
+    """A tqdm bar on the terminal: stderr, or the controlling terminal when stderr goes to a log file."""
+    from tqdm import tqdm
+
+    try:
+        stream = sys.stderr if sys.stderr.isatty() else open("/dev/tty", "w")  # noqa: SIM115 (lives as long as the bar)
+    except OSError:
+        return None
+    return tqdm(total=total, desc=label, unit=f" {unit}", file=stream, leave=False, dynamic_ncols=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

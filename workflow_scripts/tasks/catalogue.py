@@ -1,0 +1,67 @@
+"""Write `mteb_tasks.json`: every task that a study can name, as the installed mteb describes it.
+
+Takes nothing but mteb; leaves the file that the Snakefile reads instead of importing mteb (three seconds).
+Run `python -m workflow_scripts.tasks.catalogue` after a change of mteb's version; a test fails when it drifts.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import mteb
+
+from workflow_scripts.study import CATALOGUE
+
+BENCHMARKS = ("MTEB(eng, v1)", "MTEB(eng, v2)", "NanoBEIR")
+TYPES = {"Classification", "Retrieval", "STS", "PairClassification", "Clustering", "Reranking"}
+OWN: dict[str, dict[str, Any]] = {
+    "WordNetLexicographerFiles": {"type": "Classification", "metric": "accuracy"},
+    "WordNetExamples": {"type": "Retrieval", "metric": "ndcg_at_10"},
+}
+
+
+def catalogue() -> dict[str, dict[str, Any]]:
+    """Name -> type, main metric, data set, revision, benchmarks that hold it, and how much text it has."""
+    entries: dict[str, dict[str, Any]] = {
+        name: {**entry, "dataset": None, "revision": None, "benchmarks": [], "texts": None, "characters": None}
+        for name, entry in OWN.items()
+    }
+    tasks = {task.metadata.name: task for task in mteb.get_tasks(languages=["eng"], modalities=["text"], exclusive_modality_filter=True)}
+    members: dict[str, list[str]] = {}
+    for benchmark in BENCHMARKS:
+        for task in mteb.get_benchmark(benchmark).tasks:
+            members.setdefault(task.metadata.name, []).append(benchmark)
+            tasks.setdefault(task.metadata.name, task)
+    for name, task in sorted(tasks.items()):
+        metadata = task.metadata
+        if metadata.type not in TYPES or getattr(task, "is_aggregate", False):
+            continue
+        entries[name] = {
+            "type": metadata.type,
+            "metric": metadata.main_score,
+            "dataset": metadata.dataset["path"],
+            "revision": metadata.dataset["revision"],
+            "benchmarks": members.get(name, []),
+            **_size(metadata.descriptive_stats or {}, list(metadata.eval_splits)),
+        }
+    return entries
+
+
+def _size(statistics: dict[str, Any], splits: list[str]) -> dict[str, int | None]:
+    """Texts and characters over the evaluated splits, from mteb's own descriptive statistics."""
+    texts = characters = 0
+    for split in splits:
+        found = statistics.get(split, {})
+        texts += found.get("num_samples") or 0
+        for key in ("text_statistics", "documents_text_statistics", "queries_text_statistics", "text1_statistics", "text2_statistics"):
+            characters += (found.get(key) or {}).get("total_text_length") or 0
+    return {"texts": texts or None, "characters": characters or None}
+
+
+def main() -> None:
+    CATALOGUE.write_text(json.dumps(catalogue(), indent=0, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
