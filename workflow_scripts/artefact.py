@@ -169,10 +169,12 @@ def _bar(label: str, total: int, unit: str) -> Any:
     """A tqdm bar on the terminal: stderr, or the controlling terminal when stderr goes to a log file."""
     from tqdm import tqdm
 
-    try:
-        stream = sys.stderr if sys.stderr.isatty() else Path("/dev/tty").open("w")
-    except OSError:
-        return None
+    stream = sys.stderr
+    if not stream.isatty():
+        try:
+            stream = os.fdopen(os.open("/dev/tty", os.O_WRONLY), "w")
+        except OSError:
+            return None
     return tqdm(total=total, desc=label, unit=f" {unit}", file=stream, leave=False, dynamic_ncols=True)
 
 
