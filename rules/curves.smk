@@ -40,7 +40,6 @@ rule curves:
         summary=f"{RESULTS}/curves/summary.json",
     params:
         settings=curves_settings,
-        results=RESULTS,
     log:
         f"{LOGS}/curves/curves.log",
     benchmark:
@@ -52,7 +51,8 @@ rule curves:
     conda:
         ENVIRONMENT
     shell:
-        "python -m workflow_scripts.curves.curves --settings {params.settings:q} --results {params.results:q}"
+        "python -m workflow_scripts.curves.curves --settings {params.settings:q}"
+        f" --results {RESULTS}"
         " --output {output.curves:q} > {log:q} 2>&1"
 
 
@@ -88,7 +88,6 @@ rule report:
         page=f"{RESULTS}/curves/report.html",
     params:
         settings=curves_settings,
-        results=RESULTS,
     log:
         f"{LOGS}/curves/report.log",
     benchmark:
@@ -100,7 +99,8 @@ rule report:
     conda:
         ENVIRONMENT
     shell:
-        "python -m workflow_scripts.curves.report --settings {params.settings:q} --results {params.results:q}"
+        "python -m workflow_scripts.curves.report --settings {params.settings:q}"
+        f" --results {RESULTS}"
         " --output {output.page:q} > {log:q} 2>&1"
 
 
