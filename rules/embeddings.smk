@@ -4,18 +4,6 @@
 # Leaves: embeddings/<model>/s<seed>/<task>/ with the store and embeddings.json.
 
 
-def embed_settings(wildcards):
-    return settings(
-        task=wildcards.task, encoding=STUDY.encoding.model_dump()
-    )
-
-
-def parent_store(wildcards):
-    parent = STUDY.parent_of(wildcards.model)
-    seed = STUDY.seed_of_parent(wildcards.model, int(wildcards.seed))
-    return f"{RESULTS}/embeddings/{parent}/s{seed}/{wildcards.task}/embeddings.sha256"
-
-
 rule embed:
     input:
         code=code("embeddings"),
@@ -24,22 +12,22 @@ rule embed:
     output:
         manifest=f"{RESULTS}/embeddings/{{model}}/s{{seed}}/{{task}}/embeddings.json",
         digest=f"{RESULTS}/embeddings/{{model}}/s{{seed}}/{{task}}/embeddings.sha256",
-    wildcard_constraints:
-        model=either_of(ENCODED),
-    params:
-        settings=embed_settings,
     log:
         f"{LOGS}/embeddings/{{model}}_s{{seed}}_{{task}}.log",
     benchmark:
         f"{BENCHMARKS}/embeddings/{{model}}_s{{seed}}_{{task}}.tsv"
-    threads: 8
+    wildcard_constraints:
+        model=either_of(ENCODED),
     retries: 2
+    conda:
+        ENVIRONMENT
+    threads: 8
     resources:
         mem_mb=growing(8000),
         runtime=growing(240),
         gpu=1,
-    conda:
-        ENVIRONMENT
+    params:
+        settings=embed_settings,
     shell:
         "export OMP_NUM_THREADS={threads};"
         " python -m workflow_scripts.embeddings.encode --settings {params.settings:q}"
@@ -54,20 +42,20 @@ rule embed_by_matrix:
     output:
         manifest=f"{RESULTS}/embeddings/{{model}}/s{{seed}}/{{task}}/embeddings.json",
         digest=f"{RESULTS}/embeddings/{{model}}/s{{seed}}/{{task}}/embeddings.sha256",
-    wildcard_constraints:
-        model=either_of(TRANSFORMED),
-    params:
-        settings=embed_settings,
     log:
         f"{LOGS}/embeddings/{{model}}_s{{seed}}_{{task}}.log",
     benchmark:
         f"{BENCHMARKS}/embeddings/{{model}}_s{{seed}}_{{task}}.tsv"
+    wildcard_constraints:
+        model=either_of(TRANSFORMED),
+    conda:
+        ENVIRONMENT
     threads: 2
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
-    conda:
-        ENVIRONMENT
+    params:
+        settings=embed_settings,
     shell:
         "export OMP_NUM_THREADS={threads};"
         " python -m workflow_scripts.embeddings.multiply --settings {params.settings:q}"

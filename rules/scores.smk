@@ -4,26 +4,6 @@
 # Leaves: scores/<model>/s<seed>/<task>.parquet, with the values per query or experiment beside it.
 
 
-def score_settings(wildcards):
-    return settings(
-        study=STUDY.study,
-        model=wildcards.model,
-        seed=int(wildcards.seed),
-        task=wildcards.task,
-        dimensions=STUDY.dimensions_of(wildcards.model),
-        cuts=STUDY.cuts,
-        random_draws=STUDY.random_draws,
-        precisions=STUDY.precisions,
-        adaptive=STUDY.adaptive.model_dump(),
-    )
-
-
-def training_texts_store(wildcards):
-    if not NEEDS_TRAINING_TEXTS:
-        return []
-    return f"{RESULTS}/embeddings/{wildcards.model}/s{wildcards.seed}/{TRAINING_TEXTS}/embeddings.sha256"
-
-
 rule score:
     input:
         code=code("scores"),
@@ -34,20 +14,20 @@ rule score:
         scores=f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.parquet",
         values=f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.values.parquet",
         adaptive=f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.adaptive.parquet",
-    wildcard_constraints:
-        task=either_of(STUDY.tasks),
-    params:
-        settings=score_settings,
     log:
         f"{LOGS}/scores/{{model}}_s{{seed}}_{{task}}.log",
     benchmark:
         f"{BENCHMARKS}/scores/{{model}}_s{{seed}}_{{task}}.tsv"
+    wildcard_constraints:
+        task=either_of(STUDY.tasks),
+    conda:
+        ENVIRONMENT
     threads: 2
     resources:
         mem_mb=growing(6000),
         runtime=growing(240),
-    conda:
-        ENVIRONMENT
+    params:
+        settings=score_settings,
     shell:
         "export OMP_NUM_THREADS={threads};"
         " python -m workflow_scripts.scores.score --settings {params.settings:q} --task {input.task:q}"

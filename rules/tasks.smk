@@ -8,10 +8,6 @@ localrules:
     task,
 
 
-def task_settings(wildcards):
-    return settings(task=wildcards.task, prompts=STUDY.encoding.prompts)
-
-
 rule task:
     input:
         code=code("tasks"),
@@ -19,19 +15,19 @@ rule task:
     output:
         manifest=f"{RESULTS}/tasks/{{task}}/task.json",
         digest=f"{RESULTS}/tasks/{{task}}/task.sha256",
-    params:
-        settings=task_settings,
     log:
         f"{LOGS}/tasks/{{task}}.log",
     benchmark:
         f"{BENCHMARKS}/tasks/{{task}}.tsv"
-    threads: 1
     retries: 2
+    conda:
+        ENVIRONMENT
+    threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=120,
-    conda:
-        ENVIRONMENT
+    params:
+        settings=task_settings,
     shell:
         "python -m workflow_scripts.tasks.prepare --settings {params.settings:q}"
         " --output {output.manifest:q} > {log:q} 2>&1"
