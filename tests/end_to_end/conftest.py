@@ -1,0 +1,57 @@
+"""A finished cut-down study: the embedded one on the first layer of its own base, fewer variants and steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import copy_project, snakemake
+
+CUT_DOWN = {
+    "study": "small",
+    "training": {"steps": 6, "batch": 16, "nesting": [8, 64, 384]},
+    "dimensions": [8, 64, 384],
+    "corpus": {"sample_texts": 500},
+    "intervals": {"resamples": 100},
+    "variants": {"matryoshka": None, "base_rotated": None, "rotated_matryoshka_from_fixed": None},
+}
+
+
+def one_layer_model(minilm: Path, folder: Path) -> Path:
+    """The real model's embeddings and first layer: same width, a sixth of the work."""
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(minilm), device="cpu")
+    encoder = model[0].auto_model
+    encoder.encoder.layer = encoder.encoder.layer[:1]
+    encoder.config.num_hidden_layers = 1
+    model.save_pretrained(str(folder))
+    return folder
+
+
+def write_overlay(path: Path, model: Path, **changes: object) -> Path:
+    path.write_text(yaml.safe_dump(CUT_DOWN | {"base": {"model": str(model)}} | changes))
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_model(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return one_layer_model(minilm, tmp_path_factory.mktemp("model") / "one-layer")
+
+
+@pytest.fixture(scope="session")
+def finished(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose cut-down study is done; `overlay.yaml` in it is the study's configuration. Tests leave it done."""
+    project = copy_project(tmp_path_factory.mktemp("finished"))
+    write_overlay(project / "overlay.yaml", small_model)
+    result = snakemake(project, "--cores", "2", "--configfile", "overlay.yaml")
+    assert result.returncode == 0, result.stderr + logs(project)
+    return project
+
+
+def logs(project: Path) -> str:
+    """The last lines of every log, for a failed assertion."""
+    files = sorted(project.glob("results/*/logs/**/*.log"))
+    return "\n".join(f"--- {file}\n" + "\n".join(file.read_text().splitlines()[-8:]) for file in files)

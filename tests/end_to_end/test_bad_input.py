@@ -1,0 +1,91 @@
+"""A configuration that cannot be run is one line that says which key is wrong and what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import copy_project, snakemake
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_project(tmp_path_factory.mktemp("project"))
+
+
+BAD = {
+    "a dimension above the model's width": ({"dimensions": [8, 512]}, ["dimensions", "512", "384"]),
+    "a dimension listed twice": ({"dimensions": [8, 16, 8]}, ["dimensions", "8 is listed twice"]),
+    "a dimension of zero": ({"dimensions": [0, 8]}, ["dimensions", "0 is not a dimension"]),
+    "a negative dimension": ({"dimensions": [-8]}, ["dimensions", "-8 is not a dimension"]),
+    "a dimension that is no number": ({"dimensions": ["wide"]}, ["dimensions.0", "integer", "'wide'"]),
+    "a parent that does not exist": (
+        {"variants": {"x": {"parent": "fixd"}}},
+        ["variants.x.parent", "'fixd'", "did you mean 'fixed'?"],
+    ),
+    "a circle of parents": (
+        {"variants": {"x": {"parent": "y"}, "y": {"parent": "x"}}},
+        ["variants.x.parent", "circle", "x -> y -> x"],
+    ),
+    "an unknown key": ({"dimension": [8]}, ["dimension: unknown key", "did you mean 'dimensions'?"]),
+    "an unknown key in a section": (
+        {"training": {"learning_rat": 1}},
+        ["training.learning_rat: unknown key", "did you mean 'learning_rate'?"],
+    ),
+    "an unknown key in a variant": (
+        {"variants": {"x": {"parent": "base", "nestd": True}}},
+        ["variants.x.nestd: unknown key", "did you mean 'nested'?"],
+    ),
+    "an unknown task": ({"tasks": ["SciFac"]}, ["tasks", "'SciFac'", "did you mean 'SciFact'?"]),
+    "an empty task list": ({"tasks": []}, ["tasks", "empty"]),
+    "a base that is not a model": ({"base": {"model": "docs"}}, ["base.model", "'docs' is not a model folder"]),
+    "a base that does not exist": ({"base": {"model": "no/such/folder"}}, ["base.model", "'no/such/folder'"]),
+    "a base package that is not installed": (
+        {"base": {"model": "pypi:no-such-package"}},
+        ["base.model", "'no-such-package' is not installed"],
+    ),
+    "a hub model without a width": (
+        {"base": {"model": "org/name@0123abc"}},
+        ["base.width", "missing"],
+    ),
+    "a variant's name that is no file name": (
+        {"variants": {"../x": {"parent": "base"}}},
+        ["variants.../x", "letters, digits"],
+    ),
+    "a nested variant without training": (
+        {"variants": {"x": {"parent": "base", "nested": True, "objective": "none"}}},
+        ["variants.x.nested", "objective: none"],
+    ),
+    "steps above the whole budget": (
+        {"variants": {"x": {"parent": "base", "steps": 1.5}}},
+        ["variants.x.steps"],
+    ),
+    "a width above the parent's": (
+        {"variants": {"x": {"parent": "base", "width": 1024}}},
+        ["variants.x.width", "1024", "384"],
+    ),
+    "a corpus that does not exist": ({"corpus": {"source": "no.parquet"}}, ["corpus.source", "'no.parquet'"]),
+    "an unknown benchmark to clean against": (
+        {"corpus": {"decontaminate": ["MTEB(eng)"]}},
+        ["corpus.decontaminate", "'MTEB(eng)'"],
+    ),
+    "a nesting member above the width": ({"training": {"nesting": [8, 999]}}, ["training.nesting", "999", "384"]),
+    "a section that is a list": ({"training": [1]}, ["training"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_is_one_clear_line_and_nothing_is_written(case: str, project: Path, tmp_path: Path) -> None:
+    overlay, expected = BAD[case]
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(overlay))
+    result = snakemake(project, "--cores", "1", "--configfile", str(tmp_path / "bad.yaml"))
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("configuration: ")]
+    assert len(lines) == 1, result.stderr
+    assert result.stderr.rstrip().endswith(lines[0])
+    for part in expected:
+        assert part in lines[0]
+    assert not (project / "results" / "embedded").exists()

@@ -1,0 +1,195 @@
+"""What runs again after a change, on real dry-runs of a finished study; and what a killed run leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from tests.conftest import copy_project, snakemake
+from tests.end_to_end.conftest import CUT_DOWN, logs, write_overlay
+
+
+def planned(project: Path, overlay: str = "overlay.yaml") -> Counter[str]:
+    """How many jobs of each rule a dry-run plans."""
+    result = snakemake(project, "--cores", "2", "-n", "--configfile", overlay)
+    assert result.returncode == 0, result.stderr
+    if "Nothing to be done" in result.stderr + result.stdout:
+        return Counter()
+    jobs = re.search(r"Job stats:\n.*\n-+.*\n((?:\S+ +\d+\n)+)", result.stdout + result.stderr)
+    assert jobs is not None, result.stdout
+    counts = Counter({name: int(count) for name, count in re.findall(r"(\S+) +(\d+)", jobs[1])})
+    del counts["total"], counts["all"]
+    return counts
+
+
+def changed(project: Path, small_model: Path, **changes: object) -> Counter[str]:
+    write_overlay(project / "changed.yaml", small_model, **changes)
+    return planned(project, "changed.yaml")
+
+
+def test_a_finished_study_has_nothing_to_be_done_and_says_so_quickly(finished: Path) -> None:
+    started = time.monotonic()
+    result = snakemake(finished, "--cores", "2", "--configfile", "overlay.yaml")
+    assert "Nothing to be done" in result.stderr + result.stdout
+    assert time.monotonic() - started < 15
+
+
+def test_every_artefact_of_the_contract_is_there(finished: Path) -> None:
+    results = finished / "results" / "small"
+    scores = pl.read_parquet(results / "scores/fixed/s0/WordNetExamples.parquet")
+    assert {"study", "variant", "seed", "task", "task_type", "reduction", "dim", "metric", "score"} <= set(
+        scores.columns
+    )
+    assert sorted(scores["dim"].unique()) == [8, 64, 384]
+    for name in ("curves.parquet", "curves.svg", "curves.png", "report.html", "summary.json", "curves.csv"):
+        assert (results / "curves" / name).stat().st_size > 0
+    assert not [p for p in results.rglob("*.part")]
+
+
+def test_adding_a_dimension_runs_no_training_and_no_encoding(finished: Path, small_model: Path) -> None:
+    jobs = changed(finished, small_model, dimensions=[8, 32, 64, 384])
+    assert set(jobs) == {"score", "curves", "figures", "report", "card"}
+
+
+def test_adding_a_task_runs_no_training(finished: Path, small_model: Path) -> None:
+    jobs = changed(finished, small_model, tasks=["WordNetLexicographerFiles", "WordNetExamples", "SciFact"])
+    assert set(jobs) == {"task", "embed", "embed_by_matrix", "score", "curves", "figures", "report", "card"}
+    assert jobs["task"] == 1
+    assert jobs["score"] == 4
+
+
+def test_adding_a_variant_trains_only_that_variant(finished: Path, small_model: Path) -> None:
+    variants = CUT_DOWN["variants"] | {"matryoshka": {"parent": "base", "nested": True}}  # type: ignore[operator]
+    jobs = changed(finished, small_model, variants=variants)
+    assert jobs["train"] == 1
+    assert jobs["embed"] == jobs["score"] == 2
+    assert not set(jobs) & {"fetch", "pairs", "tokens", "task", "transform"}
+
+
+def test_changing_two_settings_for_each_other_is_seen(finished: Path, small_model: Path) -> None:
+    training = CUT_DOWN["training"] | {"weight_decay": 5e-5, "learning_rate": 0.05}  # type: ignore[operator]
+    assert changed(finished, small_model, training=training)["train"] == 2
+
+
+@pytest.mark.parametrize(
+    ("room", "runs", "rests"),
+    [
+        ("curves", {"curves", "figures", "report", "card"}, {"score", "embed", "train", "task", "pairs"}),
+        ("scores", {"score", "curves", "report"}, {"embed", "train", "task", "pairs"}),
+        ("embeddings", {"embed", "embed_by_matrix", "score", "curves"}, {"train", "task", "pairs", "tokens"}),
+        ("models", {"fetch", "train", "transform", "embed", "score", "curves"}, {"task", "pairs"}),
+        ("corpus", {"pairs", "tokens", "train", "embed", "score"}, {"task", "fetch"}),
+        ("tasks", {"task", "embed", "score", "curves"}, {"train", "pairs", "fetch"}),
+    ],
+)
+def test_editing_a_rooms_module_runs_that_room_and_what_follows_and_reverting_runs_nothing(
+    finished: Path, room: str, runs: set[str], rests: set[str]
+) -> None:
+    module = finished / "workflow_scripts" / room / "__init__.py"
+    before = module.read_text()
+    module.write_text(before + "# edited\n")
+    jobs = planned(finished)
+    module.write_text(before)
+    assert runs <= set(jobs)
+    assert not rests & set(jobs)
+    assert planned(finished) == Counter()
+
+
+def test_touching_files_and_editing_a_test_runs_nothing(finished: Path) -> None:
+    now = time.time() + 5
+    for file in [*finished.glob("workflow_scripts/**/*.py"), *finished.glob("rules/*.smk"), finished / "config.yaml"]:
+        os.utime(file, (now, now))
+    with (finished / "tests/conftest.py").open("a") as file:
+        file.write("# edited\n")
+    assert planned(finished) == Counter()
+
+
+def test_a_manifest_made_again_with_the_same_content_runs_nothing(finished: Path) -> None:
+    digest = finished / "results/small/models/fixed/s0/model.sha256"
+    content = digest.read_bytes()
+    digest.unlink()
+    digest.write_bytes(content)
+    os.utime(digest, (time.time() + 5, time.time() + 5))
+    assert planned(finished) == Counter()
+
+
+def test_deleting_one_score_makes_that_score_and_the_curves_again(finished: Path) -> None:
+    score = finished / "results/small/scores/fixed/s0/WordNetExamples.parquet"
+    before = score.read_bytes()
+    score.unlink()
+    jobs = planned(finished)
+    assert jobs == Counter({"score": 1, "curves": 1, "figures": 1, "report": 1, "card": 1})
+    result = snakemake(finished, "--cores", "2", "--configfile", "overlay.yaml")
+    assert result.returncode == 0, result.stderr + logs(finished)
+    assert pl.read_parquet(score).equals(pl.read_parquet(before))
+    assert planned(finished) == Counter()
+
+
+@pytest.fixture
+def killed(finished: Path, small_model: Path, tmp_path: Path) -> Iterator[Path]:
+    """A project with the corpus and tasks done, whose Snakemake was killed, jobs and all, while it trained."""
+    project = copy_project(tmp_path / "project")
+    write_overlay(project / "overlay.yaml", small_model, training=CUT_DOWN["training"] | {"steps": 60})  # type: ignore[operator]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "overlay.yaml"],
+        cwd=project,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    log = project / "results/small/logs/models/fixed_s0.log"
+    deadline = time.monotonic() + 300
+    while not (log.exists() and log.stat().st_size > 0) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(4)
+    assert process.poll() is None, logs(project)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    yield project
+    shutil.rmtree(project)
+
+
+def test_a_killed_run_goes_on_with_the_same_command_and_leaves_nothing_half_written(killed: Path) -> None:
+    results = killed / "results/small"
+    for digests in results.rglob("*.sha256"):
+        for line in digests.read_text().splitlines():
+            expected, name = line.split("  ", 1)
+            assert hashlib.sha256((digests.parent / name).read_bytes()).hexdigest() == expected
+    done = {file: file.stat().st_mtime_ns for file in results.glob("tasks/*/task.sha256")}
+    assert done
+    result = snakemake(killed, "--cores", "2", "--configfile", "overlay.yaml")
+    assert result.returncode == 0, result.stderr + logs(killed)
+    assert {file: file.stat().st_mtime_ns for file in done} == done, "what was finished was made again"
+    assert planned(killed) == Counter()
+
+
+def test_the_same_seed_gives_the_same_scores_on_the_same_machine(finished: Path, tmp_path: Path) -> None:
+    again = copy_project(tmp_path / "again")
+    shutil.copy(finished / "overlay.yaml", again)
+    wanted = ["fixed/s0/WordNetLexicographerFiles", "matryoshka_from_fixed/s0/WordNetLexicographerFiles"]
+    targets = [f"results/small/scores/{name}.parquet" for name in wanted]
+    result = snakemake(again, "--cores", "2", "--configfile", "overlay.yaml", "--", *targets)
+    assert result.returncode == 0, result.stderr + logs(again)
+    for target in targets:
+        assert pl.read_parquet(again / target).equals(pl.read_parquet(finished / target))
+
+
+def test_one_embedding_job_and_one_score_job_per_model_and_task(finished: Path) -> None:
+    (finished / "fresh.yaml").write_text(
+        yaml.safe_dump(yaml.safe_load((finished / "overlay.yaml").read_text()) | {"study": "fresh"})
+    )
+    jobs = planned(finished, "fresh.yaml")
+    assert jobs["score"] == jobs["embed"] + jobs["embed_by_matrix"] == 4 * 2
