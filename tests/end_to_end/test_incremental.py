@@ -56,7 +56,7 @@ def test_every_artefact_of_the_contract_is_there(finished: Path) -> None:
     assert sorted(scores["dim"].unique()) == [8, 64, 384]
     for name in ("curves.parquet", "curves.svg", "curves.png", "report.html", "summary.json", "curves.csv"):
         assert (results / "curves" / name).stat().st_size > 0
-    assert not [p for p in results.rglob("*.part")]
+    assert not list(results.rglob("*.part"))
 
 
 def test_adding_a_dimension_runs_no_training_and_no_encoding(finished: Path, small_model: Path) -> None:
@@ -139,7 +139,7 @@ def test_deleting_one_score_makes_that_score_and_the_curves_again(finished: Path
 
 
 @pytest.fixture
-def killed(finished: Path, small_model: Path, tmp_path: Path) -> Iterator[Path]:
+def killed(small_model: Path, tmp_path: Path) -> Iterator[Path]:
     """A project with the corpus and tasks done, whose Snakemake was killed, jobs and all, while it trained."""
     project = copy_project(tmp_path / "project")
     write_overlay(project / "overlay.yaml", small_model, training=CUT_DOWN["training"] | {"steps": 60})  # type: ignore[operator]
