@@ -33,7 +33,7 @@ def start_log() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
     )
-    for noisy in ("httpx", "sentence_transformers", "mteb", "datasets", "huggingface_hub", "transformers"):
+    for noisy in ("httpx", "httpx2", "sentence_transformers", "mteb", "datasets", "huggingface_hub", "transformers"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -1,0 +1,77 @@
+"""Download MEDI (or another hub data set of pairs) at its pinned revision.
+
+Takes `--settings '{"repository": "org/name@revision"}'` and the hub; leaves the data files in `files/` beside
+`source.json` (repository, revision, and size and checksum of each file) and `source.sha256`. Exists as
+its own step so that the one thing that needs the network is the one thing that runs where there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workflow_scripts.artefact import claim, log, start_log, versions, write_digests, write_json
+from workflow_scripts.hub import HubError, download_snapshot
+from workflow_scripts.study import HUB_REFERENCE
+
+# What pairs come in, in any of the published layouts; README and scripts stay where they are.
+PATTERNS = ("*.parquet", "*.json", "*.jsonl", "*.json.gz", "*.jsonl.gz")
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    repository: str
+
+
+def download(settings: Settings, manifest: Path) -> None:
+    """Leave the data set's files in the manifest's folder, and the manifest last. Raises HubError."""
+    if not (match := HUB_REFERENCE.match(settings.repository)):
+        raise HubError(f"corpus.repository: {settings.repository!r}; expected org/name@revision")
+    folder, started = manifest.parent, time.monotonic()
+    with claim(folder / "source"):
+        for old in (manifest, manifest.with_suffix(".sha256")):
+            old.unlink(missing_ok=True)  # they would vouch for files that are about to change
+        files = download_snapshot(match["repo"], match["revision"], folder / "files", "dataset", PATTERNS)
+        _remove_all_but({folder / "files" / f.path for f in files}, folder / "files")
+        write_json(
+            manifest,
+            {
+                "repository": match["repo"],
+                "revision": match["revision"],
+                "files": [{"path": f"files/{f.path}", "bytes": f.size, "sha256": f.sha256} for f in files],
+                "seconds": round(time.monotonic() - started, 1),
+                "versions": versions("huggingface_hub"),
+            },
+        )
+        write_digests(manifest.with_suffix(".sha256"), [folder / "files" / f.path for f in files])
+    log.info("%s: %d files, %d bytes", settings.repository, len(files), sum(f.size for f in files))
+
+
+def _remove_all_but(files: set[Path], folder: Path) -> None:
+    """Remove what another revision left: it would be read as part of this one."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path not in files:
+            path.unlink()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Download the training pairs at their pinned revision.")
+    parser.add_argument("--settings", required=True, help='JSON: {"repository": "org/name@revision"}')
+    parser.add_argument("--output", required=True, type=Path, help="source.json; the data lie in files/ beside it")
+    arguments = parser.parse_args()
+    start_log()
+    try:
+        download(Settings.model_validate_json(arguments.settings), arguments.output)
+    except ValidationError as error:
+        sys.exit(f"--settings: {error.errors()[0]['msg']}")
+    except (HubError, OSError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
