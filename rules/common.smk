@@ -33,13 +33,15 @@ TRAINED = [model for model in STUDY.models if STUDY.is_trained(model)]
 TRANSFORMED = [m for m in STUDY.models if m not in FETCHED and m not in TRAINED]
 # The shared modules that each room imports, itself or through another (a test compares this with the imports).
 SHARED_MODULES = {
-    "tasks": ["artefact", "study", "task_files", "wordnet"],
-    "corpus": ["artefact", "study", "wordnet"],
-    "models": ["artefact", "encoder", "study"],
+    "tasks": ["artefact", "hub", "study", "task_files", "wordnet"],
+    "corpus": ["artefact", "hub", "study", "wordnet"],
+    "models": ["artefact", "encoder", "hub", "study"],
     "embeddings": ["artefact", "encoder", "store", "study"],
     "scores": ["artefact", "store", "study", "task_files"],
     "curves": ["artefact", "study"],
 }
+# What every rule exports that is not one of the localrules: downloads happen on the login node, and nowhere else.
+OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
 # A store that is its parent's times a matrix or cut short: nothing is encoded for it.
 ENCODED = FETCHED + TRAINED
 NEEDS_TRAINING_TEXTS = "pca" in STUDY.cuts or set(STUDY.precisions) != {"float32"}
@@ -145,7 +147,6 @@ def fetch_settings(wildcards):
         model=wildcards.model,
         reference=STUDY.reference_of(wildcards.model),
         width=STUDY.width_of(wildcards.model),
-        prompts=STUDY.encoding.prompts,
     )
 
 

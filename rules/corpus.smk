@@ -55,7 +55,8 @@ rule pairs:
     params:
         settings=pairs_settings,
     shell:
-        "python -m workflow_scripts.corpus.prepare --settings {params.settings:q}"
+        "export {OFFLINE};"
+        " python -m workflow_scripts.corpus.prepare --settings {params.settings:q}"
         " --source {input.source:q} --output {output.manifest:q} > {log:q} 2>&1"
 
 
@@ -80,5 +81,6 @@ rule tokens:
     params:
         settings=tokens_settings,
     shell:
-        "python -m workflow_scripts.corpus.tokenise --settings {params.settings:q} --threads {threads}"
+        "export {OFFLINE};"
+        " python -m workflow_scripts.corpus.tokenise --settings {params.settings:q} --threads {threads}"
         " --pairs {input.pairs:q} --model {input.model:q} --output {output.manifest:q} > {log:q} 2>&1"
