@@ -1,0 +1,180 @@
+"""Encode every distinct text of a task once, at full width.
+
+Takes a model's folder and a task's `texts.parquet` (or the corpus room's `sample.parquet`, as the task
+`training_texts`). Leaves the store with `embeddings.json` and `embeddings.sha256`. It exists so that every
+dimension, reduction and precision is scored from one encoding. Shards are written while it goes; started
+again after a kill, it goes on from the finished ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workflow_scripts.artefact import Progress, claim, digest_of_file, digest_of_text, read_json, start_log
+from workflow_scripts.embeddings.manifest import model_name, write_manifest
+from workflow_scripts.embeddings.prompts import prompt_for
+from workflow_scripts.encoder import Precision, Role, encode, load_encoder, resolve_precision
+from workflow_scripts.store import StoreWriter, keys_of
+from workflow_scripts.study import Encoding
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+TRAINING_TEXTS = "training_texts"
+ROLES: dict[str, Role] = {"": "", "query": "query", "document": "document"}
+
+
+class Settings(BaseModel):
+    """What of the configuration decides a store."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    task: str
+    encoding: Encoding = Encoding()
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A task's distinct texts in the store's order, and the names under which a prompt may be given."""
+
+    path: Path
+    prompt_types: np.ndarray  # (texts,) of "", "query", "document"
+    texts: list[str]
+    task: str
+    task_type: str | None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def keys(self) -> np.ndarray:
+        """The store's key of each text `(texts,)` uint64."""
+        keys = np.empty(len(self), dtype=np.uint64)
+        for prompt_type in np.unique(self.prompt_types):
+            rows = np.flatnonzero(self.prompt_types == prompt_type)
+            keys[rows] = keys_of([self.texts[row] for row in rows], prompt_type)
+        return keys
+
+
+def read_texts(task: str, digest: Path) -> Texts:
+    """The texts beside a task's `task.sha256`, or the training texts beside `corpus.sha256`.
+
+    Raises `ValueError` where the file has other columns, a missing text or an unknown prompt type.
+    """
+    training = task == TRAINING_TEXTS
+    path = digest.with_name("sample.parquet" if training else "texts.parquet")
+    frame = pl.read_parquet(path)
+    if training:
+        frame = frame.with_columns(pl.lit("").alias("prompt_type"))
+    for column in ("prompt_type", "text"):
+        if frame.schema.get(column) != pl.String:
+            raise ValueError(f"{path}: column {column!r} is {frame.schema.get(column)}, expected String")
+        if frame[column].null_count():
+            row = int(frame[column].is_null().arg_max() or 0)
+            raise ValueError(f"{path}: row {row}: {column!r} is null, expected a string")
+    if unknown := set(frame["prompt_type"].unique()) - set(ROLES):
+        raise ValueError(f"{path}: prompt type {min(unknown)!r} is not known, expected one of {sorted(ROLES)}")
+    frame = frame.select("prompt_type", "text").unique(maintain_order=True)
+    task_type = None if training else str(read_json(digest.with_name("task.json"))["type"])
+    return Texts(path, frame["prompt_type"].to_numpy(), frame["text"].to_list(), task, task_type)
+
+
+def encode_task(settings: Settings, model_digest: Path, texts_digest: Path, output: Path) -> None:
+    """Make the store in the folder of `output`, the manifest."""
+    options = settings.encoding
+    texts = read_texts(settings.task, texts_digest)
+    model = load_encoder(model_digest.parent, max_length=options.max_length)
+    if options.prompts:
+        model.prompts = dict(options.prompts)
+    precision = resolve_precision(options.precision, model.device)
+    width = model.get_embedding_dimension()
+    if width is None:
+        raise ValueError(f"{model_digest.parent}: the model does not say its width, expected one that embeds texts")
+    texts_sha256 = digest_of_file(texts.path)
+    decides = [model_digest.read_text(), texts_sha256, options.model_dump(), settings.task, texts.task_type, precision]
+    writer = StoreWriter(
+        output.parent, texts.keys(), width, digest_of_text(json.dumps(decides, sort_keys=True)), options.store
+    )
+    with Progress(f"encode {settings.task}", len(texts), "texts") as progress:
+        missing = writer.missing()
+        if finished := len(texts) - sum(writer.ranges[shard][1] - writer.ranges[shard][0] for shard in missing):
+            progress.add(finished, "finished before")
+        for shard in missing:
+            started = time.monotonic()
+            vectors, tokens = _encode_rows(
+                model, texts, *writer.ranges[shard], options.batch_tokens, precision, progress.add
+            )
+            writer.write(shard, vectors, tokens=tokens, seconds=time.monotonic() - started)
+    costs = {"tokens": int(writer.cost("tokens")), "seconds": round(writer.cost("seconds"), 3)}
+    content = {
+        "texts": len(texts),
+        **costs,
+        "width": width,
+        "dtype": options.store,
+        "device": str(model.device),
+        "precision": precision,
+        "model": model_name(model_digest),
+        "texts_sha256": texts_sha256,
+    }
+    write_manifest(output, writer.finish(), content)
+
+
+def _encode_rows(
+    model: SentenceTransformer,
+    texts: Texts,
+    start: int,
+    stop: int,
+    batch_tokens: int,
+    precision: Precision,
+    progress: Callable[[int], None],
+) -> tuple[np.ndarray, int]:
+    """Vectors `(stop - start, width)` of a range of rows, and their tokens."""
+    vectors = np.empty((stop - start, model.get_embedding_dimension() or 0), dtype=np.float32)
+    types = texts.prompt_types[start:stop]
+    tokens = 0
+    for prompt_type in np.unique(types):
+        rows = np.flatnonzero(types == prompt_type)
+        encoded = encode(
+            model,
+            [texts.texts[start + row] for row in rows],
+            prompt=prompt_for(model.prompts, texts.task, texts.task_type, prompt_type),
+            role=ROLES[prompt_type],
+            batch_tokens=batch_tokens,
+            precision=precision,
+            progress=progress,
+        )
+        vectors[rows] = encoded.vectors
+        tokens += encoded.tokens
+    return vectors, tokens
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", required=True, help='JSON: {"task": name, "encoding": {…}}')
+    parser.add_argument("--model", type=Path, required=True, help="model.sha256 in the model's folder")
+    parser.add_argument("--texts", type=Path, required=True, help="task.sha256 beside texts.parquet, or corpus.sha256")
+    parser.add_argument("--output", type=Path, required=True, help="embeddings.json of the store to make")
+    arguments = parser.parse_args()
+    start_log()
+    try:
+        with claim(arguments.output):
+            settings = Settings.model_validate_json(arguments.settings)
+            encode_task(settings, arguments.model, arguments.texts, arguments.output)
+    except ValidationError as error:
+        first = error.errors()[0]
+        sys.exit(f"--settings: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+    except (ValueError, OSError, pl.exceptions.PolarsError) as error:
+        sys.exit(f"embed: {str(error).splitlines()[0]}")
+
+
+if __name__ == "__main__":
+    main()

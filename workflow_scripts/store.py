@@ -1,0 +1,225 @@
+"""The store: every distinct text of a task, encoded once by one model at full width, found by its text.
+
+A store is a folder with `embeddings.arrow`, an uncompressed Arrow IPC file of one record batch, one row per
+distinct (prompt type, text): `key` (uint64, a hash of both) and `embedding` (fixed-size list of float32 or
+float16). It is read by memory map: opening costs no memory and no copy. While a store is being made, its rows
+are shards (the same layout, a contiguous range of rows each, written whole) under `shards/<fingerprint>/`, so
+that what a killed job finished is used again, and only where model, texts and settings are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from workflow_scripts.artefact import log, whole_file
+
+FILE = "embeddings.arrow"
+SHARDS = "shards"
+ROWS_PER_SHARD = 8192
+DTYPES = {"float32": pa.float32(), "float16": pa.float16()}
+
+
+class StoreError(ValueError):
+    """A store cannot be used as asked; the message is one line: file, what was found, what was expected."""
+
+
+class Store:
+    """An open store.
+
+    `vectors` is `(rows, width)` in the stored type, a read-only view of the file; `keys` is `(rows,)` uint64.
+    """
+
+    def __init__(self, folder: Path, keys: np.ndarray, vectors: np.ndarray) -> None:
+        self.folder, self.keys, self.vectors = folder, keys, vectors
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def width(self) -> int:
+        return int(self.vectors.shape[1])
+
+    def rows_of(self, texts: Sequence[str], prompt_type: str = "") -> np.ndarray:
+        """The row of each text `(texts,)` int64. Raises `StoreError` for a text that was never encoded."""
+        wanted = keys_of(texts, prompt_type)
+        if not len(wanted):
+            return np.empty(0, dtype=np.int64)
+        place = np.searchsorted(self._sorted_keys, wanted)
+        found = (
+            self._sorted_keys[np.minimum(place, len(self) - 1)] == wanted if len(self) else np.zeros(len(wanted), bool)
+        )
+        if not found.all():
+            missing = np.flatnonzero(~found)
+            raise StoreError(
+                f"{self.folder}: {len(missing)} of {len(texts)} texts (prompt type {prompt_type!r}) were not encoded, "
+                f"the first is {texts[missing[0]][:60]!r}; expected every text in the task's texts.parquet"
+            )
+        return self._order[place]
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        return np.argsort(self.keys, kind="stable")
+
+    @cached_property
+    def _sorted_keys(self) -> np.ndarray:
+        return self.keys[self._order]
+
+
+def open_store(folder: str | Path, width: int | None = None) -> Store:
+    """Open the store in `folder`; with `width`, check that its vectors have that many coordinates."""
+    folder = Path(folder)
+    rows = _read(folder / FILE)
+    if width is not None and rows.vectors.shape[1] != width:
+        raise StoreError(
+            f"{folder / FILE}: its vectors have {rows.vectors.shape[1]} coordinates, expected {width}: "
+            "it is the store of another model"
+        )
+    return Store(folder, rows.keys, rows.vectors)
+
+
+def keys_of(texts: Sequence[str], prompt_type: str = "") -> np.ndarray:
+    """A 64-bit key for each text under its prompt type `(texts,)` uint64, the same on every machine."""
+    # The prompt type goes in as BLAKE2's personalisation, so no text can imitate another type's.
+    person = prompt_type.encode()
+    digests = b"".join(
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, person=person).digest() for text in texts
+    )
+    return np.frombuffer(digests, dtype="<u8")
+
+
+class StoreWriter:
+    """Makes a store shard by shard.
+
+    `fingerprint` stands for all that decides the vectors; shards of any other are removed. `finish` joins the
+    shards into the store. Rows are 0 to `len(keys)`, and shard `i` holds rows `i * rows_per_shard` on.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        keys: np.ndarray,
+        width: int,
+        fingerprint: str,
+        dtype: str = "float32",
+        rows_per_shard: int = ROWS_PER_SHARD,
+    ) -> None:
+        if len(np.unique(keys)) != len(keys):
+            raise StoreError(
+                f"{folder}: {len(keys) - len(np.unique(keys))} texts have another's key; expected distinct texts"
+            )
+        self.folder, self.keys, self.width, self.dtype = Path(folder), keys, width, dtype
+        self.rows_per_shard = rows_per_shard
+        self.shards = self.folder / SHARDS / fingerprint[:16]
+        for other in self.shards.parent.glob("*"):
+            if other != self.shards:
+                log.info("%s: shards of other settings, model or texts; removed", other)
+                shutil.rmtree(other)
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """The first row and the row behind the last, for each shard."""
+        step = self.rows_per_shard
+        return [(start, min(start + step, len(self.keys))) for start in range(0, len(self.keys), step)]
+
+    def missing(self) -> list[int]:
+        """The shards still to be made; a shard that is not whole is removed, and is one of them."""
+        return [shard for shard in range(len(self.ranges)) if not self._is_whole(shard)]
+
+    def write(self, shard: int, vectors: np.ndarray, **costs: float) -> None:
+        """Write one shard's vectors `(rows, width)`, and with them what they cost (tokens, seconds)."""
+        start, stop = self.ranges[shard]
+        if vectors.shape != (stop - start, self.width):
+            raise StoreError(
+                f"{self._path(shard)}: vectors of shape {vectors.shape}, expected {(stop - start, self.width)}"
+            )
+        if not np.isfinite(vectors).all():
+            row = start + int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+            raise StoreError(f"{self._path(shard)}: the vector of row {row} is not finite; the model is broken")
+        with whole_file(self._path(shard)) as part:
+            _write(part, self.keys[start:stop], vectors.astype(self.dtype), costs)
+
+    def cost(self, name: str) -> float:
+        """The sum over all shards, whoever made them, of a cost given to `write`."""
+        return sum(_read(self._path(shard)).costs.get(name, 0.0) for shard in range(len(self.ranges)))
+
+    def finish(self) -> Path:
+        """Join the shards into the store's one file, then remove them; return the file."""
+        path = self.folder / FILE
+        # The rows are gathered in a file, not in memory, so that a store may be larger than memory.
+        with tempfile.TemporaryFile(dir=self.folder) as scratch:
+            size = max(1, len(self.keys) * self.width * np.dtype(self.dtype).itemsize)
+            scratch.truncate(size)
+            vectors = np.memmap(scratch, dtype=self.dtype, mode="r+")[: len(self.keys) * self.width]
+            vectors = vectors.reshape(len(self.keys), self.width)
+            for shard, (start, stop) in enumerate(self.ranges):
+                vectors[start:stop] = _read(self._path(shard)).vectors
+            with whole_file(path) as part:
+                _write(part, self.keys, vectors, {})
+        shutil.rmtree(self.folder / SHARDS, ignore_errors=True)
+        return path
+
+    def _path(self, shard: int) -> Path:
+        return self.shards / f"{shard:05d}.arrow"
+
+    def _is_whole(self, shard: int) -> bool:
+        path = self._path(shard)
+        if not path.exists():
+            return False
+        start, stop = self.ranges[shard]
+        try:
+            rows = _read(path)
+        except StoreError as error:
+            log.info("%s; it is made again", error)
+        else:
+            if rows.vectors.shape == (stop - start, self.width) and np.array_equal(rows.keys, self.keys[start:stop]):
+                return True
+            log.info("%s: rows of other texts; it is made again", path)
+        path.unlink()
+        return False
+
+
+class _Rows(NamedTuple):
+    keys: np.ndarray  # (rows,) uint64
+    vectors: np.ndarray  # (rows, width)
+    costs: dict[str, float]
+
+
+def _write(path: Path, keys: np.ndarray, vectors: np.ndarray, costs: dict[str, float]) -> None:
+    """One record batch: `key` and `embedding` of every row."""
+    flat = pa.array(np.ascontiguousarray(vectors).reshape(-1), type=DTYPES[vectors.dtype.name])
+    embeddings = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    batch = pa.RecordBatch.from_arrays(
+        [pa.array(keys, type=pa.uint64()), embeddings],
+        names=["key", "embedding"],
+        metadata={"costs": json.dumps(costs, sort_keys=True)},
+    )
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+
+
+def _read(path: Path) -> _Rows:
+    """A store's file or shard, as views of its memory map."""
+    if not path.exists():
+        raise StoreError(f"{path}: no such file; expected a store of embeddings")
+    try:
+        with pa.memory_map(str(path)) as source:
+            reader = pa.ipc.open_file(source)
+            batch = reader.get_batch(0)
+        batch.validate(full=False)
+        keys, embeddings = batch.column("key"), batch.column("embedding")
+        vectors = embeddings.flatten().to_numpy(zero_copy_only=True).reshape(len(keys), embeddings.type.list_size)
+        costs = json.loads(reader.schema.metadata[b"costs"])
+    except (pa.ArrowException, OSError, LookupError, AttributeError, TypeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StoreError(f"{path}: not a whole store file ({reason}); delete it and run again") from None
+    return _Rows(keys.to_numpy(), vectors, costs)
