@@ -1,0 +1,208 @@
+"""Tokenise the pairs once for each tokenizer, ahead of every training that uses it.
+
+Takes pairs.parquet and a model folder with a fast tokenizer. Leaves tokens.arrow, memory-mapped by training: for
+each text the tokens of instruction + text, how many of them pooling leaves out, and a key that equal texts share.
+It streams, row group by row group; the tokenizer's own threads run while the rows before are put into columns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workflow_scripts.artefact import (
+    Progress,
+    claim,
+    digest_of_file,
+    log,
+    start_log,
+    versions,
+    whole_file,
+    write_digests,
+    write_json,
+)
+
+TEXTS = ("query", "pos", "neg")
+KEY_SEED = 20
+ROWS = 8192
+
+
+class TokensSettings(BaseModel):
+    """What decides the tokens, beside the pairs and the tokenizer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_length: int = Field(ge=3)
+
+
+class InputError(ValueError):
+    """The input cannot be tokenised; the message is one line."""
+
+
+class BulkTokenizer:
+    """A fast tokenizer set to cut at `max_length` and not to pad, as sentence-transformers would call it."""
+
+    def __init__(self, folder: Path, max_length: int) -> None:
+        from tokenizers import Tokenizer
+        from transformers import AutoTokenizer
+
+        file = folder / "tokenizer.json"
+        if not file.is_file():
+            raise InputError(f"{folder}: no tokenizer.json; expected a model folder with a fast tokenizer")
+        slow = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        self.special = set(slow.all_special_ids)
+        self.tokenizer = Tokenizer.from_str(slow.backend_tokenizer.to_str())
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(max_length)
+        self.max_length = max_length
+        self.vocabulary: int = self.tokenizer.get_vocab_size(with_added_tokens=True)
+        self.type = np.dtype(np.uint16 if self.vocabulary <= 2**16 else np.uint32)
+        self._skips: dict[str, int] = {"": 0}
+
+    def ids(self, texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts)]
+
+    def skip(self, instruction: str) -> int:
+        """Tokens that pooling leaves out: those of the instruction alone but for a final special one, which is how
+        sentence-transformers counts a prompt (`Transformer._get_prompt_length`)."""
+        if instruction not in self._skips:
+            [ids] = self.ids([instruction])
+            self._skips[instruction] = len(ids) - (bool(ids) and ids[-1] in self.special)
+        return self._skips[instruction]
+
+
+def tokenise(pairs: Path, model: Path, max_length: int, output: Path) -> dict[str, Any]:
+    """Write tokens.arrow beside `output`, its manifest. Returns the manifest."""
+    started = time.monotonic()
+    tokenizer = BulkTokenizer(model, max_length)
+    file = pq.ParquetFile(pairs)
+    tasks: dict[str, int] = {}
+    for batch in file.iter_batches(columns=["task_name"], batch_size=2**16):
+        for name in batch.column(0).unique().to_pylist():
+            tasks.setdefault(name, len(tasks))
+    schema = pa.schema([("task", pa.int32())], metadata={"tasks": json.dumps(list(tasks), ensure_ascii=False)})
+    for name in TEXTS:
+        schema = schema.append(pa.field(f"{name}_ids", pa.list_(pa.from_numpy_dtype(tokenizer.type))))
+        schema = schema.append(pa.field(f"{name}_skip", pa.uint16()))
+        schema = schema.append(pa.field(f"{name}_key", pa.uint64()))
+    rows = tokens = truncated = 0
+    arrow = output.parent / "tokens.arrow"
+    with (
+        whole_file(arrow) as part,
+        pa.OSFile(str(part), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+        ThreadPoolExecutor(1) as pool,
+        Progress("tokenise", file.metadata.num_rows, "rows") as progress,
+    ):
+        # One batch is with the tokenizer's threads while the one before becomes columns.
+        waiting: tuple[_Batch, Any] | None = None
+        for batch in chain(_batches(file, tokenizer, tasks), [None]):
+            running = (batch, pool.submit(tokenizer.ids, batch.distinct)) if batch is not None else None
+            if waiting is not None:
+                ready, ids = waiting
+                columns, lengths = ready.columns(ids.result(), tokenizer)
+                writer.write_batch(pa.record_batch(columns, schema=schema))
+                rows += ready.rows
+                tokens += int(lengths.sum())
+                truncated += int((lengths == max_length).sum())
+                progress.add(ready.rows)
+            waiting = running
+    manifest = {
+        "rows": rows,
+        "tokens": tokens,
+        "truncated": truncated,
+        "max_length": max_length,
+        "tokenizer": digest_of_file(model / "tokenizer.json"),
+        "pairs": digest_of_file(pairs),
+        "seconds": round(time.monotonic() - started, 1),
+        "versions": versions("tokenizers", "transformers", "polars", "pyarrow"),
+    }
+    write_json(output, manifest)
+    write_digests(output.with_suffix(".sha256"), [arrow])
+    return manifest
+
+
+class _Batch:
+    """Some rows' texts, instruction in front, each distinct one once. `places` says which one each cell has."""
+
+    def __init__(self, table: pa.RecordBatch, tokenizer: BulkTokenizer, tasks: dict[str, int]) -> None:
+        frame = pl.DataFrame(table)
+        self.rows = len(frame)
+        self.tasks = np.array([tasks[name] for name in frame["task_name"].to_list()], np.int32)
+        self.skips = {name: _skips(frame[f"{name}_instruct"], tokenizer) for name in TEXTS}
+        full = pl.concat([frame.select(pl.concat_str(f"{name}_instruct", name).alias("text")) for name in TEXTS])[
+            "text"
+        ]
+        self.keys: npt.NDArray[np.uint64] = full.hash(KEY_SEED).to_numpy()
+        _, first, self.places = np.unique(self.keys, return_index=True, return_inverse=True)
+        self.distinct: list[str] = full.gather(first).to_list()
+
+    def columns(self, ids: list[list[int]], tokenizer: BulkTokenizer) -> tuple[list[pa.Array], npt.NDArray[np.int64]]:
+        """The columns of tokens.arrow in their order, and the length of every cell, shape (3 * rows,)."""
+        distinct_lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        flat = np.fromiter(chain.from_iterable(ids), tokenizer.type, int(distinct_lengths.sum()))
+        starts = np.cumsum(distinct_lengths) - distinct_lengths
+        columns: list[pa.Array] = [pa.array(self.tasks)]
+        lengths = distinct_lengths[self.places]
+        for number, name in enumerate(TEXTS):
+            cells = slice(number * self.rows, (number + 1) * self.rows)
+            offsets = np.concatenate([[0], np.cumsum(lengths[cells])])
+            # Each token's place in `flat`: its text's start, plus how far into the text it is.
+            shifts = np.repeat(starts[self.places[cells]] - offsets[:-1], lengths[cells])
+            values = flat[shifts + np.arange(offsets[-1])]
+            columns.append(pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values)))
+            columns.append(pa.array(self.skips[name]))
+            columns.append(pa.array(self.keys[cells]))
+        return columns, lengths
+
+
+def _skips(instructions: pl.Series, tokenizer: BulkTokenizer) -> npt.NDArray[np.uint16]:
+    table = {text: tokenizer.skip(text) for text in instructions.unique().to_list()}
+    return np.array([table[text] for text in instructions.to_list()], np.uint16)
+
+
+def _batches(file: pq.ParquetFile, tokenizer: BulkTokenizer, tasks: dict[str, int]) -> Iterator[_Batch]:
+    for batch in file.iter_batches(batch_size=ROWS):
+        if batch.num_rows:
+            yield _Batch(batch, tokenizer, tasks)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Tokenise the pairs for the models that share a tokenizer.")
+    parser.add_argument("--settings", required=True, help="JSON: max_length")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of the tokenizer")
+    parser.add_argument("--pairs", required=True, type=Path, help="corpus.sha256; pairs.parquet lies beside it")
+    parser.add_argument("--model", required=True, type=Path, help="model.sha256 of the folder with the tokenizer")
+    parser.add_argument("--output", required=True, type=Path, help="the manifest, tokens.json; the rest lies beside it")
+    arguments = parser.parse_args()
+    os.environ["RAYON_NUM_THREADS"] = str(arguments.threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    start_log()
+    try:
+        settings = TokensSettings.model_validate(json.loads(arguments.settings))
+        with claim(arguments.output):
+            manifest = tokenise(
+                arguments.pairs.parent / "pairs.parquet", arguments.model.parent, settings.max_length, arguments.output
+            )
+    except (InputError, FileNotFoundError, ValidationError, json.JSONDecodeError) as error:
+        raise SystemExit(f"tokens: {error}") from None
+    log.info("%d rows, %d tokens, %d texts cut", manifest["rows"], manifest["tokens"], manifest["truncated"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
