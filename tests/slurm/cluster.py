@@ -1,0 +1,405 @@
+"""A real SLURM on this machine, for the tests: munged, slurmctld, two slurmd, and slurmdbd with MariaDB for sacct.
+
+Takes a folder; leaves running daemons that keep everything (configuration, keys, state, logs) below it, listen on
+127.0.0.1 on free ports and touch no file of the system's own SLURM. `cpu1` is a node without, `gpu1` one with GPUs, which
+SLURM allocates and counts like real ones, though only `/dev/null` and `/dev/zero` stand behind them.
+
+    python tests/slurm/cluster.py up --folder /tmp/cluster      # again: takes the old one down first
+    export SLURM_CONF=/tmp/cluster/slurm.conf && sinfo
+    python tests/slurm/cluster.py down --folder /tmp/cluster
+
+`with Cluster(folder) as cluster:` does both, and a guard process takes it down if the caller is killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import pwd
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+
+PROGRAMS = ["munged", "slurmctld", "slurmd", "srun", "sbatch", "scancel", "sinfo", "squeue"]
+ACCOUNTING_PROGRAMS = ["slurmdbd", "sacct", "sacctmgr", "mariadbd", "mariadb-install-db"]
+PACKAGES = "slurmctld slurmd slurmdbd slurm-client slurm-wlm-basic-plugins munge mariadb-server"
+MARK = "MATRYOSHKA_TEST_CLUSTER"  # in the environment of every daemon: what `down` may end
+NODES = {"cpu1": 0, "gpu1": 2}  # node: GPUs
+DEVICES = ["/dev/null", "/dev/zero"]  # what stands for a GPU: SLURM wants a file, and asks nothing of it
+CPUS_PER_NODE = 8  # claimed, whatever the machine has: what is tested is who gets what, not speed
+MEMORY_PER_NODE = 20_000  # MB, claimed
+SECONDS_TO_START = 30.0
+
+
+class ClusterError(RuntimeError):
+    """The cluster could not be brought up; says which part, and what its log ends with."""
+
+
+def missing_programs(accounting: bool = True) -> list[str]:
+    """Programs that are not installed; empty where a cluster can be brought up."""
+    wanted = PROGRAMS + (ACCOUNTING_PROGRAMS if accounting else [])
+    return [name for name in wanted if shutil.which(name, path=search_path()) is None]
+
+
+def search_path() -> str:
+    """PATH with the folders of daemons, which a user's PATH often leaves out."""
+    return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+
+
+class Cluster:
+    """The daemons of one cluster and the folder that they live in."""
+
+    def __init__(self, folder: str | Path, accounting: bool = True, memory_per_node: int = MEMORY_PER_NODE) -> None:
+        self.folder = Path(folder).resolve()
+        self.accounting = accounting
+        self.memory_per_node = memory_per_node
+        self.user = pwd.getpwuid(os.getuid()).pw_name
+        self.host = socket.gethostname().split(".")[0]
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_", "SRUN_"))},
+            "PATH": f"{self.folder / 'bin'}{os.pathsep}{search_path()}",
+            "SLURM_CONF": str(self.folder / "slurm.conf"),
+        }
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    # ---- up and down
+
+    def __enter__(self) -> Cluster:
+        try:
+            self.up()
+            guard = [sys.executable, str(Path(__file__).resolve()), "guard", "--folder", str(self.folder)]
+            self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
+        except BaseException:
+            self.down()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.stdin.close()
+            self._guard.wait()
+
+    def up(self) -> None:
+        """Start every daemon and wait until both nodes are idle. Raises ClusterError."""
+        if missing := missing_programs(self.accounting):
+            raise ClusterError(f"not installed: {', '.join(missing)}; apt-get install {PACKAGES}")
+        self.down()
+        for name in ("state", "spool", "log", "database", "bin"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o755)
+        self._write_configuration()
+        self._wrap_srun()
+        self.start("munged")
+        self._until(lambda: (self.folder / "munge.socket").exists(), "munged")
+        if self.accounting:
+            self._start_accounting()
+        self.start("slurmctld")
+        self._until(lambda: self.run("scontrol", "ping", check=False).returncode == 0, "slurmctld")
+        for node in NODES:
+            self.start(node)
+        self._until(lambda: self.node_states() == dict.fromkeys(NODES, "idle"), "slurmctld")
+
+    def down(self) -> None:
+        """End every daemon and job of this folder, by the mark in its environment; nothing else is touched."""
+        for sent in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + (6 if sent == signal.SIGTERM else 3)
+            mine = self._processes()
+            if sent == signal.SIGTERM and mine and (self.folder / "slurm.conf").exists():
+                with contextlib.suppress(subprocess.TimeoutExpired, OSError):
+                    self.run("scancel", "--full", f"--user={self.user}", check=False, timeout=5)
+            for pid in mine:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, sent)
+            while self._processes() and time.monotonic() < deadline:
+                self._reap()
+                time.sleep(0.1)
+        for name in ("state", "spool", "database"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    # ---- one daemon
+
+    def start(self, name: str) -> None:
+        """Start one daemon: munged, mariadbd, slurmdbd, slurmctld, or a node by its name."""
+        command = {
+            "munged": [
+                "munged", "--foreground", "--force",
+                f"--socket={self.folder / 'munge.socket'}", f"--key-file={self.folder / 'munge.key'}",
+                f"--pid-file={self.folder / 'munged.pid'}", f"--seed-file={self.folder / 'munge.seed'}",
+                f"--log-file={self.folder / 'log' / 'munged.log'}", "--num-threads=2",
+            ],
+            "mariadbd": ["mariadbd", f"--defaults-file={self.folder / 'database.cnf'}"],
+            "slurmdbd": ["slurmdbd", "-D"],
+            "slurmctld": ["slurmctld", "-D", "-f", str(self.folder / "slurm.conf")],
+        }.get(name, ["slurmd", "-D", "-N", name, "-f", str(self.folder / "slurm.conf")])  # fmt: skip
+        with (self.folder / "log" / f"{name}.out").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                env={**self.environment, MARK: str(self.folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=self.folder,
+            )
+        (self.folder / f"{name}.process").write_text(str(process.pid))
+
+    def stop(self, name: str, sent: signal.Signals = signal.SIGTERM) -> None:
+        """End one daemon and wait until it is gone; its jobs' own processes stay."""
+        pid = int((self.folder / f"{name}.process").read_text())
+        if pid not in self._processes():
+            return
+        os.kill(pid, sent)
+        self._until(lambda: pid not in self._processes(), name)
+
+    # ---- questions
+
+    def run(self, *command: str, check: bool = True, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+        """Run one of SLURM's commands against this cluster."""
+        return subprocess.run(
+            command, env=self.environment, check=check, timeout=timeout, capture_output=True, text=True
+        )
+
+    def node_states(self) -> dict[str, str]:
+        """{node: idle, mixed, allocated, down, ...}"""
+        answer = self.run("sinfo", "--Node", "--noheader", "--format=%N %t", check=False).stdout
+        names = {"mix": "mixed", "alloc": "allocated", "comp": "completing"}
+        return {node: names.get(state, state) for node, state in (line.split() for line in answer.splitlines())}
+
+    def accounted(self, *fields: str) -> list[dict[str, str]]:
+        """What sacct says of every job so far, one dict of `fields` each, in order of submission."""
+        answer = self.run(
+            "sacct", "--allocations", "--parsable2", "--noheader", "--duplicates",
+            "--starttime=now-1day", f"--format={','.join(fields)}",
+        )  # fmt: skip
+        return [dict(zip(fields, line.split("|"), strict=True)) for line in answer.stdout.splitlines()]
+
+    def logs(
+        self, names: Iterable[str] = ("munged", "mariadbd", "slurmdbd", "slurmctld", *NODES), lines: int = 15
+    ) -> str:
+        """The last lines of the daemons' logs."""
+        parts = []
+        for name in names:
+            for path in sorted((self.folder / "log").glob(f"{name}.*")):
+                tail = path.read_text(errors="replace").splitlines()[-lines:]
+                parts.append(f"--- {path.name}\n" + "\n".join(tail))
+        return "\n".join(parts)
+
+    # ---- inside
+
+    def _write_configuration(self) -> None:
+        ports = _free_ports(4 + len(NODES))
+        slurmctld, slurmdbd, self.database_port, _, *slurmd = ports
+        key = self.folder / "munge.key"
+        key.unlink(missing_ok=True)
+        key.touch(mode=0o600)
+        key.write_bytes(secrets.token_bytes(128))
+        accounting = (
+            f"AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1\n"
+            f"AccountingStoragePort={slurmdbd}\n"
+            f"AccountingStoragePass={self.folder}/munge.socket\nAccountingStorageTRES=gres/gpu\n"
+            if self.accounting
+            else "AccountingStorageType=accounting_storage/none\n"
+        )
+        nodes = "".join(
+            f"NodeName={node} NodeHostname={self.host} NodeAddr=127.0.0.1 Port={port} CPUs={CPUS_PER_NODE} "
+            f"RealMemory={self.memory_per_node}{f' Gres=gpu:{gpus}' if gpus else ''} State=UNKNOWN\n"
+            for (node, gpus), port in zip(NODES.items(), slurmd, strict=True)
+        )
+        (self.folder / "slurm.conf").write_text(
+            f"""ClusterName=matryoshka
+SlurmctldHost={self.host}(127.0.0.1)
+SlurmctldPort={slurmctld}
+SlurmUser={self.user}
+SlurmdUser={self.user}
+AuthType=auth/munge
+AuthInfo=socket={self.folder}/munge.socket
+CredType=cred/munge
+StateSaveLocation={self.folder}/state
+SlurmdSpoolDir={self.folder}/spool/%n
+SlurmctldPidFile={self.folder}/slurmctld.pid
+SlurmdPidFile={self.folder}/slurmd.%n.pid
+SlurmctldLogFile={self.folder}/log/slurmctld.log
+SlurmdLogFile={self.folder}/log/%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SlurmdParameters=config_overrides
+GresTypes=gpu
+# the memory that a job asked for is a limit: one that goes above is killed, looked at every second
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill,NoShared
+# a test has no minutes to wait
+SchedulerParameters=batch_sched_delay=0,sched_interval=2,sched_min_interval=200000,bf_interval=3,requeue_delay=1
+SlurmdTimeout=12
+SlurmctldTimeout=12
+KillWait=8
+CompleteWait=0
+InactiveLimit=0
+MinJobAge=300
+ReturnToService=2
+JobRequeue=1
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+{accounting}{nodes}PartitionName=cpu Nodes=cpu1 Default=YES MaxTime=60 PriorityTier=1 State=UP
+PartitionName=gpu Nodes=gpu1 MaxTime=60 PriorityTier=1 GraceTime=0 State=UP
+PartitionName=urgent Nodes=gpu1 MaxTime=60 PriorityTier=9 PreemptMode=off State=UP
+"""
+        )
+        (self.folder / "gres.conf").write_text(
+            "".join(
+                f"NodeName={node} Name=gpu Count=1 File={device}\n"
+                for node, gpus in NODES.items()
+                for device in DEVICES[:gpus]
+            )
+        )
+        slurmdbd_conf = self.folder / "slurmdbd.conf"
+        slurmdbd_conf.touch(mode=0o600)
+        slurmdbd_conf.chmod(0o600)
+        slurmdbd_conf.write_text(
+            f"""AuthType=auth/munge
+AuthInfo=socket={self.folder}/munge.socket
+DbdHost={self.host}
+DbdAddr=127.0.0.1
+DbdPort={slurmdbd}
+SlurmUser={self.user}
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={self.database_port}
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm_accounting
+LogFile={self.folder}/log/slurmdbd.log
+PidFile={self.folder}/slurmdbd.pid
+"""
+        )
+        (self.folder / "database.sql").write_text(
+            "CREATE DATABASE IF NOT EXISTS slurm_accounting;\n"
+            "CREATE USER IF NOT EXISTS 'slurm'@'127.0.0.1' IDENTIFIED BY 'slurm';\n"
+            "GRANT ALL ON slurm_accounting.* TO 'slurm'@'127.0.0.1';\n"
+        )
+        (self.folder / "database.cnf").write_text(
+            f"""[mariadbd]
+user={self.user}
+datadir={self.folder}/database
+socket={self.folder}/database.socket
+pid-file={self.folder}/mariadbd.pid
+port={self.database_port}
+bind-address=127.0.0.1
+init-file={self.folder}/database.sql
+log-error={self.folder}/log/mariadbd.log
+skip-name-resolve
+innodb_buffer_pool_size=32M
+innodb_log_file_size=16M
+innodb_lock_wait_timeout=900
+innodb_flush_log_at_trx_commit=0
+performance_schema=OFF
+"""
+        )
+
+    def _wrap_srun(self) -> None:
+        """srun as it is, with this cluster's configuration: Snakemake's job step clears SLURM_CONF before it calls
+        srun, which then looks for the system's configuration in /etc/slurm, where this cluster writes nothing."""
+        srun = self.folder / "bin" / "srun"
+        real = shutil.which("srun", path=search_path())
+        srun.write_text(f'#!/bin/sh\nSLURM_CONF={shlex.quote(self.environment["SLURM_CONF"])} exec {real} "$@"\n')
+        srun.chmod(0o755)
+
+    def _start_accounting(self) -> None:
+        install = [
+            "mariadb-install-db", "--no-defaults", f"--datadir={self.folder / 'database'}", f"--user={self.user}",
+            "--auth-root-authentication-method=normal", "--skip-test-db",
+        ]  # fmt: skip
+        done = subprocess.run(install, env=self.environment, capture_output=True, text=True, timeout=120)
+        if done.returncode:
+            raise ClusterError(f"mariadb-install-db: {(done.stderr or done.stdout).strip()[-500:]}")
+        self.start("mariadbd")
+        self._until(lambda: _answers(self.database_port), "mariadbd")
+        self.start("slurmdbd")
+        self._until(
+            lambda: self.run("sacctmgr", "--noheader", "show", "cluster", check=False).returncode == 0, "slurmdbd"
+        )
+
+    def _until(self, true: Callable[[], bool], name: str) -> None:
+        deadline = time.monotonic() + SECONDS_TO_START
+        while not true():
+            self._reap()
+            if time.monotonic() > deadline:
+                raise ClusterError(f"{name} is not ready after {SECONDS_TO_START:.0f} s\n{self.logs()}")
+            time.sleep(0.1)
+
+    def _processes(self) -> list[int]:
+        """Every process that carries this cluster's mark, the guard apart, and this one never."""
+        self._reap()
+        mark = f"{MARK}={self.folder}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            with contextlib.suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+        return found
+
+    @staticmethod
+    def _reap() -> None:
+        """Take the exit status of children that have ended, so that they are gone and not zombies."""
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A real SLURM on this machine, for tests.")
+    parser.add_argument("what", choices=["up", "down", "guard"])
+    parser.add_argument("--folder", required=True, type=Path)
+    parser.add_argument("--no-accounting", action="store_true", help="without slurmdbd: sacct answers nothing")
+    arguments = parser.parse_args()
+    cluster = Cluster(arguments.folder, accounting=not arguments.no_accounting)
+    if arguments.what == "guard":
+        sys.stdin.buffer.read()
+    if arguments.what != "up":
+        cluster.down()
+        return
+    try:
+        cluster.up()
+    except ClusterError as error:
+        cluster.down()
+        raise SystemExit(f"cluster: {error}") from None
+    sys.stdout.write(f"export SLURM_CONF={cluster.environment['SLURM_CONF']}\n")
+
+
+if __name__ == "__main__":
+    main()
