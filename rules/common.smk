@@ -106,7 +106,7 @@ def model_cards():
 
 
 def task_settings(wildcards):
-    return settings(task=wildcards.task, prompts=STUDY.encoding.prompts)
+    return settings(task=wildcards.task)
 
 
 # ---- corpus

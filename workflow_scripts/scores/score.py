@@ -1,0 +1,204 @@
+"""All scores of one model on one task: every dimension and reduction, from embeddings encoded once.
+
+Takes a task's folder, the store of its texts' embeddings and, where something is fitted, that of the training
+texts. Leaves `<task>.parquet`, `<task>.values.parquet` (what each score is the mean of), `<task>.adaptive.parquet`,
+and the same scores in mteb's own results layout under `<study>/scores/mteb/`. One process does all of it, since a
+job that does one dimension spends most of its life importing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from mteb.cache import ResultCache
+from mteb.results import TaskResult
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workflow_scripts.artefact import Progress, claim, log, start_log, whole_file
+from workflow_scripts.scores.stock import Values, model_meta, stock_scores
+from workflow_scripts.scores.views import Matrix, View, views
+from workflow_scripts.store import Store, StoreError, open_store
+from workflow_scripts.study import Adaptive
+from workflow_scripts.task_files import fresh_state, load_task, parts
+
+SCORES = pa.schema(
+    [
+        ("study", pa.string()),
+        ("variant", pa.string()),
+        ("seed", pa.int64()),
+        ("task", pa.string()),
+        ("task_type", pa.string()),
+        ("reduction", pa.string()),
+        ("dim", pa.int64()),
+        ("metric", pa.string()),
+        ("score", pa.float64()),
+    ]
+)
+VALUES = pa.schema(
+    [
+        ("variant", pa.string()),
+        ("seed", pa.int64()),
+        ("task", pa.string()),
+        ("reduction", pa.string()),
+        ("dim", pa.int64()),
+        ("metric", pa.string()),
+        ("unit", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+ADAPTIVE = pa.schema(
+    [
+        ("variant", pa.string()),
+        ("seed", pa.int64()),
+        ("task", pa.string()),
+        ("shortlist_dims", pa.list_(pa.int64())),
+        ("candidates", pa.list_(pa.int64())),
+        ("rerank_dim", pa.int64()),
+        ("metric", pa.string()),
+        ("score", pa.float64()),
+        ("multiply_adds", pa.int64()),
+        ("bytes_read", pa.int64()),
+    ]
+)
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    study: str
+    model: str
+    seed: int
+    task: str
+    dimensions: list[int]
+    cuts: list[str]
+    random_draws: int
+    precisions: list[str]
+    adaptive: Adaptive
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One score: a reduction (`prefix`, `pca:int8`, …) at a dimension."""
+
+    reduction: str
+    dim: int
+    result: TaskResult
+    values: Values
+
+
+def score_all(task: Any, store: Store, made: Sequence[View], dimensions: Sequence[int]) -> Iterator[Scored]:
+    """Every view at every dimension. Raises ValueError or StoreError, one line, where the input does not fit."""
+    for view in made:
+        for dim in dimensions:
+            fresh_state(task)
+            result, values = stock_scores(task, _lookup(store, view), dim)
+            yield Scored(view.name, dim, result, values)
+
+
+def _lookup(store: Store, view: View) -> Any:
+    def vectors_of(texts: Sequence[str], prompt_type: str) -> Matrix:
+        return view.of(np.asarray(store.vectors[store.rows_of(texts, prompt_type)], dtype=np.float32))
+
+    return vectors_of
+
+
+def write_results(scored: Sequence[Scored], task: Any, settings: Settings, output: Path) -> None:
+    """Write the tables beside `output` and mteb's layout under the study's `scores/mteb`."""
+    metric = task.metadata.main_score
+    several = len(parts(task)) > 1
+    scores: list[dict[str, Any]] = []
+    values: list[dict[str, Any]] = []
+    for one in scored:
+        common = {"variant": settings.model, "seed": settings.seed, "task": settings.task}
+        at = {"reduction": one.reduction, "dim": one.dim, "metric": metric}
+        scores.append(
+            {"study": settings.study, "task_type": task.metadata.type, "score": one.result.get_score()} | common | at
+        )
+        for part, units in one.values.items():
+            where = f"{part.subset}/{part.split}/" if several else ""
+            values.extend(common | at | {"unit": where + unit, "value": value} for unit, value in units.items())
+    write_mteb_layout(scored, settings, output.parents[2] / "mteb")
+    stem = output.name.removesuffix(".parquet")
+    _write(values, VALUES, output.with_name(f"{stem}.values.parquet"))
+    _write([], ADAPTIVE, output.with_name(f"{stem}.adaptive.parquet"))
+    _write(scores, SCORES, output)
+
+
+def write_mteb_layout(scored: Sequence[Scored], settings: Settings, folder: Path) -> None:
+    """mteb's results folder: `results/<model>/<revision>/experiments/embed_dim_<d>/<task>.json`, read by
+    `mteb.ResultCache(folder).load_results()`."""
+    cache = ResultCache(folder)
+    for one in scored:
+        meta = model_meta(f"{settings.study}/{settings.model}", f"s{settings.seed}", one.dim, one.reduction)
+        path = cache.get_task_result_path(settings.task, meta)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as part:
+            one.result.to_disk(part)
+        with whole_file(path.with_name("model_meta.json")) as part:
+            part.write_text(json.dumps(meta.to_dict(), default=str, indent=1, sort_keys=True))
+
+
+def _write(rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
+    with whole_file(path) as part:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), part, compression="zstd")
+
+
+def score(settings: Settings, task_folder: Path, embeddings: Path, training_texts: Path | None, output: Path) -> None:
+    started = time.monotonic()
+    task = load_task(task_folder)
+    store = open_store(embeddings)
+    for dim in settings.dimensions:
+        if not 1 <= dim <= store.width:
+            raise ValueError(
+                f"dimension {dim} does not fit {embeddings}: its vectors are {store.width} wide; it is another model's store"
+            )
+    training = None
+    if training_texts is not None:
+        training = np.asarray(open_store(training_texts).vectors, dtype=np.float32)
+    dimensions = sorted({*settings.dimensions, store.width})
+    made = views(settings.cuts, settings.random_draws, settings.precisions, store.width, training)
+    scored = []
+    with Progress(f"score {settings.task}", len(made) * len(dimensions), "scores") as progress:
+        for one in score_all(task, store, made, dimensions):
+            scored.append(one)
+            progress.add(1, f"{one.reduction} {one.dim}: {one.result.get_score():.4f}")
+    write_results(scored, task, settings, output)
+    log.info("%s: %d scores in %.1f s", settings.task, len(scored), time.monotonic() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Score one model on one task, at every dimension and reduction.")
+    parser.add_argument("--settings", required=True, help="JSON: study, model, seed, task, dimensions, cuts, …")
+    parser.add_argument("--task", required=True, type=Path, help="task.sha256 in the task's folder")
+    parser.add_argument("--embeddings", required=True, type=Path, help="embeddings.sha256 in the store's folder")
+    parser.add_argument("--training-texts", default="", help="the same of the training texts' store; empty: none")
+    parser.add_argument("--output", required=True, type=Path, help="<study>/scores/<model>/s<seed>/<task>.parquet")
+    arguments = parser.parse_args()
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    start_log()
+    try:
+        settings = Settings.model_validate_json(arguments.settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        sys.exit(f"--settings: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+    training = Path(arguments.training_texts).parent if arguments.training_texts else None
+    try:
+        with claim(arguments.output):
+            score(settings, arguments.task.parent, arguments.embeddings.parent, training, arguments.output)
+    except (StoreError, ValueError, FileNotFoundError) as error:
+        sys.exit(f"score: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Scores through mteb itself, on vectors looked up instead of encoded: the way for every task type, and the
+reference that the fast ways are tested against.
+
+Takes a task (loaded, fresh) and a lookup of vectors; leaves mteb's TaskResult and the value of each query or
+experiment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mteb
+import numpy as np
+from mteb.models.abs_encoder import AbsEncoder
+from mteb.models.model_meta import ModelMeta, ScoringFunction
+from mteb.results import TaskResult
+
+from workflow_scripts.scores.views import Matrix
+from workflow_scripts.task_files import Part, is_retrieval, parts
+
+Lookup = Callable[[Sequence[str], str], Matrix]  # texts, prompt type -> (texts, width)
+Values = dict[Part, dict[str, float]]  # per evaluated piece: unit (query, experiment) -> value of the main metric
+
+
+def model_meta(name: str, revision: str, dim: int, reduction: str = "prefix") -> ModelMeta:
+    """How mteb's results call a model cut to `dim`: the dimension stands in the experiment, so that no cache takes
+    one dimension's score for another's. A reduction other than the prefix stands there too."""
+    experiment: dict[str, Any] = {"embed_dim": dim}
+    if reduction != "prefix":
+        experiment["reduction"] = reduction.replace(":", "-")
+    return ModelMeta.create_empty(
+        overwrites={
+            "name": name,
+            "revision": revision,
+            "embed_dim": dim,
+            "experiment_kwargs": experiment,
+            "similarity_fn_name": ScoringFunction.COSINE,
+        }
+    )
+
+
+class LookupEncoder(AbsEncoder):
+    """An mteb encoder that returns stored vectors, the first `dim` coordinates of each."""
+
+    def __init__(self, lookup: Lookup, dim: int) -> None:
+        self.lookup, self.dim = lookup, dim
+        self.mteb_model_meta = model_meta("matryoshka-curves/lookup", "none", dim)
+
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        task_metadata: Any,  # noqa: ARG002
+        hf_split: str,  # noqa: ARG002
+        hf_subset: str,  # noqa: ARG002
+        prompt_type: Any = None,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> Matrix:
+        texts = [text for batch in inputs for text in batch["text"]]
+        kind = prompt_type.value if prompt_type is not None else ""
+        return np.ascontiguousarray(self.lookup(texts, kind)[:, : self.dim])
+
+
+def stock_scores(task: Any, lookup: Lookup, dim: int) -> tuple[TaskResult, Values]:
+    """Evaluate `task` with mteb on vectors cut to `dim`; also the main metric's value per query or experiment."""
+    per_query: list[dict[str, dict[str, float]]] = []
+    if is_retrieval(task):
+        original = task.task_specific_scores
+
+        def keep(scores: dict[str, dict[str, float]], *rest: Any, **named: Any) -> Any:
+            per_query.append(scores)
+            return original(scores, *rest, **named)
+
+        task.task_specific_scores = keep
+    try:
+        result = mteb.evaluate(
+            LookupEncoder(lookup, dim), task, cache=None, co2_tracker=False, show_progress_bar=False
+        ).task_results[0]
+    finally:
+        if is_retrieval(task):
+            del task.task_specific_scores
+    metric = task.metadata.main_score
+    values: Values = {}
+    for i, part in enumerate(parts(task)):
+        scores = next(s for s in result.scores[part.split] if s["hf_subset"] == part.subset)
+        if is_retrieval(task) and (key := trec_name(metric)):
+            values[part] = {query: found[key] for query, found in per_query[i].items()}
+        elif "scores_per_experiment" in scores:
+            values[part] = {str(n): found[metric] for n, found in enumerate(scores["scores_per_experiment"])}
+        elif metric == "v_measure" and "v_measures" in scores:
+            flat = [value for level in scores["v_measures"].values() for value in level]
+            values[part] = {str(n): value for n, value in enumerate(flat)}
+        else:
+            values[part] = {"all": scores["main_score"]}
+    return result, values
+
+
+def trec_name(metric: str) -> str | None:
+    """mteb's name of a retrieval metric (`ndcg_at_10`) as trec_eval calls it per query; None for those it lacks."""
+    names = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "precision": "P", "hit_rate": "success"}
+    kind, _, cut = metric.partition("_at_")
+    return f"{names[kind]}_{cut}" if kind in names else None

@@ -1,0 +1,236 @@
+"""One evaluation task, copied to this disk so that every later job runs offline.
+
+Takes the task's name; leaves its folder: `data/`, `texts.parquet` (each distinct text that mteb will ask an encoder
+for, and whether it is one that training must not have seen), `task.json` and `task.sha256`. The hub is asked for
+the revision that mteb pins; WordNet's two tasks are made from the files that a package carries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workflow_scripts.artefact import (
+    claim,
+    digest_of_file,
+    log,
+    start_log,
+    versions,
+    whole_folder,
+    write_digests,
+    write_json,
+)
+from workflow_scripts.hub import HubError, patiently
+from workflow_scripts.study import task_catalogue
+from workflow_scripts.task_files import (
+    DOCUMENT,
+    EMBEDDED,
+    QUERY,
+    TRAIN,
+    column,
+    document_texts,
+    is_retrieval,
+    new_task,
+    parts,
+    query_texts,
+    rows_of_part,
+    save_task,
+    undersampled_rows,
+)
+
+if TYPE_CHECKING:
+    import mteb
+
+Text = tuple[str, str, bool]  # prompt type, text, whether it is a text of evaluation
+TEXTS = pa.schema([("prompt_type", pa.string()), ("text", pa.string()), ("evaluation", pa.bool_())])
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: str
+
+
+def load(name: str) -> mteb.AbsTask:
+    """The task with its data: from the hub at mteb's pinned revision, or from WordNet's files.
+
+    Raises HubError or ValueError, one line.
+    """
+    task = new_task(name)
+    if name in EMBEDDED:
+        _fill_from_wordnet(task)
+        return task
+    dataset = task.metadata.dataset
+    patiently(lambda: task.load_data(), f"{dataset['path']}@{dataset['revision']}")
+    return task
+
+
+def _fill_from_wordnet(task: Any) -> None:
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+    from workflow_scripts import wordnet
+
+    if is_retrieval(task):
+        documents, queries, judged = wordnet.retrieval_rows()
+        test = {
+            "corpus": Dataset.from_dict({"id": list(documents), "text": list(documents.values())}),
+            "queries": Dataset.from_dict({"id": list(queries), "text": list(queries.values())}),
+            "relevant_docs": judged,
+            "top_ranked": None,
+        }
+        task.dataset = {"default": {"test": test}}
+    else:
+        rows = wordnet.classification_rows()
+        names = sorted({label for split in rows.values() for _, label in split})
+        features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
+        task.dataset = DatasetDict(
+            {
+                split: Dataset.from_dict(
+                    {"text": [text for text, _ in pairs], "label": [names.index(label) for _, label in pairs]},
+                    features=features,
+                )
+                for split, pairs in rows.items()
+            }
+        )
+    task.data_loaded = True
+
+
+def texts_of(task: Any) -> list[Text]:
+    """Each distinct (prompt type, text) that mteb will ask an encoder for, in order of appearance.
+
+    A text is of evaluation when it is a test text, a query or a relevant document anywhere in the task.
+    Raises ValueError for a text that is missing (null), naming the subset and split.
+    """
+    from mteb.abstasks.classification import AbsTaskClassification
+
+    if is_retrieval(task):
+        found = _retrieval_texts(task)
+    elif isinstance(task, AbsTaskClassification) and isinstance(task.input_column_name, str):
+        found = _classification_texts(task)
+    else:
+        found = _recorded_texts(task)
+    distinct: dict[tuple[str, str], bool] = {}
+    for prompt_type, text, evaluation in found:
+        if not isinstance(text, str):
+            raise ValueError(f"{task.metadata.name}: found {text!r} for a {prompt_type or 'text'}, expected a string")
+        distinct[prompt_type, text] = evaluation or distinct.get((prompt_type, text), False)
+    return [(prompt_type, text, evaluation) for (prompt_type, text), evaluation in distinct.items()]
+
+
+def _retrieval_texts(task: Any) -> Iterable[Text]:
+    for part in parts(task):
+        rows = rows_of_part(task, part.subset, part.split)
+        judged = rows["relevant_docs"]
+        relevant = {document for scores in judged.values() for document, score in scores.items() if score > 0}
+        for identifier, text in zip(column(rows["corpus"], "id"), document_texts(rows["corpus"]), strict=True):
+            yield DOCUMENT, text, identifier in relevant
+        for identifier, text in zip(column(rows["queries"], "id"), query_texts(task, rows["queries"]), strict=True):
+            if judged.get(identifier):
+                yield QUERY, text, True
+
+
+def _classification_texts(task: Any) -> Iterable[Text]:
+    for part in parts(task):
+        train = rows_of_part(task, part.subset, task.train_split)
+        texts = column(train, task.input_column_name)
+        if task.is_cross_validation:
+            yield from ((TRAIN, text, True) for text in texts)
+            continue
+        drawn = undersampled_rows(task, column(train, task.label_column_name))
+        yield from ((TRAIN, texts[row], False) for row in sorted(set().union(*drawn)))
+        test = rows_of_part(task, part.subset, part.split)
+        yield from ((TRAIN, text, True) for text in column(test, task.input_column_name))
+
+
+def _recorded_texts(task: Any) -> Iterable[Text]:
+    """What mteb's own evaluation asks for, written down by an encoder that answers with small vectors."""
+    import mteb
+
+    from workflow_scripts.task_files import fresh_state
+    from workflow_scripts.tasks.recording import RecordingEncoder
+
+    fresh_state(task)
+    encoder = RecordingEncoder()
+    mteb.evaluate(encoder, task, cache=None, co2_tracker=False, show_progress_bar=False)
+    fresh_state(task)
+    return [(prompt_type, text, True) for prompt_type, text in encoder.texts]
+
+
+def chance(task: Any) -> float | None:
+    """The score of guessing: for accuracy one over the number of classes (mean over subsets); else undefined."""
+    if task.metadata.type != "Classification" or task.metadata.main_score != "accuracy":
+        return None
+    shares = []
+    for part in parts(task):
+        test = rows_of_part(task, part.subset, part.split)
+        shares.append(1.0 / max(1, len(set(column(test, task.label_column_name)))))
+    return sum(shares) / len(shares)
+
+
+def prepare(name: str, folder: Path) -> None:
+    """Make the task's folder. Raises HubError or ValueError, one line."""
+    started = time.monotonic()
+    task = load(name)
+    texts = texts_of(task)
+    if not any(evaluation for _, _, evaluation in texts):
+        raise ValueError(f"{name}: nothing to evaluate, expected at least one test text or judged query")
+    with whole_folder(folder) as part:
+        save_task(task, part)
+        columns = {field: [row[i] for row in texts] for i, field in enumerate(TEXTS.names)}
+        pq.write_table(pa.table(columns, schema=TEXTS), part / "texts.parquet", compression="zstd")
+        write_digests(part / "task.sha256", [*sorted((part / "data").rglob("*.*")), part / "texts.parquet"])
+        entry = task_catalogue().get(name, {})
+        write_json(
+            part / "task.json",
+            {
+                "name": name,
+                "type": task.metadata.type,
+                "metric": task.metadata.main_score,
+                "chance": chance(task),
+                "dataset": entry.get("dataset") or "wordnet",
+                "revision": entry.get("revision") or "3.0",
+                "splits": list(task.eval_splits),
+                "subsets": list(task.hf_subsets),
+                "texts": len(texts),
+                "texts_sha256": digest_of_file(part / "texts.parquet"),
+                "seconds": round(time.monotonic() - started, 3),
+                "versions": versions("mteb", "datasets", "pyarrow"),
+            },
+        )
+    log.info("%s: %d distinct texts, %.1f s", name, len(texts), time.monotonic() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Copy one evaluation task to this disk, with the texts it will ask for."
+    )
+    parser.add_argument("--settings", required=True, help='JSON: {"task": NAME}')
+    parser.add_argument(
+        "--output", required=True, type=Path, help="the task's manifest, <study>/tasks/<task>/task.json"
+    )
+    arguments = parser.parse_args()
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    start_log()
+    try:
+        settings = Settings.model_validate_json(arguments.settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        sys.exit(f"--settings: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+    try:
+        with claim(arguments.output.parent):
+            prepare(settings.task, arguments.output.parent)
+    except (HubError, ValueError, FileNotFoundError) as error:
+        sys.exit(f"task: {error}")
+
+
+if __name__ == "__main__":
+    main()
