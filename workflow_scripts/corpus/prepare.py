@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workflow_scripts import wordnet
 from workflow_scripts.artefact import claim, log, start_log, versions, whole_file, write_digests, write_json
+from workflow_scripts.corpus.decontaminate import Index
 from workflow_scripts.corpus.read import COLUMNS, INSTRUCTIONS, ROWS, SCHEMA, TEXTS, Chunk, InputError, chunks, files_of
 from workflow_scripts.study import Corpus
 
@@ -71,47 +72,72 @@ class Account:
     tasks: dict[str, int] = field(default_factory=dict)  # name -> number, in the order of appearance
     rows_in: Counter[str] = field(default_factory=Counter)
     drops: dict[str, Counter[str]] = field(default_factory=lambda: {reason: Counter() for reason in REASONS})
+    contaminated: dict[str, dict[str, int]] = field(default_factory=dict)  # task -> evaluation task -> rows
+    rows: int = 0  # in the spool
     row_tasks: list[npt.NDArray[np.int32]] = field(default_factory=list)
     row_hashes: list[npt.NDArray[np.uint64]] = field(default_factory=list)
-    row_codes: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    row_copies: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    copied: list[npt.NDArray[np.int64]] = field(default_factory=list)  # pairs (row of the spool, evaluation task)
     batches: list[tuple[int, int]] = field(default_factory=list)  # (task, rows) of each batch of the spool
 
-    def number_of(self, task: str) -> int:
-        return self.tasks.setdefault(task, len(self.tasks))
 
-
-def prepare(settings: PairsSettings, source: str | None, output: Path) -> dict[str, Any]:
+def prepare(settings: PairsSettings, source: str | None, output: Path, threads: int = 2) -> dict[str, Any]:
     """Make the pairs; `output` is the manifest, and the other files lie beside it. Returns the manifest."""
     started = time.monotonic()
     account = Account()
     folder = output.parent
     folder.mkdir(parents=True, exist_ok=True)
+    evaluation = [Path(task).name for task in settings.evaluation]
+    index = _index(settings)
     with tempfile.TemporaryDirectory(prefix=".pairs.", suffix=".part", dir=folder) as scratch:
         spool = Path(scratch) / "spool.arrow"
-        _first_pass(_chunks_of_source(settings.corpus.source, source), account, spool)
-        keep = _decide(account, settings.corpus)
+        _first_pass(_chunks_of_source(settings.corpus.source, source), index, account, spool, threads)
+        del index
+        keep = _decide(account, settings.corpus, evaluation)
         if not keep.any():
-            raise InputError(f"{source or settings.corpus.source}: no pair is left of {account.rows_in.total()} rows")
+            raise InputError(
+                f"{source or settings.corpus.source}: no pair is left of {account.rows_in.total()} rows"
+                + "".join(f"; {reason}: {counts.total()}" for reason, counts in account.drops.items() if counts)
+            )
         with whole_file(folder / "pairs.parquet") as pairs, whole_file(folder / "sample.parquet") as sample:
             _second_pass(account, keep, spool, settings.corpus, pairs, sample)
-    kept = np.bincount(np.concatenate(account.row_tasks)[keep], minlength=len(account.tasks))
-    manifest = {
+    kept = _by_task(np.concatenate(account.row_tasks)[keep], list(account.tasks))
+    manifest: dict[str, Any] = {
         "source": settings.corpus.source,
         "revision": settings.corpus.repository.rpartition("@")[2] if settings.corpus.source == "medi" else None,
         "rows_in": account.rows_in.total(),
         "rows_out": int(keep.sum()),
         "drops": {reason: dict(counts) for reason, counts in account.drops.items() if counts},
         "tasks": {
-            name: {"rows_in": account.rows_in[name], "rows_out": int(kept[number]), "contaminated": {}}
-            for name, number in account.tasks.items()
+            name: {
+                "rows_in": account.rows_in[name],
+                "rows_out": kept[name],
+                "contaminated": account.contaminated.get(name, {}),
+            }
+            for name in account.tasks
         },
-        "decontaminated_against": [],
+        "decontaminated_against": evaluation,
         "seconds": round(time.monotonic() - started, 1),
-        "versions": versions("polars", "pyarrow"),
+        "versions": versions("numpy", "polars", "pyarrow"),
     }
     write_json(output, manifest)
     write_digests(folder / "corpus.sha256", [folder / "pairs.parquet", folder / "sample.parquet"])
     return manifest
+
+
+def _index(settings: PairsSettings) -> Index | None:
+    """The evaluation texts to keep clear of: those of texts.parquet that training must not have seen."""
+    texts: list[pa.LargeStringArray] = []
+    for folder in map(Path, settings.evaluation):
+        file = folder / "texts.parquet"
+        try:
+            table = pq.read_table(file, columns=["text", "evaluation"])
+            wanted = table.filter(table.column("evaluation")).column("text").cast(pa.large_string())
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise InputError(f"{file}: expected columns text and evaluation ({str(error).splitlines()[0]})") from None
+        texts.append(wanted.combine_chunks())
+        log.info("keeping clear of %s: %d texts", folder.name, len(wanted))
+    return Index(texts, settings.corpus.near_duplicate) if texts else None
 
 
 # ---- reading
@@ -166,42 +192,82 @@ def _wordnet_chunks() -> Iterator[Chunk]:
 # ---- the first pass: everything that a chunk can tell of itself
 
 
-def _first_pass(source: Iterator[Chunk], account: Account, spool: Path) -> None:
+@dataclass(frozen=True)
+class Examined:
+    """A chunk's rows that may stay, by task; and the counts of the others. `tasks` numbers into `names`."""
+
+    names: list[str]
+    rows_in: Counter[str]
+    drops: dict[str, Counter[str]]
+    table: pa.Table
+    tasks: npt.NDArray[np.int32]
+    hashes: npt.NDArray[np.uint64]
+    copies: npt.NDArray[np.uint8]  # 0 clean, 1 an exact copy of an evaluation text, 2 a near one
+    copied: npt.NDArray[np.int64]  # pairs (row, evaluation task), shape (pairs, 2)
+
+
+def _first_pass(source: Iterator[Chunk], index: Index | None, account: Account, spool: Path, threads: int) -> None:
     schema = pa.schema([SCHEMA.field(name) for name in SPOOL_COLUMNS])
-    with pa.ipc.new_file(str(spool), schema) as writer:
+    with pa.ipc.new_file(str(spool), schema) as writer, ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Examined]] = deque()
         for chunk in source:
-            _count(account.rows_in, account.drops[MALFORMED], chunk.malformed)
-            for task in chunk.malformed:
-                account.number_of(task)
-            if chunk.table.num_rows:
-                _spool_chunk(chunk.table, account, writer)
+            waiting.append(pool.submit(_examine, chunk, index))
+            if len(waiting) > threads:
+                _record(waiting.popleft().result(), account, writer)
+        while waiting:
+            _record(waiting.popleft().result(), account, writer)
 
 
-def _spool_chunk(table: pa.Table, account: Account, writer: Any) -> None:
-    table = table.combine_chunks()
-    names = table.column("task_name").chunk(0).dictionary_encode()
-    _count(account.rows_in, Counter(dict(_value_counts(names))))
-    numbers = np.array([account.number_of(name) for name in names.dictionary.to_pylist()], np.int32)
-    tasks = numbers[names.indices.to_numpy()]
-    codes = _codes(table)
+def _examine(chunk: Chunk, index: Index | None) -> Examined:
+    table = chunk.table.combine_chunks()
+    names = pc.dictionary_encode(table.column("task_name").combine_chunks())
+    tasks = names.indices.to_numpy().astype(np.int32)
+    names = names.dictionary.to_pylist()
+    rows_in = _by_task(tasks, names) + chunk.malformed
+    drops = {MALFORMED: chunk.malformed}
+    codes = _codes(table) if len(table) else np.zeros(0, np.uint8)
     for code in np.unique(codes[codes > 0]):
-        dropped = Counter(tasks[codes == code].tolist())
-        by_number = list(account.tasks)
-        _count(account.drops[REASONS[code - 1]], Counter({by_number[n]: count for n, count in dropped.items()}))
+        drops[REASONS[code - 1]] = _by_task(tasks[codes == code], names)
     rows = np.flatnonzero(codes == 0)
     rows = rows[np.argsort(tasks[rows], kind="stable")]
-    if not len(rows):
+    table = table.take(pa.array(rows)).combine_chunks()
+    copies = np.zeros(len(rows), np.uint8)
+    copied = np.zeros((0, 2), np.int64)
+    if index is not None and len(rows):
+        for name in TEXTS:
+            found = index.look(table.column(name).chunk(0))
+            # An exact copy in one text outweighs a near one in another.
+            copies = np.where((copies == 0) | (found.kinds == 1), found.kinds, copies)
+            copied = np.concatenate([copied, np.stack([found.texts, found.tasks], axis=1)])
+    return Examined(
+        names=[*names, *(name for name in chunk.malformed if name not in names)],
+        rows_in=rows_in,
+        drops=drops,
+        table=table.select(SPOOL_COLUMNS),
+        tasks=tasks[rows],
+        hashes=pl.DataFrame(table).hash_rows().to_numpy() if len(rows) else np.zeros(0, np.uint64),
+        copies=copies,
+        copied=np.unique(copied, axis=0),
+    )
+
+
+def _record(examined: Examined, account: Account, writer: Any) -> None:
+    """Put a chunk's rows into the spool, one batch per task, and what is to be remembered into the account."""
+    numbers = np.array([account.tasks.setdefault(name, len(account.tasks)) for name in examined.names], np.int32)
+    account.rows_in.update(examined.rows_in)
+    for reason, counts in examined.drops.items():
+        account.drops[reason].update(counts)
+    if not len(examined.tasks):
         return
-    tasks = tasks[rows]
-    grouped = table.take(pa.array(rows))
-    account.row_hashes.append(pl.DataFrame(grouped).hash_rows().to_numpy())
-    account.row_tasks.append(tasks)
-    account.row_codes.append(np.zeros(len(rows), np.uint8))
-    grouped = grouped.select(SPOOL_COLUMNS).combine_chunks()
-    starts = np.flatnonzero(np.r_[True, tasks[1:] != tasks[:-1]])
-    for start, end in zip(starts, [*starts[1:], len(tasks)], strict=True):
-        writer.write_batch(grouped.slice(start, end - start).to_batches()[0])
-        account.batches.append((int(tasks[start]), int(end - start)))
+    account.copied.append(examined.copied + np.array([account.rows, 0], np.int64))
+    account.rows += len(examined.tasks)
+    account.row_tasks.append(numbers[examined.tasks])
+    account.row_hashes.append(examined.hashes)
+    account.row_copies.append(examined.copies)
+    starts = np.flatnonzero(np.r_[True, examined.tasks[1:] != examined.tasks[:-1]])
+    for start, end in zip(starts, [*starts[1:], len(examined.tasks)], strict=True):
+        writer.write_batch(examined.table.slice(start, end - start).to_batches()[0])
+        account.batches.append((int(numbers[examined.tasks[start]]), int(end - start)))
 
 
 def _codes(table: pa.Table) -> npt.NDArray[np.uint8]:
@@ -223,28 +289,31 @@ def _is_blank(texts: pa.Array) -> pa.Array:
 # ---- between the passes: what only all rows together tell
 
 
-def _decide(account: Account, corpus: Corpus) -> npt.NDArray[np.bool_]:
+def _decide(account: Account, corpus: Corpus, evaluation: list[str]) -> npt.NDArray[np.bool_]:
     """Which rows of the spool stay, shape (rows in the spool,); counts the others by reason and task."""
-    if not account.row_tasks:
+    if not account.rows:
         return np.zeros(0, bool)
+    names = list(account.tasks)
     tasks = np.concatenate(account.row_tasks)
-    hashes = np.concatenate(account.row_hashes)
-    codes = np.concatenate(account.row_codes)
-    _, first = np.unique(hashes, return_index=True)
-    repeated = np.ones(len(hashes), bool)
+    copies = np.concatenate(account.row_copies)
+    codes = np.zeros(len(tasks), np.uint8)
+    codes[copies == 1] = CODE[CONTAMINATED_EXACT]
+    codes[copies == 2] = CODE[CONTAMINATED_NEAR]
+    _, first = np.unique(np.concatenate(account.row_hashes), return_index=True)
+    repeated = np.ones(len(tasks), bool)
     repeated[first] = False
     codes[repeated] = CODE[DUPLICATE]
+    rows, sources = np.concatenate(account.copied).T
+    once = ~repeated[rows]
+    for (task, source), count in Counter(zip(tasks[rows[once]].tolist(), sources[once].tolist(), strict=True)).items():
+        account.contaminated.setdefault(names[task], {})[evaluation[source]] = count
     if corpus.rows_per_task is not None:
-        for number, name in enumerate(account.tasks):
-            rows = np.flatnonzero((tasks == number) & (codes == 0))
-            if len(rows) > corpus.rows_per_task:
-                draw = np.random.default_rng([corpus.seed, *name.encode()]).permutation(rows)
-                codes[draw[corpus.rows_per_task :]] = CODE[CAP]
-    names = list(account.tasks)
+        for number, name in enumerate(names):
+            left = np.flatnonzero((tasks == number) & (codes == 0))
+            draw = np.random.default_rng([corpus.seed, *name.encode()]).permutation(left)
+            codes[draw[corpus.rows_per_task :]] = CODE[CAP]
     for code in np.unique(codes[codes > 0]):
-        counts = np.bincount(tasks[codes == code], minlength=len(names))
-        dropped = Counter({names[n]: int(counts[n]) for n in np.flatnonzero(counts)})
-        _count(account.drops[REASONS[code - 1]], dropped)
+        account.drops[REASONS[code - 1]].update(_by_task(tasks[codes == code], names))
     return np.asarray(codes == 0)
 
 
@@ -314,16 +383,10 @@ class _Sample:
 # ---- small things
 
 
-def _count(*counters_and_counts: Counter[str]) -> None:
-    """Add the last counter to each of those before it."""
-    *counters, counts = counters_and_counts
-    for counter in counters:
-        counter.update(counts)
-
-
-def _value_counts(names: pa.DictionaryArray) -> list[tuple[str, int]]:
-    counts = np.bincount(names.indices.to_numpy(), minlength=len(names.dictionary))
-    return list(zip(names.dictionary.to_pylist(), counts.tolist(), strict=True))
+def _by_task(tasks: npt.NDArray[np.int32], names: list[str]) -> Counter[str]:
+    """How many rows each task has, by name; tasks without any are left out."""
+    counts = np.bincount(tasks, minlength=len(names))
+    return Counter({names[number]: int(counts[number]) for number in np.flatnonzero(counts)})
 
 
 def main() -> None:
@@ -343,4 +406,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

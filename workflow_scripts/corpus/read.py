@@ -87,10 +87,8 @@ def _parquet(path: Path) -> Iterator[Chunk]:
         return
     width = file.metadata.row_group(0).total_byte_size / max(file.metadata.row_group(0).num_rows, 1)
     rows = int(min(ROWS, max(BYTES // max(width, 1), 64)))
-    done = 0
     for batch in file.iter_batches(batch_size=rows, columns=present):
-        yield _flatten(pa.Table.from_batches([batch]), path, done)
-        done += batch.num_rows
+        yield _flatten(pa.Table.from_batches([batch]), path)
 
 
 def _check_columns(path: Path, schema: pa.Schema) -> None:
@@ -104,7 +102,7 @@ def _check_columns(path: Path, schema: pa.Schema) -> None:
             raise InputError(f"{path}: {name} is {kind}; {KNOWN}")
 
 
-def _flatten(table: pa.Table, path: Path, first_row: int) -> Chunk:
+def _flatten(table: pa.Table, path: Path) -> Chunk:
     """Any layout to COLUMNS; rows that do not fit are counted and left out."""
     columns: dict[str, pa.Array] = {}
     good = None
@@ -178,7 +176,7 @@ def _json(path: Path) -> Iterator[Chunk]:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    return io.BufferedReader(gzip.open(path), 2**20) if path.suffix == ".gz" else path.open("rb", 2**20)  # type: ignore[arg-type]
+    return io.BufferedReader(gzip.open(path), 2**20) if path.suffix == ".gz" else path.open("rb", 2**20)
 
 
 def _line_rows(start: bytes, file: IO[bytes]) -> Iterator[tuple[Any, int]]:
@@ -279,9 +277,9 @@ def _pair(row: Any, default_task: str) -> tuple[str, ...] | str:
             instruction = "" if instruction is None else instruction
         if not (_is_clean(instruction) and _is_clean(text)):
             return str(task)
-        instructions.append(instruction)
-        texts.append(text)
-    return (*texts, task, *instructions)
+        instructions.append(str(instruction))
+        texts.append(str(text))
+    return (*texts, str(task), *instructions)
 
 
 def _is_clean(value: Any) -> bool:
