@@ -1,0 +1,150 @@
+"""Checkpoints of a training: whole, the last two kept, safetensors, JSON and parquet only.
+
+Takes weights, optimiser and what was logged; leaves `../s<seed>.checkpoints/step-<n>-<configuration>/`. A checkpoint
+carries the digest of the configuration it belongs to: one of another configuration is never gone on from, it is
+said so in the log and left alone until the training is done.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from workflow_scripts import artefact
+
+KEPT = 2
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training stood: steps done, seconds and tokens so far, and the rows of training.parquet."""
+
+    step: int
+    seconds: float
+    rows: list[dict[str, Any]]
+
+
+def folder_of(output: Path) -> Path:
+    """`models/M/sN/model.json` -> `models/M/sN.checkpoints`."""
+    return output.parent.with_name(f"{output.parent.name}.checkpoints")
+
+
+def save(
+    folder: Path, fingerprint: str, recipe: dict[str, Any], state: Checkpoint, model: nn.Module, optimizer: Any
+) -> Path:
+    """Write a checkpoint under a temporary name, rename it, and drop all but the last two of this configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"step-{state.step:08d}-{fingerprint[:12]}"
+    part = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=folder))
+    try:
+        save_file(
+            {name: value.detach().cpu().contiguous() for name, value in model.named_parameters()},
+            part / "weights.safetensors",
+        )
+        save_file(dict(_moments(model, optimizer)), part / "optimizer.safetensors")
+        if state.rows:
+            pq.write_table(pa.Table.from_pylist(state.rows), part / "rows.parquet")
+        artefact.write_json(
+            part / "state.json",
+            {"step": state.step, "seconds": state.seconds, "fingerprint": fingerprint, "recipe": recipe},
+        )
+        for file in part.iterdir():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        if target.exists():
+            shutil.rmtree(target)
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    for old in _of(folder, fingerprint)[:-KEPT]:
+        shutil.rmtree(old)
+    return target
+
+
+def load_last(
+    folder: Path, fingerprint: str, recipe: dict[str, Any], model: nn.Module, optimizer: Any
+) -> Checkpoint | None:
+    """Put the last checkpoint of this configuration into model and optimiser; None where there is none.
+
+    One that cannot be read (a disk's fault) is named in the log and the one before it is taken.
+    """
+    for foreign in _foreign(folder, fingerprint):
+        artefact.log.info(
+            "checkpoint %s is of another configuration (%s): left alone", foreign, _difference(foreign, recipe)
+        )
+    for path in reversed(_of(folder, fingerprint)):
+        try:
+            state = artefact.read_json(path / "state.json")
+            weights = load_file(path / "weights.safetensors")
+            moments = load_file(path / "optimizer.safetensors")
+            rows = pq.read_table(path / "rows.parquet").to_pylist() if (path / "rows.parquet").exists() else []
+        except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
+            artefact.log.info("checkpoint %s cannot be read (%s); taking the one before", path, error)
+            continue
+        parameters = dict(model.named_parameters())
+        with torch.no_grad():
+            for name, value in weights.items():
+                parameters[name].copy_(value)
+        for name, parameter in parameters.items():
+            if f"{name}:exp_avg" in moments:
+                optimizer.state[parameter] = {
+                    moment: moments[f"{name}:{moment}"].to(
+                        parameter.device if moment != "step" or parameter.is_cuda else "cpu"
+                    )
+                    for moment in MOMENTS
+                }
+        artefact.log.info("going on from %s", path)
+        return Checkpoint(state["step"], state["seconds"], rows)
+    return None
+
+
+def last(folder: Path, fingerprint: str) -> Path | None:
+    """The last checkpoint of this configuration."""
+    found = _of(folder, fingerprint)
+    return found[-1] if found else None
+
+
+def _of(folder: Path, fingerprint: str) -> list[Path]:
+    return sorted(folder.glob(f"step-*-{fingerprint[:12]}"))
+
+
+def _foreign(folder: Path, fingerprint: str) -> list[Path]:
+    return sorted(path for path in folder.glob("step-*") if not path.name.endswith(fingerprint[:12]))
+
+
+def _difference(path: Path, recipe: dict[str, Any]) -> str:
+    """The keys in which a checkpoint's configuration differs, with both values."""
+    try:
+        found = artefact.read_json(path / "state.json")["recipe"]
+    except (OSError, ValueError, KeyError):
+        return "unreadable"
+    flat_found, flat_wanted = dict(_flat(found)), dict(_flat(recipe))
+    keys = [key for key in sorted({*flat_found, *flat_wanted}) if flat_found.get(key) != flat_wanted.get(key)]
+    return ", ".join(f"{key}: {flat_found.get(key)} there, {flat_wanted.get(key)} now" for key in keys)
+
+
+def _flat(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{key}" if prefix else key)
+    else:
+        yield prefix, value
+
+
+def _moments(model: nn.Module, optimizer: Any) -> Iterable[tuple[str, Tensor]]:
+    for name, parameter in model.named_parameters():
+        for moment, value in optimizer.state.get(parameter, {}).items():
+            if moment in MOMENTS:
+                yield f"{name}:{moment}", torch.as_tensor(value).detach().cpu().contiguous()

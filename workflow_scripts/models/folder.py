@@ -1,0 +1,170 @@
+"""What the model-making scripts share: their command line, and how a finished model becomes a folder.
+
+Takes a sentence-transformers model and the facts about its making; leaves `models/<model>/s<seed>/` with the
+weights (safetensors), `model.json` and `model.sha256`, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workflow_scripts import artefact
+from workflow_scripts.encoder import EncoderError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+MANIFEST = "model.json"
+DIGEST = "model.sha256"
+STEPS = "training.parquet"
+NOT_IN_THE_DIGEST = {MANIFEST, DIGEST, STEPS, "README.md"}
+
+SettingsType = TypeVar("SettingsType", bound="Settings")
+
+
+class ModelError(ValueError):
+    """A model cannot be made from what was given; the message is one line: what was found, what was expected."""
+
+
+class Settings(BaseModel):
+    """Base of each script's `--settings`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def parse_settings(kind: type[SettingsType], text: str) -> SettingsType:
+    """Check the `--settings` JSON. Raises ModelError naming the first key that is wrong."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the JSON"
+        raise ModelError(f"--settings: {key}: {first['msg']}") from None
+
+
+def run(work: Callable[[], None]) -> None:
+    """Run a script's work; what the input caused ends it with one line and status 1."""
+    artefact.start_log()
+    try:
+        work()
+    except (ModelError, EncoderError, OSError, ValueError) as error:
+        if os.environ.get("MATRYOSHKA_DEBUG"):
+            raise
+        artefact.log.error("error: %s", " ".join(str(error).split()))
+        sys.exit(1)
+
+
+def read_digest(path: str | Path) -> str:
+    """The digest of a whole artefact: sha256 of its `*.sha256` file. Raises ModelError where it is missing."""
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: not there; expected the digest of the artefact beside it")
+    return artefact.digest_of_file(path)
+
+
+def read_manifest(digest: str | Path) -> dict[str, Any]:
+    """The `model.json` beside a model's digest. Raises ModelError where the folder is broken."""
+    path = Path(digest).parent / MANIFEST
+    if not path.is_file():
+        raise ModelError(f"{path}: not there; expected a model made by this workflow")
+    content: dict[str, Any] = artefact.read_json(path)
+    return content
+
+
+def export(
+    model: SentenceTransformer,
+    output: str | Path,
+    manifest: dict[str, Any],
+    write_more: Callable[[Path], None] | None = None,
+) -> None:
+    """Save the model to the folder of `output` (its model.json), with manifest and digest, replacing what was there.
+
+    `write_more` may put more files into the folder before it is renamed.
+    """
+    folder = Path(output).parent
+    with artefact.whole_folder(folder) as part:
+        model.save(str(part), create_model_card=False, safe_serialization=True)
+        weights = [str(p.relative_to(part)) for p in part.rglob("*") if p.suffix in (".bin", ".pt", ".pkl", ".pickle")]
+        if weights:
+            raise ModelError(
+                f"{folder}: saving would leave pickled weights ({', '.join(weights)}); expected safetensors"
+            )
+        if write_more is not None:
+            write_more(part)
+        files = [p for p in part.rglob("*") if p.is_file() and str(p.relative_to(part)) not in NOT_IN_THE_DIGEST]
+        digest = artefact.write_digests(part / DIGEST, files)
+        artefact.write_json(part / MANIFEST, manifest | {"digest": digest})
+        for file in files:
+            file.chmod((part / MANIFEST).stat().st_mode)  # safetensors leaves its files to their owner alone
+        _remove_old(folder)
+
+
+def _remove_old(folder: Path) -> None:
+    """Drop an earlier model's files, the digest first, so that no module of it survives among the new ones."""
+    (folder / DIGEST).unlink(missing_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for path in folder.iterdir() if folder.is_dir() else []:
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif not path.name.startswith("."):
+            path.unlink()
+
+
+def cost_of_nothing(seconds: float) -> dict[str, Any]:
+    """The cost of a model that took no computing."""
+    return cost(steps=0, tokens=0, seconds=seconds, flops=0.0, device=torch.device("cpu"))
+
+
+def cost(*, steps: int, tokens: int, seconds: float, flops: float, device: torch.device) -> dict[str, Any]:
+    """What this model alone took: real tokens, seconds, floating-point operations, peak memory in bytes."""
+    if device.type == "cuda":
+        name, peak = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
+    else:
+        name = f"cpu, {torch.get_num_threads()} threads"
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        "steps": steps,
+        "tokens": tokens,
+        "seconds": round(seconds, 3),
+        "flops": flops,
+        "peak_memory_bytes": peak,
+        "device": name,
+    }
+
+
+def encoder_flops(model: SentenceTransformer, tokens: int, squared_lengths: float, backward: bool) -> float:
+    """Floating-point operations of the encoder's matrix products over real tokens.
+
+    Two per weight and token forward (biases and embedding tables not counted), 4 x width per layer and pair of
+    tokens in attention; three times that with the backward pass (Kaplan et al. 2020, arXiv 2001.08361, 2.1).
+    `squared_lengths` is the sum over texts of their squared lengths.
+    """
+    encoder = model[0].model
+    config = encoder.config
+    weights = sum(
+        module.weight.numel()
+        for name, module in encoder.named_modules()
+        if isinstance(module, torch.nn.Linear) and "pooler" not in name
+    )
+    forward = 2.0 * weights * tokens + 4.0 * config.num_hidden_layers * config.hidden_size * squared_lengths
+    return forward * (3.0 if backward else 1.0)
+
+
+def versions() -> dict[str, str]:
+    return artefact.versions("torch", "transformers", "sentence-transformers")
+
+
+def settings_as_recipe(settings: Settings) -> dict[str, Any]:
+    """The settings as plain JSON values, for the manifest."""
+    recipe: dict[str, Any] = json.loads(settings.model_dump_json())
+    return recipe

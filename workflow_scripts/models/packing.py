@@ -1,0 +1,193 @@
+"""The encoder over many texts at once without padding.
+
+Takes an encoder and texts sorted by length; leaves one pooled embedding per text, with gradients. On a processor the
+texts of a micro-batch are laid end to end as one row of tokens, so that every matrix product works on real tokens
+alone; only attention sees the texts apart, in runs of equal length, each one a call of the fused kernel without a
+mask. Whether an encoder can be run so is measured on it (`choose_layout`), not assumed; otherwise, and on a GPU,
+micro-batches are padded, which costs little since they hold texts of nearly equal length.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from workflow_scripts.artefact import log
+from workflow_scripts.models.batches import Text
+from workflow_scripts.models.folder import ModelError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+PACKED = "matryoshka_packed"
+AGREEMENT = 1e-4  # largest difference of unit embeddings between the packed and the padded way
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How micro-batches are laid out: end to end with positions from `first_position`, or padded."""
+
+    packed: bool
+    first_position: int = 0
+
+
+PADDED = Layout(packed=False)
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    text_lengths: Sequence[int] = (),
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention within each text of a packed row; has the signature that transformers asks of an attention.
+
+    query, key, value: `(1, heads, tokens, head width)`; `text_lengths` in tokens, equal ones side by side. Leaves
+    `(1, tokens, heads, head width)`.
+    """
+    runs = [(length, len(list(group))) for length, group in itertools.groupby(text_lengths)]
+    sizes = [length * count for length, count in runs]
+    parts = zip(*(x[0].transpose(0, 1).split(sizes) for x in (query, key, value)), strict=True)
+    outputs = []
+    for (length, count), part in zip(runs, parts, strict=True):
+        q, k, v = (x.unflatten(0, (count, length)).transpose(1, 2) for x in part)
+        band = None
+        if sliding_window is not None and length > sliding_window:
+            places = torch.arange(length, device=q.device)
+            band = (places[:, None] - places).abs() < sliding_window
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=band, dropout_p=dropout, scale=scaling)
+        outputs.append(mixed.transpose(1, 2).flatten(0, 1))
+    return torch.cat(outputs)[None], None
+
+
+def embed(model: SentenceTransformer, texts: Sequence[Text], layout: Layout) -> Tensor:
+    """Embeddings `(texts, width)` float32, as the model's own modules give them."""
+    pooled = _packed_means(model, texts, layout) if layout.packed else _padded_means(model, texts)
+    features = {"sentence_embedding": pooled}
+    with torch.autocast(pooled.device.type, enabled=False):
+        for module in list(model)[2:]:
+            features = module(features)
+    return features["sentence_embedding"]
+
+
+def _packed_means(model: SentenceTransformer, texts: Sequence[Text], layout: Layout) -> Tensor:
+    lengths = [len(text.ids) for text in texts]
+    device = model.device
+    ids = torch.from_numpy(np.concatenate([text.ids for text in texts]).astype(np.int64)).to(device)
+    positions = torch.from_numpy(np.concatenate([np.arange(n) for n in lengths]) + layout.first_position).to(device)
+    encoder: Any = model[0].model
+    with attention(encoder, PACKED):
+        hidden = encoder(input_ids=ids[None], position_ids=positions[None], text_lengths=lengths).last_hidden_state[0]
+    owner = torch.from_numpy(np.repeat(np.arange(len(texts)), lengths)).to(device)
+    share = np.concatenate([_pooling_weights(text, _mode(model)) for text in texts])
+    weighted = hidden.float() * torch.from_numpy(share).to(device)[:, None]
+    return hidden.new_zeros((len(texts), hidden.shape[1]), dtype=torch.float32).index_add(0, owner, weighted)
+
+
+def _padded_means(model: SentenceTransformer, texts: Sequence[Text]) -> Tensor:
+    longest = max(len(text.ids) for text in texts)
+    pad: int = model[0].tokenizer.pad_token_id or 0
+    ids = np.full((len(texts), longest), pad, dtype=np.int64)
+    mask = np.zeros((len(texts), longest), dtype=np.int64)
+    share = np.zeros((len(texts), longest), dtype=np.float32)
+    for i, text in enumerate(texts):
+        ids[i, : len(text.ids)] = text.ids
+        mask[i, : len(text.ids)] = 1
+        share[i, : len(text.ids)] = _pooling_weights(text, _mode(model))
+    device = model.device
+    encoder: Any = model[0].model
+    hidden = encoder(
+        input_ids=torch.from_numpy(ids).to(device, non_blocking=True),
+        attention_mask=torch.from_numpy(mask).to(device, non_blocking=True),
+    ).last_hidden_state
+    weights = torch.from_numpy(share).to(device, non_blocking=True)
+    return torch.einsum("nlh,nl->nh", hidden.float(), weights)
+
+
+def _pooling_weights(text: Text, mode: str) -> np.ndarray:
+    """The share `(length,)` of each token in the text's embedding."""
+    weights = np.zeros(len(text.ids), dtype=np.float32)
+    if mode == "cls":
+        weights[text.skip] = 1.0
+    else:
+        weights[text.skip :] = 1.0 / (len(text.ids) - text.skip)
+    return weights
+
+
+def _mode(model: SentenceTransformer) -> str:
+    mode: str = model[1].pooling_mode
+    return mode
+
+
+def check_modules(model: SentenceTransformer) -> None:
+    """Raises ModelError for a model that is not an encoder with mean or CLS pooling."""
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    names = [type(module).__name__ for module in model]
+    if len(names) < 2 or not isinstance(model[0], Transformer) or not isinstance(model[1], Pooling):
+        raise ModelError(
+            f"parent: its modules are {', '.join(names)}; training needs a Transformer and a Pooling first"
+        )
+    if _mode(model) not in ("mean", "cls"):
+        raise ModelError(f"parent: its pooling is {_mode(model)!r}; training knows 'mean' and 'cls'")
+
+
+class attention:  # noqa: N801 - reads as a statement: with attention(encoder, PACKED)
+    """Within the block the encoder attends by the function registered under `name`."""
+
+    def __init__(self, encoder: Any, name: str) -> None:
+        self.config, self.name = encoder.config, name
+
+    def __enter__(self) -> None:
+        self.before = self.config._attn_implementation
+        self.config._attn_implementation = self.name
+
+    def __exit__(self, *_: object) -> None:
+        self.config._attn_implementation = self.before
+
+
+def register() -> None:
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(PACKED, packed_attention)
+
+
+@torch.no_grad()
+def choose_layout(model: SentenceTransformer, texts: Sequence[Text]) -> Layout:
+    """Packed, where that is faster (a processor) and gives the padded way's embeddings of `texts`; else padded."""
+    if model.device.type != "cpu":
+        return PADDED
+    register()
+    was_training = model.training
+    model.eval()
+    texts = sorted(texts, key=lambda text: -len(text.ids))
+    padded = functional.normalize(embed(model, texts, PADDED))
+    layout = PADDED
+    pad = getattr(model[0].model.config, "pad_token_id", None) or 0
+    for first_position in dict.fromkeys([0, pad + 1]):  # BERT counts positions from 0, RoBERTa from behind the pad's id
+        try:
+            packed = functional.normalize(embed(model, texts, Layout(True, first_position)))
+        except (TypeError, ValueError, RuntimeError, IndexError) as error:
+            log.info("packing: %s cannot be run packed (%s)", type(model[0].model).__name__, error)
+            continue
+        if float((packed - padded).abs().max()) < AGREEMENT:
+            layout = Layout(True, first_position)
+            break
+    model.train(was_training)
+    if not layout.packed:
+        log.info("packing: micro-batches are padded for %s", type(model[0].model).__name__)
+    return layout
