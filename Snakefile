@@ -16,6 +16,7 @@ include: "rules/models.smk"
 include: "rules/embeddings.smk"
 include: "rules/scores.smk"
 include: "rules/curves.smk"
+include: "rules/plan.smk"
 
 
 rule all:

@@ -77,13 +77,15 @@ def list_files(
 ) -> list[HubFile]:
     """The files of a repository at a revision, by path, with sizes and checksums. Raises HubError."""
     from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import DatasetInfo, ModelInfo
+
+    def ask() -> DatasetInfo | ModelInfo:
+        api = HfApi()
+        info = api.dataset_info if kind == "dataset" else api.model_info
+        return info(repository, revision=revision, files_metadata=True, timeout=TIMEOUT)
 
     what = f"{repository}@{revision}"
-    info = patiently(
-        lambda: HfApi().repo_info(repository, revision=revision, repo_type=kind, files_metadata=True, timeout=TIMEOUT),
-        what,
-        waits,
-    )
+    info = patiently(ask, what, waits)
     if COMMIT.match(revision) and info.sha != revision:
         raise HubError(f"{what}: the hub answered with revision {info.sha}; check HF_ENDPOINT")
     files = []
@@ -167,7 +169,7 @@ def _download_file(
 def _stream(repository: str, revision: str, file: HubFile, part: Path, kind: Kind, progress: Progress) -> None:
     """Append to `part` what it lacks of the file. Raises what the HTTP client raises."""
     from huggingface_hub import get_session, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
     if _size(part) > file.size:
         part.unlink()

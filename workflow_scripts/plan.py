@@ -1,0 +1,372 @@
+"""A plan before the money: what a study will download, fill, run and cost, before it runs.
+
+Takes the study's settings and what of it is made already; leaves a page on the terminal and, where it measured the
+throughput, `results/<study>/plan.json`. The Snakefile asks `refusal` before any job: a study above its
+`budget: gpu_hours` is not started. Estimates, and each says what it stands on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.study import Study, StudyError, load_study, parse_reference, task_catalogue
+
+TRAINING_TEXTS = "training_texts"
+CHARACTERS_PER_TOKEN = 4.0
+TOKENS_PER_TRIPLE = {"wordnet": 80.0}  # until tokens.json says
+TOKENS_PER_MEDI_TRIPLE = 400.0  # 1.7 kB of text in a triple on average; also assumed for pairs of one's own
+ROWS = {"avsolatorio/medi-data": 1_435_000}
+REPOSITORY_BYTES = {"avsolatorio/medi-data": 1_230_000_000}  # where the hub cannot be asked
+CHARACTERS_UNKNOWN = 1_500_000  # of a task whose size mteb does not state
+TEXTS_UNKNOWN = 20_000
+FORWARD_SHARE = 1 / 3  # of a training token's work: the backward pass takes twice the forward's
+CALIBRATION_SECONDS = 5.0
+MODEL_FILES = ("*.safetensors", "*.json", "*.txt")
+TASK_FILES = ("*.parquet", "*.jsonl", "*.json", "*.gz", "*.csv", "*.tsv")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one model costs over all its seeds: what is left to do, and what was spent on what is there."""
+
+    model: str
+    seeds: int
+    steps: int  # of one seed
+    training_tokens: float  # left
+    encoding_tokens: float  # left
+    spent_hours: float
+
+    def hours(self, tokens_per_second: float) -> tuple[float, float]:
+        """(training, encoding) GPU-hours left, at a training throughput of one GPU."""
+        per_hour = tokens_per_second * 3600
+        return self.training_tokens / per_hour, self.encoding_tokens * FORWARD_SHARE / per_hour
+
+
+def costs(study: Study, results: Path) -> list[Cost]:
+    """A `Cost` for every model of the graph, parents first."""
+    per_triple = tokens_per_triple(study, results)
+    found = []
+    for model in study.models:
+        training = encoding = spent = 0.0
+        encoded = study.is_fetched(model) or study.is_trained(model)
+        for seed in study.seeds_of(model):
+            made = _manifest(results / "models" / model / f"s{seed}" / "model.json", "model.sha256")
+            if made is not None:
+                spent += (made.get("cost") or {}).get("seconds", 0.0) / 3600 * study.training.gpus
+            elif study.is_trained(model):
+                training += study.steps_of(model) * study.training.batch * per_triple
+            elif not study.is_fetched(model):  # its parent's sample is encoded once for the rotation
+                encoding += study.corpus.sample_texts * per_triple / 3
+            if not encoded:
+                continue
+            for name in encoded_texts(study):
+                store = results / "embeddings" / model / f"s{seed}" / name
+                made = _manifest(store / "embeddings.json", "embeddings.sha256")
+                if made is not None:
+                    spent += made.get("seconds", 0.0) / 3600
+                else:
+                    encoding += tokens_of(study, name, per_triple)
+        found.append(Cost(model, len(study.seeds_of(model)), study.steps_of(model), training, encoding, spent))
+    return found
+
+
+def gpu_hours(costs_of_models: list[Cost], tokens_per_second: float) -> tuple[float, float]:
+    """(left, spent) GPU-hours of the whole study."""
+    left = sum(sum(cost.hours(tokens_per_second)) for cost in costs_of_models)
+    return left, sum(cost.spent_hours for cost in costs_of_models)
+
+
+def refusal(study: Study, results: Path) -> str | None:
+    """Why the study must not start, in one line; None where it may."""
+    limit = study.budget.gpu_hours
+    if limit is None:
+        return None
+    of_models = costs(study, results)
+    if not any(cost.training_tokens or cost.encoding_tokens for cost in of_models):
+        return None
+    rate = study.budget.tokens_per_second or _measured_before(results)
+    if rate is None:
+        return (
+            "budget.gpu_hours: is set, but no throughput is known; give budget.tokens_per_second, "
+            "or run the target `plan`, which measures it here"
+        )
+    left, spent = gpu_hours(of_models, rate)
+    if left + spent <= limit:
+        return None
+    already = f" and {spent:.1f} are spent" if spent >= 0.05 else ""
+    return (
+        f"budget.gpu_hours: the study needs about {left:,.1f} GPU-hours at {rate:,.0f} tokens/s{already}, above the "
+        f"{limit:g} allowed; raise it, or cut steps, seeds or variants (the target `plan` shows each one's share)"
+    )
+
+
+def tokens_per_triple(study: Study, results: Path) -> float:
+    """Tokens of one training triple: counted where the pairs are tokenised, assumed where not."""
+    for counted in sorted((results / "corpus" / "tokens").glob("*/tokens.json")):
+        content = json.loads(counted.read_text())
+        if content.get("rows"):
+            return float(content["tokens"]) / float(content["rows"])
+    return min(TOKENS_PER_TRIPLE.get(study.corpus.source, TOKENS_PER_MEDI_TRIPLE), 3.0 * study.training.max_length)
+
+
+def encoded_texts(study: Study) -> list[str]:
+    """What every encoded model encodes: the tasks' texts, and the training texts' sample where something is fitted."""
+    fitted = "pca" in study.cuts or set(study.precisions) != {"float32"}
+    return [*study.tasks, *([TRAINING_TEXTS] if fitted else [])]
+
+
+def tokens_of(study: Study, name: str, per_triple: float) -> float:
+    """Tokens of a task's texts, from mteb's statistics (all languages of a task that has several: at most)."""
+    if name == TRAINING_TEXTS:
+        return study.corpus.sample_texts * per_triple / 3
+    return (task_catalogue()[name]["characters"] or CHARACTERS_UNKNOWN) / CHARACTERS_PER_TOKEN
+
+
+def jobs(study: Study) -> dict[str, int]:
+    """How many jobs each rule has when nothing is made yet."""
+    pairs = [(model, seed) for model in study.models for seed in study.seeds_of(model)]
+    fetched = [p for p in pairs if study.is_fetched(p[0])]
+    trained = [p for p in pairs if study.is_trained(p[0])]
+    transformed = [p for p in pairs if p not in fetched and p not in trained]
+    texts = encoded_texts(study)
+    needs_pairs = bool(trained or transformed or TRAINING_TEXTS in texts)
+    counts = {
+        "download_pairs": int(needs_pairs and study.corpus.source == "medi"),
+        "task": len(tasks_prepared(study, needs_pairs)),
+        "pairs": int(needs_pairs),
+        "tokens": len({study.root_of(model) for model, _ in trained}),
+        "fetch": len(fetched),
+        "transform": len(transformed),
+        "train": len(trained),
+        "embed": len(texts) * (len(fetched) + len(trained)),
+        "embed_by_matrix": len(texts) * len(transformed),
+        "score": len(study.tasks) * len(pairs),
+        "curves": 1,
+        "figures": 1,
+        "report": 1,
+        "card": len(pairs),
+    }
+    return {rule: count for rule, count in counts.items() if count}
+
+
+def tasks_prepared(study: Study, needs_pairs: bool) -> list[str]:
+    """The tasks whose data are fetched: those scored, and those that the pairs are cleaned against."""
+    return list(dict.fromkeys([*study.tasks, *(study.decontamination_tasks() if needs_pairs else [])]))
+
+
+# ---- what the hub says, where it can be asked
+
+
+def downloads(study: Study) -> tuple[list[tuple[str, float | None]], str]:
+    """(what, bytes) of everything that comes from the hub, None where nobody knows; and what the sizes stand on."""
+    from workflow_scripts.hub import HubError, Kind, list_files
+
+    reachable = True
+
+    def size(repository: str, revision: str, kind: Kind, patterns: tuple[str, ...]) -> float | None:
+        nonlocal reachable
+        if reachable:
+            try:
+                return float(sum(file.size for file in list_files(repository, revision, kind, patterns, waits=())))
+            except HubError as error:
+                reachable = "no such" in str(error) or "token" in str(error)
+                print(f"  ({error})", file=sys.stderr)
+        return REPOSITORY_BYTES.get(repository)
+
+    found: list[tuple[str, float | None]] = []
+    if "download_pairs" in jobs(study):
+        _, name, revision = parse_reference(study.corpus.repository)
+        found.append((study.corpus.repository, size(name, revision or "main", "dataset", TASK_FILES)))
+    for model in study.models:
+        if study.is_fetched(model):
+            kind, name, revision = parse_reference(study.reference_of(model))
+            if kind == "hub":
+                found.append((study.reference_of(model), size(name, revision or "main", "model", MODEL_FILES)))
+    catalogue = task_catalogue()
+    for task in tasks_prepared(study, "pairs" in jobs(study)):
+        entry = catalogue[task]
+        if entry["dataset"] is not None:
+            stated = size(entry["dataset"], entry["revision"], "dataset", TASK_FILES)
+            found.append((f"{task} ({entry['dataset']})", stated or entry["characters"]))
+    basis = "as the hub states" if reachable else "the hub could not be asked: from mteb's statistics, uncompressed"
+    return found, basis
+
+
+def disk(study: Study, fetched: list[tuple[str, float | None]], per_triple: float) -> list[tuple[str, float]]:
+    """(what, bytes) that the study fills, as far as it can be told beforehand."""
+    counts = jobs(study)
+    catalogue = task_catalogue()
+    texts = sum(catalogue[task]["texts"] or TEXTS_UNKNOWN for task in study.tasks)
+    stored = 2 if study.encoding.store == "float16" else 4
+    embeddings = sum(texts * study.width_of(model) * stored * len(study.seeds_of(model)) for model in study.models)
+    _, repository, _ = parse_reference(study.corpus.repository)
+    rows = ROWS.get(repository, 0) if study.corpus.source == "medi" else 0
+    rows = min(rows, (study.corpus.rows_per_task or rows) * 330) if rows else 0
+    sizes = dict(fetched)
+    weights = 0.0
+    for model, seeds in ((m, len(study.seeds_of(m))) for m in study.models):
+        weights += seeds * (sizes.get(study.reference_of(study.root_of(model))) or 0.0)
+    found = [
+        ("downloads, and as much again in the hub's and datasets' caches", 2 * sum(b or 0.0 for _, b in fetched)),
+        ("training pairs and their tokens", rows * (4 * per_triple + 2 * per_triple) if "pairs" in counts else 0.0),
+        ("models", weights),
+        ("embeddings", float(embeddings)),
+    ]
+    return [(what, size) for what, size in found if size]
+
+
+# ---- throughput
+
+
+def calibrate(study: Study, results: Path) -> tuple[float, str]:
+    """(tokens/s, device): forward and backward passes of the base's architecture with random weights, for a few
+    seconds, at the study's precision and mean text length. Raises StudyError where the architecture is not known here.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    trained = [model for model in study.models if study.is_trained(model)]
+    config = AutoConfig.from_pretrained(_configuration(study, study.root_of((trained or study.models)[0]), results))
+    if (dropout := study.training.dropout) is not None:
+        for key in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
+            if hasattr(config, key):
+                setattr(config, key, dropout)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = AutoModel.from_config(config).to(device).train()  # type: ignore[no-untyped-call]
+    length = int(min(max(tokens_per_triple(study, results) / 3, 8), study.training.max_length))
+    rows = max(1, min(study.training.micro_tokens, 2048 if device.type == "cpu" else 65536) // length)
+    tokens = torch.randint(5, int(config.vocab_size), (rows, length), device=device)
+    autocast = study.training.precision != "fp32" and device.type == "cuda"
+    done, started = 0, time.monotonic()
+    for step in range(10_000):
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            loss = model(input_ids=tokens).last_hidden_state.float().square().mean()
+        loss.backward()
+        loss.item()  # waits for the device
+        if step == 1:  # the first two steps warm up
+            done, started = 0, time.monotonic()
+        done += tokens.numel()
+        if step > 2 and time.monotonic() - started > CALIBRATION_SECONDS:
+            break
+    rate = (done - tokens.numel()) / (time.monotonic() - started)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "this machine's processor, no GPU was seen"
+    return rate, name
+
+
+def _configuration(study: Study, root: str, results: Path) -> str:
+    """A folder with the architecture's config.json: the fetched model, the package's or path's, or the hub's."""
+    from workflow_scripts.hub import HubError, download_snapshot
+    from workflow_scripts.study import package_model_folder
+
+    made = results / "models" / root / f"s{study.seeds[0]}"
+    if (made / "config.json").is_file():
+        return str(made)
+    kind, name, revision = parse_reference(study.reference_of(root))
+    folder = package_model_folder(name) if kind == "pypi" else Path(name)
+    if kind == "hub":
+        folder = results / ".plan"
+        try:
+            download_snapshot(name, revision or "main", folder, "model", ("config.json",), waits=())
+        except HubError as error:
+            raise StudyError(f"budget.tokens_per_second: not given, and not measurable here: {error}") from None
+    assert folder is not None  # the study was checked
+    return str(folder)
+
+
+def _measured_before(results: Path) -> float | None:
+    measured = results / "plan.json"
+    return float(json.loads(measured.read_text())["tokens_per_second"]) if measured.is_file() else None
+
+
+def _manifest(path: Path, digest: str) -> dict[str, Any] | None:
+    """A manifest whose artefact is complete."""
+    if not (path.is_file() and (path.parent / digest).is_file()):
+        return None
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+# ---- the page
+
+
+def page(study: Study, results: Path, rate: float | None, basis: str) -> str:
+    """The plan as text."""
+    per_triple = tokens_per_triple(study, results)
+    fetched, sizes = downloads(study)
+    counts = jobs(study)
+    lines = [f"Plan of the study {study.study!r}", "", f"Downloads ({sizes})" if fetched else "Downloads"]
+    lines += [f"  {_bytes(size):>10}  {what}" for what, size in fetched] or ["  nothing from the hub"]
+    if fetched:
+        lines.append(
+            f"  {_bytes(sum(size or 0.0 for _, size in fetched)):>10}  in all (at most: some tasks hold more languages)"
+        )
+    fills = disk(study, fetched, per_triple)
+    lines += ["", "Disk (about)", *(f"  {_bytes(size):>10}  {what}" for what, size in fills)]
+    lines.append(f"  {_bytes(sum(size for _, size in fills)):>10}  in all")
+    lines += ["", "Jobs", *(f"  {count:>10,}  {rule}" for rule, count in counts.items())]
+    lines.append(f"  {sum(counts.values()):>10,}  in all")
+    of_models = costs(study, results)
+    width = max(len(cost.model) for cost in of_models)
+    lines += ["", f"GPU-hours (about): {basis}; {per_triple:.0f} tokens a triple"]
+    if rate is None:
+        return "\n".join(lines) + "\n"
+    lines.append(f"  {'variant':{width}}  seeds   steps  training  encoding       all")
+    for cost in of_models:
+        training, encoding = cost.hours(rate)
+        lines.append(
+            f"  {cost.model:{width}}  {cost.seeds:>5}  {cost.steps:>6,}  {training:>8,.2f}  {encoding:>8,.2f}  {training + encoding:>8,.2f}"
+        )
+    left, spent = gpu_hours(of_models, rate)
+    lines.append(f"  {'in all':{width}}  {'':>5}  {'':>6}  {'':>8}  {'':>8}  {left:>8,.2f}")
+    if spent >= 0.005:
+        lines.append(f"  spent on what is there already: {spent:,.2f}")
+    if (limit := study.budget.gpu_hours) is not None:
+        lines.append(
+            f"  allowed (budget: gpu_hours): {limit:g}; " + ("enough" if left + spent <= limit else "NOT enough")
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _bytes(size: float | None) -> str:
+    if size is None:
+        return "unknown"
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Print what a study will download, fill, run and cost.")
+    parser.add_argument("--settings", required=True, help="JSON: the whole study")
+    parser.add_argument("--results", required=True, type=Path, help="results/<study>")
+    arguments = parser.parse_args()
+    results: Path = arguments.results
+    try:
+        study = load_study(json.loads(arguments.settings)["study"])
+        rate = study.budget.tokens_per_second
+        basis = f"at {rate:,.0f} tokens/s in training (budget: tokens_per_second)" if rate else ""
+        if rate is None:
+            from workflow_scripts.artefact import write_json
+
+            try:
+                rate, device = calibrate(study, results)
+            except StudyError as error:
+                basis = f"unknown; {error}"
+            else:
+                basis = f"at {rate:,.0f} tokens/s in training, measured on {device}"
+                write_json(results / "plan.json", {"tokens_per_second": rate, "device": device})
+        print(page(study, results, rate, basis), end="")
+    except StudyError as error:
+        sys.exit(f"configuration: {error}")
+
+
+if __name__ == "__main__":
+    main()
