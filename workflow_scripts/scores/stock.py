@@ -64,6 +64,7 @@ class LookupEncoder(AbsEncoder):
 
 def stock_scores(task: Any, lookup: Lookup, dim: int) -> tuple[TaskResult, Values]:
     """Evaluate `task` with mteb on vectors cut to `dim`; also the main metric's value per query or experiment."""
+    encoder: Any = LookupEncoder(lookup, dim)
     per_query: list[dict[str, dict[str, float]]] = []
     if is_retrieval(task):
         original = task.task_specific_scores
@@ -74,9 +75,7 @@ def stock_scores(task: Any, lookup: Lookup, dim: int) -> tuple[TaskResult, Value
 
         task.task_specific_scores = keep
     try:
-        result = mteb.evaluate(
-            LookupEncoder(lookup, dim), task, cache=None, co2_tracker=False, show_progress_bar=False
-        ).task_results[0]
+        result = mteb.evaluate(encoder, task, cache=None, co2_tracker=False, show_progress_bar=False).task_results[0]
     finally:
         if is_retrieval(task):
             del task.task_specific_scores

@@ -159,7 +159,7 @@ def _recorded_texts(task: Any) -> Iterable[Text]:
     from workflow_scripts.tasks.recording import RecordingEncoder
 
     fresh_state(task)
-    encoder = RecordingEncoder()
+    encoder: Any = RecordingEncoder()
     mteb.evaluate(encoder, task, cache=None, co2_tracker=False, show_progress_bar=False)
     fresh_state(task)
     return [(prompt_type, text, True) for prompt_type, text in encoder.texts]

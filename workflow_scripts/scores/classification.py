@@ -1,0 +1,166 @@
+"""Classification at every dimension: mteb's protocol with its waiting taken out.
+
+Takes a loaded classification task and the store of its texts; leaves, per dimension, the same scores as
+`mteb.evaluate` on the same vectors. mteb decodes the labels from its lazy column again for every row of every
+experiment and draws the training rows again at each dimension; here labels are plain arrays, the ten draws are made
+once, and each dimension is left with what is its own: ten logistic regressions and their predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mteb._evaluators.sklearn_evaluator import SklearnEvaluator
+from mteb.abstasks.classification import AbsTaskClassification
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
+
+from workflow_scripts.scores.views import Matrix, View
+from workflow_scripts.store import Store
+from workflow_scripts.task_files import TRAIN, Part, column, parts, rows_of_part, undersampled_rows
+
+Labels = np.ndarray[Any, np.dtype[np.int64]]
+OWN_WAYS = ("evaluate", "_evaluate_subset", "_run_experiment", "_calculate_scores", "_calculate_avg_scores")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One subset and split: vectors of the drawn training rows `(drawn, width)` and of the test rows
+    `(tests, width)`, their labels as class numbers, and each experiment's rows of the former."""
+
+    part: Part
+    train: Matrix
+    train_labels: Labels
+    test: Matrix
+    test_labels: Labels
+    draws: list[list[int]]
+    binary: bool  # the test split has two classes, so mteb reports average precision as well
+    classes: Labels  # the label that each class number stands for, where labels are numbers
+
+
+def is_plain(task: Any) -> bool:
+    """Whether mteb would score the task by the base class's own protocol, which is the one done here."""
+    if not isinstance(task, AbsTaskClassification) or task.metadata.type != "Classification":
+        return False
+    kind = type(task)
+    if any(getattr(kind, name) is not getattr(AbsTaskClassification, name) for name in OWN_WAYS):
+        return False
+    if (
+        task.is_cross_validation
+        or not isinstance(task.input_column_name, str)
+        or task.evaluator is not SklearnEvaluator
+    ):
+        return False
+    if type(task.evaluator_model) is not LogisticRegression:
+        return False
+    return all(isinstance(label, int) for part in parts(task) for label in _labels(task, part.subset, part.split)[:1])
+
+
+def _labels(task: Any, subset: str, split: str) -> list[Any]:
+    return column(rows_of_part(task, subset, split), task.label_column_name)
+
+
+def gather(task: Any, store: Store) -> list[Piece]:
+    """Look up every vector that the task needs, once, and draw the training rows, once. Raises StoreError."""
+    pieces = []
+    for part in parts(task):
+        train, test = (rows_of_part(task, part.subset, split) for split in (task.train_split, part.split))
+        labels = column(train, task.label_column_name)
+        test_labels = column(test, task.label_column_name)
+        drawn = undersampled_rows(task, labels)
+        union = sorted(set().union(*drawn))
+        place = {row: i for i, row in enumerate(union)}
+        texts = column(train, task.input_column_name)
+        classes = np.unique(np.array([*labels, *test_labels], dtype=np.int64))
+        pieces.append(
+            Piece(
+                part=part,
+                train=_vectors(store, [texts[row] for row in union]),
+                train_labels=np.searchsorted(classes, [labels[row] for row in union]),
+                test=_vectors(store, column(test, task.input_column_name)),
+                test_labels=np.searchsorted(classes, test_labels),
+                draws=[[place[row] for row in rows] for rows in drawn],
+                binary=len(set(test_labels)) == 2,
+                classes=classes,
+            )
+        )
+    return pieces
+
+
+def _vectors(store: Store, texts: Sequence[str]) -> Matrix:
+    return np.asarray(store.vectors[store.rows_of(texts, TRAIN)], dtype=np.float32)
+
+
+def seen(piece: Piece, view: View) -> Piece:
+    """The piece with its vectors as the view shows them."""
+    return Piece(
+        piece.part,
+        view.of(piece.train),
+        piece.train_labels,
+        view.of(piece.test),
+        piece.test_labels,
+        piece.draws,
+        piece.binary,
+        piece.classes,
+    )
+
+
+def score(task: Any, piece: Piece, dim: int) -> dict[str, Any]:
+    """mteb's scores of one piece at its first `dim` coordinates, with those of each experiment.
+
+    Raises ValueError where an experiment has a single class to learn from.
+    """
+    train, test = np.ascontiguousarray(piece.train[:, :dim]), np.ascontiguousarray(piece.test[:, :dim])
+    experiments = []
+    for rows in piece.draws:
+        labels = piece.train_labels[rows]
+        if labels.min() == labels.max():
+            raise ValueError(
+                f"{task.metadata.name}: the training split of {piece.part.subset!r} has one class; expected at least two"
+            )
+        model = clone(task.evaluator_model).set_params(random_state=task.seed)
+        predicted = model.fit(train[rows], labels).predict(test)
+        experiments.append(_metrics(piece, predicted))
+    means = {
+        key: float(np.mean(values)) if (values := [e[key] for e in experiments if e[key] is not None]) else np.nan
+        for key in experiments[0]
+    }
+    scores: dict[str, Any] = {"scores_per_experiment": experiments, **means}
+    scores["main_score"] = scores[task.metadata.main_score]
+    return scores
+
+
+def _metrics(piece: Piece, predicted: Labels) -> dict[str, float | None]:
+    """mteb's nine metrics of one experiment, from one confusion table (scikit-learn makes one per metric)."""
+    truth, count = piece.test_labels, len(piece.classes)
+    right = np.bincount(truth[truth == predicted], minlength=count).astype(np.float64)
+    in_truth, in_predicted = np.bincount(truth, minlength=count), np.bincount(predicted, minlength=count)
+    there = (in_truth + in_predicted) > 0
+    right, in_truth, in_predicted = right[there], in_truth[there], in_predicted[there]
+    precision, recall = _share(right, in_predicted), _share(right, in_truth)
+    f1 = _share(2.0 * right, 1.0 * in_truth + in_predicted)
+    found: dict[str, float | None] = {
+        "accuracy": float(np.average(truth == predicted)),
+        "f1": float(np.average(f1)),
+        "f1_weighted": float(np.average(f1, weights=in_truth)),
+        "precision": float(np.average(precision)),
+        "precision_weighted": float(np.average(precision, weights=in_truth)),
+        "recall": float(np.average(recall)),
+        "recall_weighted": float(np.average(recall, weights=in_truth)),
+        "ap": None,
+        "ap_weighted": None,
+    }
+    if piece.binary:
+        labels = piece.classes[truth], piece.classes[predicted]
+        found["ap"] = average_precision_score(*labels, average="macro")
+        found["ap_weighted"] = average_precision_score(*labels, average="weighted")
+    return found
+
+
+def _share(part: np.ndarray[Any, Any], whole: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """part / whole, 0 where the whole is 0, as scikit-learn has it."""
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)

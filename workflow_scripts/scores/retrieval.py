@@ -1,0 +1,280 @@
+"""Retrieval at every dimension: mteb's scores from the ranks of the relevant documents alone.
+
+Takes a loaded retrieval task and the store of its texts; leaves, per dimension, the same scores as `mteb.evaluate`
+on the same vectors (its `nauc_*` aside: they need the thousand best similarities of each query, and no curve needs
+them). mteb pushes the thousand best documents of each query through a Python heap and a dictionary, though every
+metric depends on one thing: how many documents come before each relevant one. Here that number is counted, from
+the very similarities that mteb computes: the same product, over the same chunks of the corpus, so that no rounding
+differs. Ties go as mteb's go: the greater document id first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from mteb.abstasks.retrieval import AbsTaskRetrieval
+from mteb.similarity_functions import cos_sim
+
+from workflow_scripts.scores.views import View
+from workflow_scripts.store import Store
+from workflow_scripts.task_files import DOCUMENT, QUERY, Part, column, document_texts, parts, query_texts, rows_of_part
+
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+CHUNK = 50_000  # documents searched at once: mteb's own number, and it decides how its products round
+DEPTH = 1000  # documents that mteb keeps per query
+COMPARED = 1 << 24  # similarities compared at once, a bound on memory
+NOT_FOUND = np.iinfo(np.int64).max
+OWN_WAYS = ("evaluate", "_evaluate_subset", "task_specific_scores")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One subset and split.
+
+    `queries` and `documents` are rows of the store, `(queries,)` and `(documents,)`; `judged_query`,
+    `judged_document` (-1: not in the corpus) and `gain` describe each judgement above 0; `order` is each document's
+    place among the sorted ids; `same` is the document with the query's own id (-1: none), where mteb leaves it out.
+    """
+
+    part: Part
+    query_ids: list[str]
+    queries: Integers
+    documents: Integers
+    judged_query: Integers
+    judged_document: Integers
+    gain: Integers
+    order: Integers
+    same: Integers
+
+
+def is_plain(task: Any) -> bool:
+    """Whether mteb would score the task by the base class's own full search, which is the one done here."""
+    if not isinstance(task, AbsTaskRetrieval) or task.metadata.type != "Retrieval":
+        return False
+    kind = type(task)
+    if any(getattr(kind, name) is not getattr(AbsTaskRetrieval, name) for name in OWN_WAYS):
+        return False
+    if task.skip_first_result or max(task.k_values) != DEPTH or task._top_k != DEPTH:
+        return False
+    for part in parts(task):
+        rows = rows_of_part(task, part.subset, part.split)
+        identifiers = column(rows["corpus"], "id")
+        if rows["top_ranked"] is not None or len(set(identifiers)) != len(identifiers):
+            return False
+        if any(score < 0 for judged in rows["relevant_docs"].values() for score in judged.values()):
+            return False
+    return True
+
+
+def gather(task: Any, store: Store) -> list[Piece]:
+    """Find every row of the store that the task needs, once. Raises StoreError, and ValueError where no query of a
+    split is judged (a single query without judgements is left out, as mteb leaves it out)."""
+    pieces = []
+    for part in parts(task):
+        rows = rows_of_part(task, part.subset, part.split)
+        judged = {query: documents for query, documents in rows["relevant_docs"].items() if documents}
+        kept = [i for i, query in enumerate(column(rows["queries"], "id")) if query in judged]
+        if not kept:
+            raise ValueError(f"{task.metadata.name}: no query of {part.subset!r} {part.split!r} has a judged document")
+        queries = rows["queries"].select(kept)
+        query_ids, document_ids = column(queries, "id"), column(rows["corpus"], "id")
+        place = {identifier: i for i, identifier in enumerate(document_ids)}
+        triples = [
+            (i, place.get(document, -1), score)
+            for i, query in enumerate(query_ids)
+            for document, score in judged[query].items()
+            if score > 0
+        ]
+        judgements = np.array(triples, dtype=np.int64).reshape(-1, 3)
+        order = np.empty(len(document_ids), dtype=np.int64)
+        order[sorted(range(len(document_ids)), key=document_ids.__getitem__)] = np.arange(len(document_ids))
+        same = [place.get(query, -1) if task.ignore_identical_ids else -1 for query in query_ids]
+        pieces.append(
+            Piece(
+                part=part,
+                query_ids=query_ids,
+                queries=store.rows_of(query_texts(task, queries), QUERY),
+                documents=store.rows_of(document_texts(rows["corpus"]), DOCUMENT),
+                judged_query=judgements[:, 0],
+                judged_document=judgements[:, 1],
+                gain=judgements[:, 2],
+                order=order,
+                same=np.array(same, dtype=np.int64),
+            )
+        )
+    return pieces
+
+
+def ranks(piece: Piece, store: Store, view: View, dimensions: list[int]) -> dict[int, Integers]:
+    """The rank, from 1, of each judgement's document in its query's ranking, at each dimension `(judgements,)`;
+    NOT_FOUND below the depth that mteb keeps."""
+    queries = _seen(store, piece.queries, view)
+    if len(piece.documents) <= CHUNK:
+        documents = _seen(store, piece.documents, view)
+        return {dim: _ranks_by_counting(piece, _cosines(queries, documents, dim)) for dim in dimensions}
+    best = {dim: Best(len(queries), DEPTH) for dim in dimensions}
+    for start in range(0, len(piece.documents), CHUNK):
+        documents = _seen(store, piece.documents[start : start + CHUNK], view)
+        for dim in dimensions:
+            best[dim].add(_cosines(queries, documents, dim), start)
+    return {dim: _ranks_in(piece, *best[dim].sorted(piece.order)) for dim in dimensions}
+
+
+def _seen(store: Store, rows: Integers, view: View) -> torch.Tensor:
+    return torch.from_numpy(np.array(view.of(np.asarray(store.vectors[rows], dtype=np.float32))))
+
+
+def _cosines(queries: torch.Tensor, documents: torch.Tensor, dim: int) -> torch.Tensor:
+    """mteb's similarities at the first `dim` coordinates, `(queries, documents)` float32."""
+    return cos_sim(queries[:, :dim].contiguous(), documents[:, :dim].contiguous())
+
+
+def _ranks_by_counting(piece: Piece, cosines: torch.Tensor) -> Integers:
+    """Ranks from the whole matrix of similarities: how many are greater, how many equal with a greater id."""
+    found = np.flatnonzero(piece.judged_document >= 0)
+    query, document = piece.judged_query[found], piece.judged_document[found]
+    own = cosines[torch.from_numpy(query), torch.from_numpy(document)]
+    before = np.empty(len(found), dtype=np.int64)
+    equal = np.empty(len(found), dtype=np.int64)
+    step = max(1, COMPARED // max(1, cosines.shape[1]))
+    for start in range(0, len(found), step):
+        window = slice(start, start + step)
+        rows = cosines[torch.from_numpy(query[window])]
+        value = own[window, None]
+        before[window] = (rows > value).sum(dim=1).numpy()
+        equal[window] = (rows >= value).sum(dim=1).numpy()
+    equal -= before
+    rank = before + 1
+    for i in np.flatnonzero((equal > 1) & (before < DEPTH)):
+        row = cosines[query[i]].numpy()
+        rivals = np.flatnonzero(row == row[document[i]])
+        if before[i] + len(rivals) > DEPTH:
+            # mteb sees only some of these equals: those that torch.topk happens to return.
+            kept = torch.topk(cosines[query[i]], min(DEPTH + 1, len(row))).indices.numpy()
+            rivals = np.intersect1d(rivals, kept)
+            if document[i] not in rivals:
+                rank[i] = NOT_FOUND
+                continue
+        rank[i] += int((piece.order[rivals] > piece.order[document[i]]).sum())
+    rank[rank > DEPTH] = NOT_FOUND
+    _leave_out_same(piece, cosines, found, own, rank)
+    ranks_of_all = np.full(len(piece.judged_query), NOT_FOUND)
+    ranks_of_all[found] = rank
+    return ranks_of_all
+
+
+def _leave_out_same(piece: Piece, cosines: torch.Tensor, found: Integers, own: torch.Tensor, rank: Integers) -> None:
+    """Take the document that has the query's own id out of the ranking, in place."""
+    query, document = piece.judged_query[found], piece.judged_document[found]
+    same = piece.same[query]
+    for i in np.flatnonzero((same >= 0) & (rank != NOT_FOUND)):
+        if same[i] == document[i]:
+            rank[i] = NOT_FOUND
+            continue
+        rival, value = float(cosines[query[i], same[i]]), float(own[i])
+        rank[i] -= rival > value or (rival == value and piece.order[same[i]] > piece.order[document[i]])
+
+
+class Best:
+    """The best `depth` documents of each query over chunks of a corpus, with no Python loop over hits.
+
+    The first chunk is searched by top-k; of each later one only what beats a query's worst kept document is looked
+    at, which soon is next to nothing.
+    """
+
+    def __init__(self, queries: int, depth: int) -> None:
+        self.depth = depth
+        self.values = torch.empty((queries, 0))
+        self.documents = torch.empty((queries, 0), dtype=torch.int64)
+
+    def add(self, cosines: torch.Tensor, start: int) -> None:
+        """Take in the similarities `(queries, documents)` of the chunk whose first document is number `start`."""
+        if self.values.shape[1] < self.depth:
+            values, documents = torch.topk(cosines, min(self.depth + 1, cosines.shape[1]), dim=1)
+            self._merge(values, documents + start)
+            return
+        query, document = torch.nonzero(cosines >= self.values[:, -1:], as_tuple=True)
+        counts = torch.bincount(query, minlength=len(self.values))
+        most = int(counts.max())
+        if most == 0:
+            return
+        place = torch.arange(len(query)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+        values = torch.full((len(self.values), most), -torch.inf)
+        documents = torch.zeros((len(self.values), most), dtype=torch.int64)
+        values[query, place] = cosines[query, document]
+        documents[query, place] = document + start
+        self._merge(values, documents)
+
+    def _merge(self, values: torch.Tensor, documents: torch.Tensor) -> None:
+        values = torch.cat([self.values, values], dim=1)
+        documents = torch.cat([self.documents, documents], dim=1)
+        # one more than the depth, as mteb searches; equal values at the edge stay until `sorted` settles them
+        self.values, place = torch.topk(values, min(self.depth + 1, values.shape[1]), dim=1)
+        self.documents = torch.gather(documents, 1, place)
+
+    def sorted(self, order: Integers) -> tuple[np.ndarray[Any, Any], Integers]:
+        """Values and documents `(queries, depth)`, best first, equal values by the greater id."""
+        values, documents = self.values.numpy(), self.documents.numpy()
+        place = np.lexsort((-order[documents], -values), axis=1)[:, : self.depth]
+        return np.take_along_axis(values, place, 1), np.take_along_axis(documents, place, 1)
+
+
+def _ranks_in(piece: Piece, _values: np.ndarray[Any, Any], documents: Integers) -> Integers:
+    rank = np.full(len(piece.judged_query), NOT_FOUND)
+    for i, (query, document) in enumerate(zip(piece.judged_query, piece.judged_document, strict=True)):
+        row = documents[query]
+        place = np.flatnonzero(row == document)
+        if len(place) and document != piece.same[query]:
+            rank[i] = place[0] + 1
+            if piece.same[query] >= 0:
+                rank[i] -= int((row[: place[0]] == piece.same[query]).any())
+    return rank
+
+
+def score(task: Any, piece: Piece, rank: Integers) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+    """mteb's scores of one piece from the ranks of its relevant documents, and each query's value per metric.
+
+    Definitions as in trec_eval: gains divided by log2(rank + 1), the ideal from all judgements above 0.
+    """
+    count = len(piece.query_ids)
+    order = np.lexsort((rank, piece.judged_query))
+    query, rank, gain = piece.judged_query[order], rank[order], piece.gain[order]
+    relevant = np.bincount(query, minlength=count)
+    starts = np.cumsum(relevant) - relevant
+    nth = np.arange(len(query)) - starts[query] + 1  # this is the query's nth relevant document, by rank
+    by_gain = np.lexsort((-piece.gain, piece.judged_query))
+    ideal_query, ideal_gain = piece.judged_query[by_gain], piece.gain[by_gain]
+    discounted = np.divide(gain, np.log2(rank.astype(np.float64) + 1))
+    ideal = ideal_gain / np.log2(nth.astype(np.float64) + 1)
+    reciprocal = np.zeros(count)
+    first = nth == 1
+    reciprocal[query[first]] = np.where(rank[first] != NOT_FOUND, 1.0 / rank[first], 0.0)
+
+    def summed(weights: np.ndarray[Any, Any], chosen: np.ndarray[Any, Any], of: Integers) -> np.ndarray[Any, Any]:
+        return np.bincount(of[chosen], weights=weights[chosen], minlength=count)
+
+    per_query: dict[str, np.ndarray[Any, Any]] = {}
+    for k in task.k_values:
+        within = rank <= k
+        hits = np.bincount(query[within], minlength=count)
+        best = summed(ideal, nth <= k, ideal_query)
+        per_query[f"ndcg_at_{k}"] = _share(summed(discounted, within, query), best)
+        per_query[f"map_at_{k}"] = _share(summed(nth / rank, within, query), relevant)
+        per_query[f"recall_at_{k}"] = _share(hits, relevant)
+        per_query[f"precision_at_{k}"] = hits / k
+        per_query[f"mrr_at_{k}"] = np.where(reciprocal >= 1.0 / k, reciprocal, 0.0)
+        per_query[f"hit_rate_at_{k}"] = (hits > 0).astype(np.float64)
+    scores: dict[str, Any] = {}
+    for name, values in per_query.items():
+        mean = sum(values.tolist()) / count
+        scores[name] = mean if name.startswith("mrr") else round(mean, 5)
+    scores["accuracy"] = scores["recall_at_1"]
+    scores["main_score"] = scores[task.metadata.main_score]
+    return scores, per_query
+
+
+def _share(part: np.ndarray[Any, Any], whole: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
