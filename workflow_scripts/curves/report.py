@@ -1,46 +1,544 @@
-"""The report that people show each other: one HTML file, no network.
+"""The report that people show each other: one HTML file that opens from disk and asks the network for nothing.
 
-Takes curves.parquet and summary.json; leaves report.html.
+Takes curves.parquet, differences.parquet, summary.json, speed.json and the manifests of the study's rooms; leaves
+report.html: the answer in words and a table, then charts (Vega-Lite, its scripts inlined) with tables beside them, then
+what was run. Everything from data is escaped, in HTML and in the page's JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import html
+import json
+import math
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import yaml
 
-from workflow_scripts.artefact import read_json, start_log, whole_file
+from workflow_scripts.artefact import log, read_json, start_log, whole_file
+from workflow_scripts.curves import words
+from workflow_scripts.curves.compare import QUESTIONS
 from workflow_scripts.curves.curves import study_of
+from workflow_scripts.curves.words import code, duration, number, quantity, storage, table, text
 from workflow_scripts.study import StudyError
+
+# Points kept of a training run: the mean over equal stretches of steps.
+TRAINING_POINTS = 150
+VERDICTS = ["better", "worse", "same", "unclear"]
+
+# Published scores by dimension, as faint reference: model, source, task type (None: all), full width, points.
+PUBLISHED: list[tuple[str, str, str | None, dict[int, float]]] = [
+    (
+        "nomic-embed-text-v1.5",
+        "MTEB mean, Nussbaum et al. 2024 and its model card",
+        None,
+        {768: 62.28, 512: 61.96, 256: 61.04, 128: 59.34, 64: 56.10},
+    ),
+    (
+        "jina-embeddings-v3",
+        "MTEB retrieval nDCG@10, Sturua et al. 2024, arXiv 2409.10173",
+        "Retrieval",
+        {1024: 63.35, 512: 63.16, 256: 62.72, 128: 61.64, 64: 58.54, 32: 52.54},
+    ),
+]
+
+
+def page(
+    curves: pl.DataFrame,
+    differences: pl.DataFrame,
+    summary: dict[str, Any],
+    speed: dict[str, Any] | None,
+    extra: dict[str, Any],
+    scripts: str,
+) -> str:
+    """The whole page. `extra`: adaptive (DataFrame), training, and what was run (HTML); `scripts`: Vega's bundle."""
+    here = Path(__file__)
+    speeds = {point["dim"]: point["queries_per_second"] for point in speed["points"]} if speed else {}
+    measured = (
+        f"Measured in one run on {text(speed['machine'])} ({speed['cores']} cores, {text(speed['threads'])} thread(s)): "
+        f"one query after another over {speed['vectors']:,} float32 vectors, best ten."
+        if speed
+        else "Searches were not timed."
+    )
+    data = chart_data(curves, differences, summary, extra)
+    notes = "".join(f"<li>{text(note)}</li>" for note in summary["notes"])
+    sections = [
+        f"<header><nav class=noprint><a href='#charts'>Curves</a><a href='#cost'>Cost</a><a href='#bytes'>Bytes</a>"
+        f"{_link(data, 'adaptive')}{_link(data, 'differences')}{_link(data, 'training')}<a href='#run'>What was run</a>"
+        f"<button id=theme type=button>Dark or light</button></nav><h1>What is kept of an embedding cut short: {text(summary['study'])}</h1></header>",
+        "<main><section aria-label=Answer>",
+        words.answer(summary, curves, speeds),
+        f'<div class="note"><b>What this study cannot say</b><ul>{notes}</ul></div>' if notes else "",
+        words.recommendation_table(summary, curves, speeds),
+        f"<details class=print><summary>Table: storage and searches by dimension</summary>{words.saving_table(summary, speeds, measured)}</details></section>",
+        _charts(data, curves, differences, summary),
+        f"<section id=run><h2>What was run</h2>{extra['run']}</section></main>",
+    ]
+    return "".join(
+        [
+            "<!doctype html>\n<html lang=en><head><meta charset=utf-8>",
+            '<meta name=viewport content="width=device-width, initial-scale=1">',
+            # No request leaves the page, whatever a chart library would like to fetch.
+            "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; "
+            "style-src 'unsafe-inline'; img-src data:\">",
+            f"<title>{text(summary['study'])}: Matryoshka curves</title>",
+            f"<style>{here.with_name('report.css').read_text()}</style></head>\n<body>",
+            *sections,
+            f'\n<script type="application/json" id="data">{json_text(data)}</script>',
+            f"\n<script>{scripts}</script>",
+            f"\n<script>{here.with_name('report.js').read_text()}</script></body></html>\n",
+        ]
+    )
+
+
+def json_text(data: Any) -> str:
+    """JSON that cannot end its script element, whatever names it holds."""
+    return (
+        json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        .replace("<", "\\u003c")
+        .replace(">", "\\u003e")
+        .replace("\u2028", "\\u2028")
+        .replace("\u2029", "\\u2029")
+    )
+
+
+def chart_data(
+    curves: pl.DataFrame, differences: pl.DataFrame, summary: dict[str, Any], extra: dict[str, Any]
+) -> dict[str, Any]:
+    """What the charts draw, as columns; names stand once, in lists, and columns hold their places."""
+    order = [model["name"] for model in summary["models"]]
+    present = set(curves["variant"].to_list())
+    variants = [name for name in order if name in present]
+    variants += [name for name in dict.fromkeys(curves["variant"]) if name not in variants]
+    groups = curves.select("task_type", "task", "metric", "tasks").unique(["task_type", "task"], maintain_order=True)
+    reductions = list(dict.fromkeys(["prefix", *curves["reduction"].to_list()]))
+    group_place = {(t, n): i for i, (t, n) in enumerate(zip(groups["task_type"], groups["task"], strict=True))}
+    pairs = differences.select("question", "first", "second").unique(maintain_order=True)
+    pair_place = {row: i for i, row in enumerate(pairs.iter_rows())}
+    columns: dict[str, list[Any]] = {
+        "v": [variants.index(v) for v in curves["variant"]],
+        "g": [group_place[key] for key in zip(curves["task_type"], curves["task"], strict=True)],
+        "r": [reductions.index(r) for r in curves["reduction"]],
+        "d": curves["dim"].to_list(),
+        "bytes": curves["bytes_per_vector"].to_list(),
+    }
+    for short, long in (("score", "score"), ("share", "share"), ("above", "share_above_chance")):
+        for suffix in ("", "_low", "_high"):
+            columns[short + suffix] = rounded(curves[long + suffix])
+    keys = zip(differences["question"], differences["first"], differences["second"], strict=True)
+    cost = {model["name"]: model["cost"]["total"] for model in summary["models"]}
+    return {
+        "confidence": words.percent(summary["confidence"]),
+        "variants": variants,
+        "reductions": reductions,
+        "groups": [
+            {"type": row["task_type"], "task": row["task"], "metric": row["metric"], "tasks": row["tasks"]}
+            for row in groups.iter_rows(named=True)
+        ],
+        "curves": columns,
+        "cost": {unit: [cost.get(v, {}).get(unit) for v in variants] for unit in ("seconds", "steps", "flops")},
+        "pairs": [
+            {"question": q, "text": QUESTIONS.get(q, q), "first": a, "second": b} for q, a, b in pairs.iter_rows()
+        ],
+        "verdicts": VERDICTS,
+        "differences": {
+            "p": [pair_place[key] for key in keys],
+            "g": [group_place[key] for key in zip(differences["task_type"], differences["task"], strict=True)],
+            "d": differences["dim"].to_list(),
+            "value": rounded(differences["difference"]),
+            "low": rounded(differences["low"]),
+            "high": rounded(differences["high"]),
+            "pc": rounded(differences["p_corrected"]),
+            "verdict": [VERDICTS.index(v) for v in differences["verdict"]],
+        },
+        "adaptive": adaptive_data(extra["adaptive"], curves, variants),
+        "training": [t | {"v": variants.index(t["v"])} for t in extra["training"] if t["v"] in variants],
+        "published": [
+            {"model": model, "source": source, "type": kind, "dim": dim, "share": round(score / points[max(points)], 4)}
+            for model, source, kind, points in PUBLISHED
+            for dim, score in sorted(points.items())
+        ],
+    }
+
+
+def rounded(values: Iterable[float | None]) -> list[float | None]:
+    """Six digits: more than a chart shows, and half the size."""
+    return [None if v is None or not math.isfinite(v) else float(f"{v:.6g}") for v in values]
+
+
+def adaptive_data(adaptive: pl.DataFrame, curves: pl.DataFrame, variants: list[str]) -> dict[str, Any]:
+    """Adaptive searches next to searches at a single dimension, per task.
+
+    Where the table holds no single-dimension rows, their costs follow from it: a shortlist at d over n documents
+    costs n d multiply-adds and 4 n d bytes, so n is what the one-step searches leave after their re-ranking.
+    """
+    columns: dict[str, list[Any]] = {
+        k: [] for k in ("v", "task", "multiply_adds", "bytes_read", "score", "how", "single")
+    }
+    tasks = list(dict.fromkeys(adaptive["task"].to_list()))
+    mean = (
+        adaptive.group_by(
+            ["variant", "task", "shortlist_dims", "candidates", "rerank_dim", "metric"], maintain_order=True
+        )
+        .agg(pl.col("score", "multiply_adds", "bytes_read").mean())
+        .filter(pl.col("variant").is_in(variants))
+    )
+    documents: dict[str, float] = {}
+    has_single = False
+    for row in mean.iter_rows(named=True):
+        dims, candidates = list(row["shortlist_dims"]), list(row["candidates"])
+        single = not dims or not candidates
+        has_single = has_single or single
+        if len(dims) == 1 and len(candidates) == 1:
+            left = row["multiply_adds"] - candidates[0] * row["rerank_dim"]
+            documents[row["task"]] = max(left / dims[0], 0)
+        steps = " → ".join(f"{d} ({c} kept)" for d, c in zip(dims, candidates, strict=False))
+        how = f"{row['rerank_dim']} alone" if single else f"{steps} → {row['rerank_dim']}"
+        _add(columns, variants.index(row["variant"]), tasks.index(row["task"]), row, how, single)
+    if not has_single:
+        single_rows = curves.filter((pl.col("reduction") == "prefix") & pl.col("task").is_in(list(documents)))
+        for row in single_rows.iter_rows(named=True):
+            cost = documents[row["task"]] * row["dim"]
+            point = {"multiply_adds": cost, "bytes_read": 4 * cost, "score": row["score"]}
+            _add(columns, variants.index(row["variant"]), tasks.index(row["task"]), point, f"{row['dim']} alone", True)
+    return {**columns, "tasks": tasks}
+
+
+def _add(columns: dict[str, list[Any]], variant: int, task: int, row: dict[str, Any], how: str, single: bool) -> None:
+    columns["v"].append(variant)
+    columns["task"].append(task)
+    for name in ("multiply_adds", "bytes_read", "score"):
+        columns[name].append(rounded([row[name]])[0])
+    columns["how"].append(how)
+    columns["single"].append(single)
+
+
+def _link(data: dict[str, Any], section: str) -> str:
+    titles = {"adaptive": "Adaptive", "differences": "Differences", "training": "Training"}
+    return f"<a href='#{section}'>{titles[section]}</a>" if _has(data, section) else ""
+
+
+def _has(data: dict[str, Any], section: str) -> bool:
+    if section == "training":
+        return bool(data["training"])
+    return bool(data["adaptive"]["v"] if section == "adaptive" else data["pairs"])
+
+
+def _charts(data: dict[str, Any], curves: pl.DataFrame, differences: pl.DataFrame, summary: dict[str, Any]) -> str:
+    """Charts' places, their controls, and the table beside each."""
+    above = any(value is not None for value in data["curves"]["above"])
+    measures = "<option value=share>share of full width</option><option value=score>score</option>" + (
+        "<option value=above>share of full width, above chance</option>" if above else ""
+    )
+    parts = [
+        "<section id=charts><h2>What each dimension keeps</h2>"
+        "<p class=soft>Lines are models, bands their intervals. The dimension is on a logarithmic axis.</p>"
+        "<fieldset class=noprint><legend>Models shown in all charts</legend><div class=toggles id=toggles></div>"
+        "<button id=all-on type=button>all</button> <button id=all-off type=button>none</button></fieldset>"
+        f"<div class=controls><label>show <select id=measure>{measures}</select></label>"
+        "<label>of <select id=group></select></label><label>cut <select id=reduction></select></label>"
+        "<label><input type=checkbox id=published checked> published curves of known models, faint</label></div>"
+        "<div class=panels id=curves-panels></div><noscript>Charts need scripts; the tables do not.</noscript>"
+        f"{_details('every point of the prefix curves', words.curve_tables(curves))}</section>",
+        "<section id=cost><h2>Cost against what is kept</h2><p class=soft>What it cost to make each model, its parents "
+        "included; a rotation costs one encoding pass.</p><div class=controls>"
+        "<label>cost in <select id=cost-unit><option>seconds</option><option>steps</option><option>flops</option></select></label>"
+        "<label>at dimension <select id=cost-dim></select></label>"
+        f"<label>show <select id=cost-measure>{measures.replace('value=score', 'value=score selected')}</select></label></div>"
+        f"<div class=panels id=cost-panels></div>{_details('cost and what is kept', words.cost_table(summary, curves))}</section>",
+        "<section id=bytes><h2>Score against bytes per vector</h2><div class=controls><label>reductions "
+        "<select id=bytes-cuts><option value=prefix>first coordinates, every precision</option><option value=all>all</option>"
+        "</select></label></div><div class=panels id=bytes-panels></div>"
+        f"{_details('areas under the curves, every reduction', _area_table(summary))}</section>",
+    ]
+    if _has(data, "adaptive"):
+        parts.append(
+            "<section id=adaptive><h2>Adaptive retrieval against single dimensions</h2><p class=soft>Lines: search at one "
+            "dimension. Open marks: a shortlist at few dimensions, re-ranked at more.</p><div class=controls>"
+            "<label>task <select id=adaptive-task></select></label><label>cost <select id=adaptive-unit>"
+            "<option value=multiply_adds>multiply-adds per query</option><option value=bytes_read>bytes read per query</option>"
+            "</select></label></div><div class=panels id=adaptive-panels></div>"
+            f"{_details('the searches', _adaptive_table(data))}</section>"
+        )
+    if _has(data, "differences"):
+        parts.append(
+            "<section id=differences><h2>Paired differences</h2><p class=soft>The same queries and experiments, model against "
+            "model. Better and worse hold after Holm's correction for all comparisons of the task type; "
+            f"<i>same</i>: the whole interval within {summary['margin']:g} of score; else the data cannot tell.</p><div class=controls>"
+            "<label>pair <select id=pair></select></label><label>of <select id=difference-group></select></label></div>"
+            f"<div class=panels id=difference-panels></div>{_details('all paired differences', words.difference_table(differences))}</section>"
+        )
+    if _has(data, "training"):
+        parts.append(
+            "<section id=training><h2>Training</h2><div class=controls><label>model <select id=training-model></select></label>"
+            "</div><div class=panels id=training-panels></div>"
+            f"{_details('last losses', _training_table(data))}</section>"
+        )
+    return "".join(parts) + _published_table(data)
+
+
+def _details(title: str, inside: str) -> str:
+    return f"<details class=print><summary>Table: {title}</summary>{inside}</details>"
+
+
+def _area_table(summary: dict[str, Any]) -> str:
+    rows = [
+        [
+            code(a["variant"]),
+            text(a["task_type"]),
+            text(a["reduction"]),
+            f"{a['from']} to {a['to']}",
+            number(a["area"]),
+            "–" if a["low"] is None else f"{a['low']:.4f} to {a['high']:.4f}",  # noqa: RUF001
+        ]
+        for a in summary["areas"]
+        if a["task"] == "mean"
+    ]
+    return table(
+        ["model", "task type", "reduction", "dimensions", "mean height", "interval"],
+        rows,
+        "Area under score over log2(dimension), divided by its range.",
+    )
+
+
+def _adaptive_table(data: dict[str, Any]) -> str:
+    a = data["adaptive"]
+    rows = [
+        [
+            code(data["variants"][a["v"][i]]),
+            text(a["tasks"][a["task"][i]]),
+            text(a["how"][i]),
+            quantity(a["multiply_adds"][i]),
+            storage(a["bytes_read"][i]),
+            number(a["score"][i]),
+        ]
+        for i in range(len(a["v"]))
+        if not a["single"][i]
+    ]
+    return table(["model", "task", "search", "multiply-adds", "read", "score"], rows)
+
+
+def _training_table(data: dict[str, Any]) -> str:
+    rows = [
+        [code(data["variants"][t["v"]]), str(t["seed"]), text(name), str(t["step"][-1]), number(losses[-1])]
+        for t in data["training"]
+        for name, losses in t["losses"].items()
+    ]
+    return table(["model", "seed", "dimension", "step", "loss"], rows, "Mean loss over the last stretch of steps.")
+
+
+def _published_table(data: dict[str, Any]) -> str:
+    rows = [[text(p["model"]), str(p["dim"]), f"{100 * p['share']:.1f}%", text(p["source"])] for p in data["published"]]
+    return (
+        "<section><h2>Published curves</h2><p class=soft>Of other models, on other tasks: for orientation.</p>"
+        f"{_details('published shares of full width', table(['model', 'dimension', 'share', 'source'], rows))}</section>"
+    )
+
+
+# ---- what the rooms left about what was run
+
+
+def gather(results: Path, summary: dict[str, Any], study: dict[str, Any]) -> dict[str, Any]:
+    """Adaptive scores, training curves and the account of what was run, from the rooms' files."""
+    models = [(model["name"], seed) for model in summary["models"] for seed in model["seeds"]]
+    adaptive = [
+        pl.read_parquet(path)
+        for name, seed in models
+        for path in sorted((results / "scores" / name / f"s{seed}").glob("*.adaptive.parquet"))
+    ]
+    adaptive = [frame for frame in adaptive if not frame.is_empty()]
+    training = []
+    for name, seed in models:
+        path = results / "models" / name / f"s{seed}" / "training.parquet"
+        if path.exists():
+            training.append({"v": name, "seed": seed, **training_curve(pl.read_parquet(path))})
+    return {
+        "adaptive": pl.concat(adaptive, how="diagonal_relaxed") if adaptive else _no_adaptive(),
+        "training": [t for t in training if t["losses"]],
+        "run": what_was_run(results, summary, models, study),
+    }
+
+
+def _no_adaptive() -> pl.DataFrame:
+    names = ("variant", "task", "shortlist_dims", "candidates", "rerank_dim", "metric")
+    numbers = dict.fromkeys(("score", "multiply_adds", "bytes_read"), pl.Float64)
+    return pl.DataFrame(schema={**dict.fromkeys(names, pl.String), **numbers})
+
+
+def training_curve(steps: pl.DataFrame) -> dict[str, Any]:
+    """Losses by dimension over stretches of steps; the total where no dimension is told apart."""
+    by_dim = sorted((c for c in steps.columns if c.startswith("loss_")), key=lambda c: (len(c), c))
+    losses = {column.removeprefix("loss_"): column for column in by_dim} or {"total": "loss"}
+    size = max(1, -(-steps.height // TRAINING_POINTS))
+    binned = (
+        steps.sort("step")
+        .with_row_index("row")
+        .group_by(pl.col("row") // size, maintain_order=True)
+        .agg(pl.col("step").max(), *(pl.col(column).mean() for column in losses.values()))
+    )
+    if binned.is_empty():
+        return {"step": [], "losses": {}}
+    return {
+        "step": binned["step"].to_list(),
+        "losses": {name: rounded(binned[column]) for name, column in losses.items()},
+    }
+
+
+def what_was_run(results: Path, summary: dict[str, Any], models: list[tuple[str, int]], study: dict[str, Any]) -> str:
+    """Models, tasks, corpus, machine and configuration, as HTML; what has no manifest is left out."""
+    return "".join(
+        [
+            _missing(summary),
+            _models(results, models),
+            _tasks(results, study.get("tasks", [])),
+            _corpus(results),
+            _encoding(results, models),
+            f"<details><summary>The whole configuration</summary><pre tabindex=0>{html.escape(yaml.safe_dump(study, sort_keys=False, allow_unicode=True))}</pre></details>",
+        ]
+    )
+
+
+def _missing(summary: dict[str, Any]) -> str:
+    if not summary["missing"]:
+        return "<p>No score is missing.</p>"
+    rows = [[code(m["variant"]), text(m["seed"]), text(m["task"])] for m in summary["missing"]]
+    return f"<p>{len(rows)} scores are missing.</p>{_details('missing scores', table(['model', 'seed', 'task'], rows))}"
+
+
+def _models(results: Path, models: list[tuple[str, int]]) -> str:
+    rows = []
+    for name, seed in models:
+        path = results / "models" / name / f"s{seed}" / "model.json"
+        if not path.exists():
+            rows.append([code(name), str(seed), "no manifest", *[""] * 8])
+            continue
+        made = read_json(path)
+        cost = made.get("cost") or {}
+        memory = cost.get("peak_memory_bytes")
+        rows.append(
+            [
+                code(name),
+                str(seed),
+                text(made.get("kind", "")),
+                text(made.get("reference") or ""),
+                text(made.get("licence") or ""),
+                text(made.get("width", "")),
+                quantity(cost.get("steps")),
+                quantity(cost.get("tokens")),
+                duration(cost.get("seconds")),
+                storage(memory) if memory else "–",  # noqa: RUF001
+                text(cost.get("device") or ""),
+            ]
+        )
+    head = [
+        "model", "seed", "made", "reference", "licence", "width", "steps", "tokens", "time", "memory", "device",
+    ]  # fmt: skip
+    return "<h3>Models</h3>" + table(head, rows, "Each model's own cost, without its parents'.")
+
+
+def _tasks(results: Path, tasks: list[str]) -> str:
+    rows = []
+    for name in tasks:
+        path = results / "tasks" / name / "task.json"
+        task = read_json(path) if path.exists() else {}
+        rows.append(
+            [
+                text(name),
+                text(task.get("type") or "not prepared"),
+                text(task.get("metric") or ""),
+                number(task.get("chance")),
+                text(task.get("dataset") or ""),
+                text(task.get("revision") or ""),
+                quantity(task.get("texts")),
+            ]
+        )
+    return "<h3>Tasks</h3>" + table(["task", "type", "metric", "chance", "data set", "revision", "texts"], rows)
+
+
+def _corpus(results: Path) -> str:
+    path = results / "corpus" / "corpus.json"
+    if not path.exists():
+        return "<h3>Training pairs</h3><p>None were needed, or none are there.</p>"
+    corpus = read_json(path)
+    drops = [
+        [text(reason), f"{sum(by_task.values()):,}", words.listed([f"{t}: {n:,}" for t, n in _largest(by_task)])]
+        for reason, by_task in (corpus.get("drops") or {}).items()
+    ]
+    contaminated: dict[str, int] = {}
+    for entry in (corpus.get("tasks") or {}).values():
+        for task, count in (entry.get("contaminated") or {}).items():
+            contaminated[task] = contaminated.get(task, 0) + count
+    against = corpus.get("decontaminated_against") or []
+    found = [[text(task), f"{count:,}"] for task, count in sorted(contaminated.items(), key=lambda i: -i[1])]
+    return (
+        f"<h3>Training pairs</h3><p>{text(corpus.get('source'))}, revision {code(corpus.get('revision'))}: "
+        f"{corpus.get('rows_in', 0):,} rows in, {corpus.get('rows_out', 0):,} kept, in {duration(corpus.get('seconds'))}.</p>"
+        + table(["dropped because", "rows", "most of them in"], drops)
+        + (
+            f"<p>Cleaned of the evaluation texts of {words.listed(against)}.</p>"
+            if against
+            else "<p>Not cleaned of any evaluation texts.</p>"
+        )
+        + (_details("rows that held evaluation texts", table(["evaluation task", "rows"], found)) if found else "")
+    )
+
+
+def _largest(by_task: dict[str, int], most: int = 4) -> list[tuple[str, int]]:
+    return sorted(by_task.items(), key=lambda item: (-item[1], item[0]))[:most]
+
+
+def _encoding(results: Path, models: list[tuple[str, int]]) -> str:
+    seconds = texts = 0.0
+    devices: dict[str, None] = {}
+    for name, seed in models:
+        for path in (results / "embeddings" / name / f"s{seed}").glob("*/embeddings.json"):
+            made = read_json(path)
+            seconds += made.get("seconds") or 0
+            texts += made.get("texts") or 0
+            devices[f"{made.get('device')}, {made.get('precision')}"] = None
+    if not devices:
+        return ""
+    return f"<h3>Encoding</h3><p>{texts:,.0f} texts in {duration(seconds)}, on {words.listed(list(devices))}.</p>"
+
+
+def vega_bundle() -> str:
+    """Vega, Vega-Lite and vega-embed as one script, from the package vl-convert-python."""
+    import vl_convert
+
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return bundle.replace("</script", "<\\/script")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--settings", required=True)
-    parser.add_argument("--results", required=True, type=Path)
-    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--settings", required=True, help="JSON: {study: the whole configuration}")
+    parser.add_argument("--results", required=True, type=Path, help="the study's results folder")
+    parser.add_argument("--output", required=True, type=Path, help="report.html, beside curves.parquet")
     arguments = parser.parse_args()
     start_log()
     try:
         study = study_of(arguments.settings)
+        summary = read_json(arguments.output.with_name("summary.json"))
+        speed = arguments.output.with_name("speed.json")
+        log.info("gathering what was run")
+        extra = gather(arguments.results, summary, study.model_dump())
+        content = page(
+            pl.read_parquet(arguments.output.with_name("curves.parquet")),
+            pl.read_parquet(arguments.output.with_name("differences.parquet")),
+            summary,
+            read_json(speed) if speed.exists() else None,
+            extra,
+            vega_bundle(),
+        )
     except (StudyError, ValueError) as error:
         sys.exit(f"report: {error}")
-    curves = pl.read_parquet(arguments.output.with_name("curves.parquet"))
-    summary = read_json(arguments.output.with_name("summary.json"))
-    rows = "".join(
-        f"<tr><td>{html.escape(r['variant'])}</td><td>{html.escape(r['task_type'])}</td><td>{r['share']:.0%}</td>"
-        f"<td>{r['dim'] or 'cannot tell'}</td></tr>"
-        for r in summary["recommendations"]
-    )
-    page = (
-        f"<!doctype html><meta charset=utf-8><title>{html.escape(study.study)}</title>"
-        f"<h1>{html.escape(study.study)}</h1><p>{curves.height} points.</p><table>{rows}</table>"
-    )
     with whole_file(arguments.output) as part:
-        part.write_text(page)
+        part.write_text(content)
+    log.info("%s: %.1f MB", arguments.output, len(content.encode()) / 1e6)
 
 
 if __name__ == "__main__":
