@@ -128,14 +128,13 @@ def heads(texts: Packed, threshold: float) -> Packed:
 
     surely = np.flatnonzero(alphanumeric & (before == _OTHER))
     first = np.searchsorted(surely, texts.offsets)
-    inside = first[:-1] + needed < first[1:]
-    ends = np.where(inside, surely[np.minimum(first[:-1] + needed, max(len(surely) - 1, 0))], texts.offsets[1:])
-    if not inside.any():
-        return texts
+    longer = np.flatnonzero(first[:-1] + needed < first[1:])
+    ends = texts.offsets[1:].copy()
+    ends[longer] = surely[first[longer] + needed[longer]]
+    # What goes is from each of these ends to the text's own; they take turns, so a sum tells in from out.
     change = np.zeros(len(texts.data) + 1, np.int8)
-    change[ends[inside]] = 1
-    # A cut begins within a text and ends with it, so the beginnings of cuts and of the next texts take turns.
-    change[texts.offsets[1:][inside]] -= 1
+    change[ends[longer]] = 1
+    change[texts.offsets[longer + 1]] = -1
     keep = np.cumsum(change[:-1], dtype=np.int8) == 0
     return Packed(texts.data[keep], np.concatenate([[0], np.cumsum(ends - starts)]))
 

@@ -1,0 +1,126 @@
+"""Decontamination: copies of evaluation texts are found, innocent texts stay."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.corpus.pairs import evaluation_task, prepared, real_rows, row, write_jsonl
+from workflow_scripts.corpus.decontaminate import Index, heads, normalise, packed
+
+STORY = "The quick brown fox jumps over the lazy dog while nobody in the whole village is looking at the old red barn"
+
+
+def strings(texts: list[str]) -> pa.LargeStringArray:
+    return pa.array(texts, pa.large_string())
+
+
+def plainly_normalised(text: str) -> str:
+    kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in text.lower())
+    return " ".join("".join(kept).split())
+
+
+def plain_grams(text: str) -> list[tuple[str, ...]]:
+    words = plainly_normalised(text).split()
+    return [tuple(words[i : i + 8]) for i in range(len(words) - 7)]
+
+
+def plainly_found(texts: list[str], evaluation: list[str], threshold: float) -> list[int]:
+    """The definition, written as it is read: 1 exact, 2 near, 0 clean."""
+    forms = {plainly_normalised(text) for text in evaluation} - {""}
+    gram_sets = [set(plain_grams(form)) for form in forms]
+    kinds = []
+    for text in texts:
+        own = plain_grams(text)
+        shares = [sum(gram in grams for gram in own) / len(own) for grams in gram_sets] if own else []
+        near = threshold < 1 and any(share >= threshold - 1e-9 for share in shares)
+        kinds.append(1 if plainly_normalised(text) in forms else 2 if near else 0)
+    return kinds
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (STORY, 1),
+        (f"  {STORY.upper()}!!! ", 1),
+        (STORY.replace(" ", " … "), 1),
+        (f"{STORY} today", 2),
+        (f"And so: {STORY}", 2),
+        (STORY.rsplit(" ", 6)[0], 2),
+        (STORY.replace("lazy", "sleepy"), 0),  # 8 of 14 grams are broken by the middle word
+        ("The quick brown fox jumps over the lazy", 2),  # one gram, and it is there
+        ("The quick brown fox", 0),
+        ("An innocent text about the weather, which says nothing of any animal in any village at all", 0),
+        ("?!", 0),
+    ],
+)
+def test_a_copy_is_told_from_an_innocent_text(text: str, kind: int) -> None:
+    assert Index([strings([STORY, "Is it?", "?"])], 0.8).look(strings([text])).kinds.tolist() == [kind]
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.8, 1.0])
+def test_the_join_finds_what_the_definition_says(threshold: float, shared_data: Path) -> None:
+    texts = [
+        r["query"][1] for r in real_rows(shared_data, "boolq_passage", "quora_duplicates", "nl2bash_command", most=60)
+    ]
+    texts += [r["pos"][1][:600] for r in real_rows(shared_data, "xquad_en_passage", "scitldr_abstract", most=60)]
+    texts += ["Ünïcode — “quoted”, naïve café words, élan vital: déjà vu", "漢字 かな", "İstanbul ǅ ß", "", "\u00a0"]
+    draw = np.random.default_rng(0)
+    evaluation = [texts[i] for i in draw.permutation(len(texts))[:80]]
+    mutated = []
+    for text in evaluation[:60]:
+        words = text.split()
+        for _ in range(draw.integers(4)):
+            words.insert(draw.integers(len(words) + 1), ["zebra", "—", "Ωmega"][draw.integers(3)])
+        mutated.append(" ".join(words[draw.integers(3) : len(words) - draw.integers(5)]))
+    looked = texts + mutated
+    found = Index([strings(evaluation[:40]), strings(evaluation[40:])], threshold).look(strings(looked))
+    assert found.kinds.tolist() == plainly_found(looked, evaluation, threshold)
+    assert Counter(found.kinds.tolist())[1] >= 80
+
+
+def test_normalisation_agrees_with_the_unicode_tables(shared_data: Path) -> None:
+    texts = [r["pos"][1] for r in real_rows(shared_data, "medquad_answer", "xquad_en_passage", "agnews_title_body")]
+    texts += ["", " ", "—", "ÀÉ-b_c", "İ", "e\u0301te\u0301", "x" * 3_000_000 + "."]
+    form = normalise(packed(strings(texts)))
+    got = [form.data[a:b].tobytes().decode() for a, b in zip(form.offsets[:-1], form.offsets[1:], strict=True)]
+    assert got == [plainly_normalised(text) for text in texts]
+
+
+def test_a_head_is_long_enough_and_whole_for_few_words() -> None:
+    texts = ["one two three", "word " * 100, "é " * 50, "a-b-c-d-e-f-g-h-i-j-k", ""]
+    head = heads(packed(strings(texts)), 0.8)
+    cut = [head.data[a:b].tobytes().decode() for a, b in zip(head.offsets[:-1], head.offsets[1:], strict=True)]
+    assert all(text.startswith(start) for text, start in zip(texts, cut, strict=True))
+    assert cut[0] == texts[0]
+    assert 26 <= len(cut[1].split()) <= 28  # 93 grams, of which 75 must be found: one among the first 19
+    assert len(head.data) == head.offsets[-1] == np.diff(head.offsets).sum()
+
+
+def test_the_account_says_what_each_task_lost_to_which_evaluation_task(tmp_path: Path) -> None:
+    fox = evaluation_task(tmp_path / "FoxRetrieval", [STORY], seen=["may be trained on"])
+    dog = evaluation_task(tmp_path / "DogClassification", ["Good dog.", STORY.lower()])
+    rows = [
+        row("what jumps?", "nothing", "may be trained on", task="innocent"),
+        row("good DOG", "praise", "blame", task="labels"),
+        row("what jumps?", f"{STORY} today", "nothing", task="stories"),
+        row("what jumps not?", "a stone", STORY, task="stories"),
+        row("what jumps not?", "a stone", STORY, task="stories"),
+    ]
+    manifest, pairs = prepared(write_jsonl(tmp_path / "pairs.jsonl", rows), tmp_path / "out", [fox, dog])
+    assert [p["task_name"] for p in pairs] == ["innocent"]
+    assert manifest["decontaminated_against"] == ["FoxRetrieval", "DogClassification"]
+    assert manifest["drops"] == {
+        "exact duplicate": {"stories": 1},
+        "contaminated, exact": {"labels": 1, "stories": 1},
+        "contaminated, near": {"stories": 1},
+    }
+    assert manifest["tasks"]["labels"]["contaminated"] == {"DogClassification": 1}
+    assert manifest["tasks"]["stories"]["contaminated"] == {"FoxRetrieval": 2, "DogClassification": 2}
+    exact_only, _ = prepared(tmp_path / "pairs.jsonl", tmp_path / "exact", [fox, dog], near_duplicate=1)
+    assert "contaminated, near" not in exact_only["drops"]

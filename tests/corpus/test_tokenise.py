@@ -1,0 +1,121 @@
+"""The tokens: those that the tokenizer gives for instruction + text, and the same left out as sentence-transformers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+
+from tests.corpus.pairs import ROOT, TEXTS, prepared, real_rows, row, write_jsonl
+from workflow_scripts.corpus.tokenise import tokenise
+
+LONGEST = 48
+
+
+@pytest.fixture(scope="module")
+def pairs(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp("corpus")
+    rows = real_rows(shared_data, "copa_choice", "boolq_passage", "snips_intent", most=60)
+    rows += [row("no instruction", "at all", "here", task="bare", instruction="")]
+    rows += [row("a very", "long", "instruction", task="long", instruction="Represent this: " * 40)]
+    rows += [row("the same query", "one", "two", task="bare"), row("the same query", "three", "two", task="bare")]
+    _, made = prepared(write_jsonl(folder / "rows.jsonl", rows), folder)
+    return folder / "pairs.parquet", made
+
+
+@pytest.fixture(scope="module")
+def tokens(pairs: tuple[Path, list[dict[str, Any]]], minilm: Path) -> tuple[pa.Table, dict[str, Any]]:
+    output = pairs[0].parent / "tokens" / "base" / "tokens.json"
+    manifest = tokenise(pairs[0], minilm, LONGEST, output)
+    with pa.memory_map(str(output.with_name("tokens.arrow"))) as source:
+        return pa.ipc.open_file(source).read_all(), manifest
+
+
+def test_the_tokens_are_the_tokenizers_own(
+    pairs: tuple[Path, list[dict[str, Any]]], tokens: tuple[pa.Table, dict[str, Any]], minilm: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    own = AutoTokenizer.from_pretrained(minilm)
+    table, manifest = tokens
+    total = 0
+    for name in TEXTS:
+        full = [p[f"{name}_instruct"] + p[name] for p in pairs[1]]
+        expected = own(full, truncation=True, max_length=LONGEST)["input_ids"]
+        assert table[f"{name}_ids"].to_pylist() == expected
+        total += sum(map(len, expected))
+    assert table.schema.field("pos_ids").type == pa.list_(pa.uint16())
+    assert manifest["rows"] == len(pairs[1])
+    assert manifest["tokens"] == total
+    assert manifest["truncated"] > 0
+
+
+def test_pooling_leaves_out_what_sentence_transformers_leaves_out(
+    pairs: tuple[Path, list[dict[str, Any]]], tokens: tuple[pa.Table, dict[str, Any]], minilm: Path
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    model: Any = SentenceTransformer(str(minilm), device="cpu")
+    model.max_seq_length = LONGEST
+    model[1].include_prompt = False
+    for place, pair in enumerate(pairs[1]):
+        if place % 20 and pair["task_name"] not in ("bare", "long"):
+            continue
+        ids = tokens[0]["pos_ids"][place].as_py()
+        skip = tokens[0]["pos_skip"][place].as_py()
+        given = model.preprocess([pair["pos"]], prompt=pair["pos_instruct"])
+        assert given["input_ids"].tolist() == [ids]
+        assert given.get("prompt_length", 0) == skip
+        with torch.no_grad():
+            inputs = torch.tensor([ids])
+            hidden = model[0].auto_model(input_ids=inputs, attention_mask=torch.ones_like(inputs)).last_hidden_state
+        ours = torch.nn.functional.normalize(hidden[0, skip:].mean(0), dim=0)
+        theirs = torch.tensor(model.encode(pair["pos"], prompt=pair["pos_instruct"] or None))
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_equal_texts_share_a_key_and_others_do_not(
+    pairs: tuple[Path, list[dict[str, Any]]], tokens: tuple[pa.Table, dict[str, Any]]
+) -> None:
+    full = [p[f"{name}_instruct"] + p[name] for name in TEXTS for p in pairs[1]]
+    keys = [key for name in TEXTS for key in tokens[0][f"{name}_key"].to_pylist()]
+    assert len(set(keys)) == len(set(full)) == len(set(zip(full, keys, strict=True))) < len(full)
+
+
+def test_the_task_of_each_row_is_named_in_the_schema(
+    pairs: tuple[Path, list[dict[str, Any]]], tokens: tuple[pa.Table, dict[str, Any]]
+) -> None:
+    names = json.loads(tokens[0].schema.metadata[b"tasks"])
+    assert [names[n] for n in tokens[0]["task"].to_pylist()] == [p["task_name"] for p in pairs[1]]
+
+
+def test_a_large_vocabulary_gets_wide_ids(
+    pairs: tuple[Path, list[dict[str, Any]]], minilm: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(minilm, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    content = json.loads((minilm / "tokenizer.json").read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary.update({f"extra{i}": len(vocabulary) + i for i in range(2**16 - len(vocabulary) + 1)})
+    (tmp_path / "model" / "tokenizer.json").write_text(json.dumps(content))
+    tokenise(pairs[0], tmp_path / "model", LONGEST, tmp_path / "out" / "tokens.json")
+    with pa.memory_map(str(tmp_path / "out" / "tokens.arrow")) as source:
+        assert pa.ipc.open_file(source).schema.field("query_ids").type == pa.list_(pa.uint32())
+
+
+def test_a_folder_without_a_fast_tokenizer_is_one_line(
+    pairs: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "workflow_scripts.corpus.tokenise", "--settings", '{"max_length": 16}']
+    command += ["--pairs", str(pairs[0].with_name("corpus.sha256")), "--model", str(tmp_path / "model.sha256")]
+    command += ["--output", str(tmp_path / "tokens.json")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "no tokenizer.json; expected a model folder with a fast tokenizer" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
