@@ -18,6 +18,7 @@ from mteb.abstasks.classification import AbsTaskClassification
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
+from threadpoolctl import threadpool_limits
 
 from workflow_scripts.scores.views import Matrix, View
 from workflow_scripts.store import Store
@@ -115,7 +116,7 @@ def score(task: Any, piece: Piece, dim: int) -> dict[str, Any]:
     Raises ValueError where an experiment has a single class to learn from.
     """
     train, test = np.ascontiguousarray(piece.train[:, :dim]), np.ascontiguousarray(piece.test[:, :dim])
-    experiments = []
+    experiments: list[dict[str, float | None]] = []
     for rows in piece.draws:
         labels = piece.train_labels[rows]
         if labels.min() == labels.max():
@@ -123,13 +124,14 @@ def score(task: Any, piece: Piece, dim: int) -> dict[str, Any]:
                 f"{task.metadata.name}: the training split of {piece.part.subset!r} has one class; expected at least two"
             )
         model = clone(task.evaluator_model).set_params(random_state=task.seed)
-        predicted = model.fit(train[rows], labels).predict(test)
+        # The products are small: BLAS threads wait for each other longer than they work (a hundredfold, seen).
+        with threadpool_limits(1, user_api="blas"):
+            predicted = model.fit(train[rows], labels).predict(test)
         experiments.append(_metrics(piece, predicted))
-    means = {
-        key: float(np.mean(values)) if (values := [e[key] for e in experiments if e[key] is not None]) else np.nan
-        for key in experiments[0]
-    }
-    scores: dict[str, Any] = {"scores_per_experiment": experiments, **means}
+    scores: dict[str, Any] = {"scores_per_experiment": experiments}
+    for key in experiments[0]:
+        values = [value for e in experiments if (value := e[key]) is not None]
+        scores[key] = float(np.mean(values)) if values else np.nan
     scores["main_score"] = scores[task.metadata.main_score]
     return scores
 
@@ -163,4 +165,5 @@ def _metrics(piece: Piece, predicted: Labels) -> dict[str, float | None]:
 
 def _share(part: np.ndarray[Any, Any], whole: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """part / whole, 0 where the whole is 0, as scikit-learn has it."""
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    shares: np.ndarray[Any, Any] = np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    return shares

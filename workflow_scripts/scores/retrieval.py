@@ -277,4 +277,5 @@ def score(task: Any, piece: Piece, rank: Integers) -> tuple[dict[str, Any], dict
 
 
 def _share(part: np.ndarray[Any, Any], whole: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    shares: np.ndarray[Any, Any] = np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    return shares

@@ -1,0 +1,114 @@
+"""Real evaluation tasks made from the shared data, and stores of their texts, for the tests and the benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from datasets import Dataset, DatasetDict
+from mteb.abstasks.classification import AbsTaskClassification
+from mteb.abstasks.retrieval import AbsTaskRetrieval
+from mteb.abstasks.task_metadata import TaskMetadata
+
+from workflow_scripts.store import Store, StoreWriter, keys_of, open_store
+from workflow_scripts.tasks.prepare import texts_of
+
+
+def described(name: str, kind: str, metric: str) -> TaskMetadata:
+    return TaskMetadata(
+        name=name,
+        description=name,
+        dataset={"path": name, "revision": "0" * 40},
+        type=kind,
+        eval_langs=["eng-Latn"],
+        main_score=metric,
+    )
+
+
+def classification_task(
+    folder: Path, per_label: int = 8, tests: int | None = None, metric: str = "accuracy"
+) -> AbsTaskClassification:
+    """A classification task from a folder of the shared data, its data loaded; `tests`: the first rows only."""
+
+    class Task(AbsTaskClassification):
+        metadata = described(f"Shared{folder.name.title().replace('_', '')}", "Classification", metric)
+        samples_per_label = per_label
+
+    task = Task()
+    splits = {split: pq.read_table(folder / f"{split}.parquet").to_pydict() for split in ("train", "test")}
+    task.dataset = DatasetDict(
+        {
+            split: Dataset.from_dict({"text": rows["text"], "label": rows["label"]})
+            for split, rows in splits.items()
+        }
+    )
+    if tests is not None:
+        task.dataset["test"] = task.dataset["test"].select(range(min(tests, len(task.dataset["test"]))))
+    task.data_loaded = True
+    return task
+
+
+def retrieval_task(folder: Path, ignore_same: bool = False) -> AbsTaskRetrieval:
+    """A retrieval task from a folder of the shared data, its data loaded."""
+    corpus = pq.read_table(folder / "corpus.parquet").to_pydict()
+    queries = pq.read_table(folder / "queries.parquet").to_pydict()
+    judged: dict[str, dict[str, int]] = {}
+    for row in pq.read_table(folder / "qrels.parquet").to_pylist():
+        judged.setdefault(row["query-id"], {})[row["corpus-id"]] = row["score"]
+    return own_retrieval_task(
+        f"Shared{folder.name.title().replace('_', '')}",
+        {"id": corpus["_id"], "title": corpus["title"], "text": corpus["text"]},
+        {"id": queries["_id"], "text": queries["text"]},
+        judged,
+        ignore_same,
+    )
+
+
+def own_retrieval_task(
+    name: str,
+    corpus: dict[str, list[str]],
+    queries: dict[str, list[str]],
+    judged: dict[str, dict[str, int]],
+    ignore_same: bool = False,
+) -> AbsTaskRetrieval:
+    class Task(AbsTaskRetrieval):
+        metadata = described(name, "Retrieval", "ndcg_at_10")
+        ignore_identical_ids = ignore_same
+
+    task = Task()
+    part: Any = {
+        "corpus": Dataset.from_dict(corpus),
+        "queries": Dataset.from_dict(queries),
+        "relevant_docs": judged,
+        "top_ranked": None,
+    }
+    task.dataset = {"default": {"test": part}}
+    task.data_loaded = True
+    return task
+
+
+def store_of(task: Any, folder: Path, encode: Any) -> Store:
+    """A store of every text of the task; `encode` maps a list of texts to (texts, width) float32."""
+    texts = texts_of(task)
+    keys = np.array([keys_of([text], prompt_type)[0] for prompt_type, text, _ in texts], dtype=np.uint64)
+    vectors = np.asarray(encode([text for _, text, _ in texts]), dtype=np.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = StoreWriter(folder, keys, vectors.shape[1], "test")
+    for shard, (start, stop) in enumerate(writer.ranges):
+        writer.write(shard, vectors[start:stop])
+    writer.finish()
+    return open_store(folder)
+
+
+def hashed(texts: list[str], width: int = 32) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Vectors of hashed words: cheap, the same for the same text, and near for texts that share words."""
+    vectors = np.zeros((len(texts), width), dtype=np.float32)
+    table = np.random.default_rng(0).standard_normal((4099, width)).astype(np.float32)
+    for row, text in enumerate(texts):
+        words = text.lower().split()
+        if words:
+            vectors[row] = table[(keys_of(words) % np.uint64(len(table))).astype(np.int64)].sum(axis=0)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(norms, np.float32(1e-12))
