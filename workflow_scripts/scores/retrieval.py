@@ -111,62 +111,63 @@ def gather(task: Any, store: Store) -> list[Piece]:
 def ranks(piece: Piece, store: Store, view: View, dimensions: list[int]) -> dict[int, Integers]:
     """The rank, from 1, of each judgement's document in its query's ranking, at each dimension `(judgements,)`;
     NOT_FOUND below the depth that mteb keeps."""
-    queries = _seen(store, piece.queries, view)
+    queries = vectors_of(store, piece.queries, view)
     if len(piece.documents) <= CHUNK:
-        documents = _seen(store, piece.documents, view)
-        return {dim: _ranks_by_counting(piece, _cosines(queries, documents, dim)) for dim in dimensions}
+        documents = vectors_of(store, piece.documents, view)
+        return {dim: _ranks_by_counting(piece, cosines(queries, documents, dim)) for dim in dimensions}
     best = {dim: Best(len(queries), DEPTH) for dim in dimensions}
     for start in range(0, len(piece.documents), CHUNK):
-        documents = _seen(store, piece.documents[start : start + CHUNK], view)
+        documents = vectors_of(store, piece.documents[start : start + CHUNK], view)
         for dim in dimensions:
-            best[dim].add(_cosines(queries, documents, dim), start)
-    return {dim: _ranks_in(piece, *best[dim].sorted(piece.order)) for dim in dimensions}
+            best[dim].add(cosines(queries, documents, dim), start)
+    return {dim: ranks_in(piece, best[dim].sorted(piece.order)) for dim in dimensions}
 
 
-def _seen(store: Store, rows: Integers, view: View) -> torch.Tensor:
+def vectors_of(store: Store, rows: Integers, view: View) -> torch.Tensor:
+    """The vectors of these rows of the store, as the view shows them, `(rows, width)` float32."""
     return torch.from_numpy(np.array(view.of(np.asarray(store.vectors[rows], dtype=np.float32))))
 
 
-def _cosines(queries: torch.Tensor, documents: torch.Tensor, dim: int) -> torch.Tensor:
+def cosines(queries: torch.Tensor, documents: torch.Tensor, dim: int) -> torch.Tensor:
     """mteb's similarities at the first `dim` coordinates, `(queries, documents)` float32."""
     return cos_sim(queries[:, :dim].contiguous(), documents[:, :dim].contiguous())
 
 
-def _ranks_by_counting(piece: Piece, cosines: torch.Tensor) -> Integers:
-    """Ranks from the whole matrix of similarities: how many are greater, how many equal with a greater id."""
+def _ranks_by_counting(piece: Piece, similarity: torch.Tensor) -> Integers:
+    """Ranks from the similarities `(queries, documents)`: how many are greater, how many equal with a greater id."""
     found = np.flatnonzero(piece.judged_document >= 0)
     query, document = piece.judged_query[found], piece.judged_document[found]
-    own = cosines[torch.from_numpy(query), torch.from_numpy(document)]
+    own = similarity[torch.from_numpy(query), torch.from_numpy(document)]
     before = np.empty(len(found), dtype=np.int64)
     equal = np.empty(len(found), dtype=np.int64)
-    step = max(1, COMPARED // max(1, cosines.shape[1]))
+    step = max(1, COMPARED // max(1, similarity.shape[1]))
     for start in range(0, len(found), step):
         window = slice(start, start + step)
-        rows = cosines[torch.from_numpy(query[window])]
+        rows = similarity[torch.from_numpy(query[window])]
         value = own[window, None]
         before[window] = (rows > value).sum(dim=1).numpy()
         equal[window] = (rows >= value).sum(dim=1).numpy()
     equal -= before
     rank = before + 1
     for i in np.flatnonzero((equal > 1) & (before < DEPTH)):
-        row = cosines[query[i]].numpy()
+        row = similarity[query[i]].numpy()
         rivals = np.flatnonzero(row == row[document[i]])
         if before[i] + len(rivals) > DEPTH:
             # mteb sees only some of these equals: those that torch.topk happens to return.
-            kept = torch.topk(cosines[query[i]], min(DEPTH + 1, len(row))).indices.numpy()
+            kept = torch.topk(similarity[query[i]], min(DEPTH + 1, len(row))).indices.numpy()
             rivals = np.intersect1d(rivals, kept)
             if document[i] not in rivals:
                 rank[i] = NOT_FOUND
                 continue
         rank[i] += int((piece.order[rivals] > piece.order[document[i]]).sum())
     rank[rank > DEPTH] = NOT_FOUND
-    _leave_out_same(piece, cosines, found, own, rank)
+    _leave_out_same(piece, similarity, found, own, rank)
     ranks_of_all = np.full(len(piece.judged_query), NOT_FOUND)
     ranks_of_all[found] = rank
     return ranks_of_all
 
 
-def _leave_out_same(piece: Piece, cosines: torch.Tensor, found: Integers, own: torch.Tensor, rank: Integers) -> None:
+def _leave_out_same(piece: Piece, similarity: torch.Tensor, found: Integers, own: torch.Tensor, rank: Integers) -> None:
     """Take the document that has the query's own id out of the ranking, in place."""
     query, document = piece.judged_query[found], piece.judged_document[found]
     same = piece.same[query]
@@ -174,7 +175,7 @@ def _leave_out_same(piece: Piece, cosines: torch.Tensor, found: Integers, own: t
         if same[i] == document[i]:
             rank[i] = NOT_FOUND
             continue
-        rival, value = float(cosines[query[i], same[i]]), float(own[i])
+        rival, value = float(similarity[query[i], same[i]]), float(own[i])
         rank[i] -= rival > value or (rival == value and piece.order[same[i]] > piece.order[document[i]])
 
 
@@ -190,13 +191,13 @@ class Best:
         self.values = torch.empty((queries, 0))
         self.documents = torch.empty((queries, 0), dtype=torch.int64)
 
-    def add(self, cosines: torch.Tensor, start: int) -> None:
+    def add(self, similarity: torch.Tensor, start: int) -> None:
         """Take in the similarities `(queries, documents)` of the chunk whose first document is number `start`."""
         if self.values.shape[1] < self.depth:
-            values, documents = torch.topk(cosines, min(self.depth + 1, cosines.shape[1]), dim=1)
+            values, documents = torch.topk(similarity, min(self.depth + 1, similarity.shape[1]), dim=1)
             self._merge(values, documents + start)
             return
-        query, document = torch.nonzero(cosines >= self.values[:, -1:], as_tuple=True)
+        query, document = torch.nonzero(similarity >= self.values[:, -1:], as_tuple=True)
         counts = torch.bincount(query, minlength=len(self.values))
         most = int(counts.max())
         if most == 0:
@@ -204,7 +205,7 @@ class Best:
         place = torch.arange(len(query)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
         values = torch.full((len(self.values), most), -torch.inf)
         documents = torch.zeros((len(self.values), most), dtype=torch.int64)
-        values[query, place] = cosines[query, document]
+        values[query, place] = similarity[query, document]
         documents[query, place] = document + start
         self._merge(values, documents)
 
@@ -215,14 +216,14 @@ class Best:
         self.values, place = torch.topk(values, min(self.depth + 1, values.shape[1]), dim=1)
         self.documents = torch.gather(documents, 1, place)
 
-    def sorted(self, order: Integers) -> tuple[np.ndarray[Any, Any], Integers]:
-        """Values and documents `(queries, depth)`, best first, equal values by the greater id."""
+    def sorted(self, order: Integers) -> Integers:
+        """The documents `(queries, depth)`, best first, equal values by the greater id."""
         values, documents = self.values.numpy(), self.documents.numpy()
         place = np.lexsort((-order[documents], -values), axis=1)[:, : self.depth]
-        return np.take_along_axis(values, place, 1), np.take_along_axis(documents, place, 1)
+        return np.take_along_axis(documents, place, 1)
 
 
-def _ranks_in(piece: Piece, _values: np.ndarray[Any, Any], documents: Integers) -> Integers:
+def ranks_in(piece: Piece, documents: Integers) -> Integers:
     rank = np.full(len(piece.judged_query), NOT_FOUND)
     for i, (query, document) in enumerate(zip(piece.judged_query, piece.judged_document, strict=True)):
         row = documents[query]

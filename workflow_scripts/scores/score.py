@@ -26,7 +26,7 @@ from mteb.results import TaskResult
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workflow_scripts.artefact import Progress, claim, log, start_log, whole_file
-from workflow_scripts.scores import classification, retrieval
+from workflow_scripts.scores import adaptive, classification, retrieval
 from workflow_scripts.scores.stock import Values, model_meta, stock_scores
 from workflow_scripts.scores.views import Matrix, View, views
 from workflow_scripts.store import Store, StoreError, open_store
@@ -142,6 +142,34 @@ def _score_retrieval(task: Any, store: Store, made: Sequence[View], dimensions: 
             yield Scored(view.name, dim, _task_result(task, scores, time.monotonic() - started), values)
 
 
+def adaptive_rows(
+    task: Any, store: Store, view: View, dimensions: Sequence[int], settings: Settings
+) -> list[dict[str, Any]]:
+    """A row per way of adaptive retrieval, over float32 prefixes; none where the task is not retrieval, or where
+    `adaptive: shortlist` is empty. Over several subsets or splits: means."""
+    if not settings.adaptive.shortlist or not retrieval.is_plain(task):
+        return []
+    paths = adaptive.grid(settings.adaptive.shortlist, settings.adaptive.candidates, dimensions)
+    pieces = retrieval.gather(task, store)
+    scores = [adaptive.measure(task, piece, store, view, paths) for piece in pieces]
+    documents = round(sum(len(piece.documents) for piece in pieces) / len(pieces))
+    return [
+        {
+            "variant": settings.model,
+            "seed": settings.seed,
+            "task": settings.task,
+            "shortlist_dims": [dim for dim, _ in path.stages],
+            "candidates": [kept for _, kept in path.stages],
+            "rerank_dim": path.rerank_dim,
+            "metric": adaptive.METRIC,
+            "score": sum(found[i] for found in scores) / len(scores),
+            "multiply_adds": path.multiply_adds(documents),
+            "bytes_read": path.multiply_adds(documents) * adaptive.BYTES,
+        }
+        for i, path in enumerate(paths)
+    ]
+
+
 def _task_result(task: Any, scores: dict[Part, dict[str, Any]], seconds: float) -> TaskResult:
     by_split: dict[str, dict[str, Any]] = {}
     for part, found in scores.items():
@@ -156,7 +184,9 @@ def _lookup(store: Store, view: View) -> Any:
     return vectors_of
 
 
-def write_results(scored: Sequence[Scored], task: Any, settings: Settings, output: Path) -> None:
+def write_results(
+    scored: Sequence[Scored], funnels: list[dict[str, Any]], task: Any, settings: Settings, output: Path
+) -> None:
     """Write the tables beside `output` and mteb's layout under the study's `scores/mteb`."""
     metric = task.metadata.main_score
     several = len(parts(task)) > 1
@@ -174,7 +204,7 @@ def write_results(scored: Sequence[Scored], task: Any, settings: Settings, outpu
     write_mteb_layout(scored, settings, output.parents[2] / "mteb")
     stem = output.name.removesuffix(".parquet")
     _write(values, VALUES, output.with_name(f"{stem}.values.parquet"))
-    _write([], ADAPTIVE, output.with_name(f"{stem}.adaptive.parquet"))
+    _write(funnels, ADAPTIVE, output.with_name(f"{stem}.adaptive.parquet"))
     _write(scores, SCORES, output)
 
 
@@ -216,7 +246,9 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
         for one in score_all(task, store, made, dimensions):
             scored.append(one)
             progress.add(1, f"{one.reduction} {one.dim}: {one.result.get_score():.4f}")
-    write_results(scored, task, settings, output)
+    prefix = views(["prefix"], 1, ["float32"], store.width, None)[0]
+    funnels = adaptive_rows(task, store, prefix, dimensions, settings)
+    write_results(scored, funnels, task, settings, output)
     log.info("%s: %d scores in %.1f s", settings.task, len(scored), time.monotonic() - started)
 
 

@@ -1,0 +1,101 @@
+"""Adaptive retrieval: search at a few dimensions, re-rank what that finds at more.
+
+Takes a retrieval piece and the store; leaves, over a grid of shortlists, candidates and re-ranking dimensions,
+nDCG@10 with what it costs per query: multiply-adds, and bytes of vectors read. Funnels (two shortlists, each
+smaller and wider than the one before) and the single dimensions stand in the same table, so that they can be
+compared. Source of the idea: Kusupati et al. 2022 (arXiv 2205.13147), section 4.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from workflow_scripts.scores.retrieval import CHUNK, Best, Integers, Piece, cosines, ranks_in, score, vectors_of
+from workflow_scripts.scores.views import View
+from workflow_scripts.store import Store
+
+METRIC = "ndcg_at_10"
+QUERIES_AT_ONCE = 64
+BYTES = 4  # of a float32 coordinate
+
+
+@dataclass(frozen=True)
+class Search:
+    """One way to search: stages of (dimension, candidates kept), then the dimension of the final ranking."""
+
+    stages: tuple[tuple[int, int], ...]
+    rerank_dim: int
+
+    def multiply_adds(self, documents: int) -> int:
+        """Products per query: every document at the first stage, then only what the stage before kept."""
+        total, left = 0, documents
+        for dim, kept in self.stages:
+            total += left * dim
+            left = min(left, kept)
+        return total + left * self.rerank_dim
+
+
+def grid(shortlist: Sequence[int], candidates: Sequence[int], dimensions: Sequence[int]) -> list[Search]:
+    """The single dimensions; each shortlist and size, re-ranked at each greater dimension; and each funnel of two
+    shortlists (a smaller one of more coordinates within a larger one of fewer), re-ranked at the greatest."""
+    widest = max(dimensions)
+    dims = [dim for dim in sorted(shortlist) if dim < widest]
+    sizes = sorted(candidates, reverse=True)
+    paths = [Search((), dim) for dim in sorted(dimensions)]
+    for dim in dims:
+        paths += [Search(((dim, kept),), rerank) for kept in sizes for rerank in sorted(dimensions) if rerank > dim]
+    for i, first in enumerate(dims):
+        for second in dims[i + 1 :]:
+            for j, many in enumerate(sizes):
+                paths += [Search(((first, many), (second, few)), widest) for few in sizes[j + 1 :]]
+    return paths
+
+
+def measure(task: Any, piece: Piece, store: Store, view: View, paths: Sequence[Search]) -> list[float]:
+    """nDCG@10 of each path, as mteb means it (5 decimals)."""
+    queries = vectors_of(store, piece.queries, view)
+    depth = max([10, *(kept for path in paths for _, kept in path.stages)])
+    if task.ignore_identical_ids:
+        depth += 1
+    first_dims = {path.stages[0][0] if path.stages else path.rerank_dim for path in paths}
+    found = {dim: _search(queries, piece, store, view, dim, depth) for dim in sorted(first_dims)}
+    values = []
+    for path in paths:
+        if not path.stages:
+            documents = found[path.rerank_dim]
+        else:
+            (dim, kept), *rest = path.stages
+            documents = found[dim][:, :kept]
+            for next_dim, keep in [*rest, (path.rerank_dim, documents.shape[1])]:
+                documents = _rerank(queries, piece, store, view, documents, next_dim)[:, :keep]
+        scores, _ = score(task, piece, ranks_in(piece, documents))
+        values.append(float(scores[METRIC]))
+    return values
+
+
+def _search(queries: torch.Tensor, piece: Piece, store: Store, view: View, dim: int, depth: int) -> Integers:
+    best = Best(len(queries), depth)
+    for start in range(0, len(piece.documents), CHUNK):
+        documents = vectors_of(store, piece.documents[start : start + CHUNK], view)
+        best.add(cosines(queries, documents, dim), start)
+    return best.sorted(piece.order)
+
+
+def _rerank(queries: torch.Tensor, piece: Piece, store: Store, view: View, documents: Integers, dim: int) -> Integers:
+    """The candidates `(queries, candidates)` of each query, best first by cosine at `dim` coordinates."""
+    ordered = np.empty_like(documents)
+    for start in range(0, len(documents), QUERIES_AT_ONCE):
+        block = documents[start : start + QUERIES_AT_ONCE]
+        wanted, place = np.unique(block, return_inverse=True)
+        vectors = torch.nn.functional.normalize(vectors_of(store, piece.documents[wanted], view)[:, :dim])
+        of_block = torch.nn.functional.normalize(queries[start : start + QUERIES_AT_ONCE, :dim])
+        everything = (of_block @ vectors.T).numpy()
+        values = np.take_along_axis(everything, place.reshape(block.shape), 1)
+        order = np.lexsort((-piece.order[block], -values), axis=1)
+        ordered[start : start + QUERIES_AT_ONCE] = np.take_along_axis(block, order, 1)
+    return ordered
