@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
 from workflow_scripts.session import drop_stale_lock, use_this_python
+from workflow_scripts.slurm import prepare
 from workflow_scripts.study import StudyError, load_study, task_catalogue
 
 try:
@@ -20,6 +21,11 @@ except StudyError as error:
 use_this_python()
 if workflow.is_main_process:
     drop_stale_lock(Path.cwd())
+
+
+onstart:
+    prepare(workflow, logger)
+
 
 RESULTS = f"results/{STUDY.study}"
 LOGS = f"{RESULTS}/logs"
