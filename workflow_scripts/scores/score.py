@@ -257,7 +257,9 @@ def main() -> None:
     parser.add_argument("--settings", required=True, help="JSON: study, model, seed, task, dimensions, cuts, …")
     parser.add_argument("--task", required=True, type=Path, help="task.sha256 in the task's folder")
     parser.add_argument("--embeddings", required=True, type=Path, help="embeddings.sha256 in the store's folder")
-    parser.add_argument("--training-texts", default="", help="the same of the training texts' store; empty: none")
+    parser.add_argument(
+        "--training-texts", nargs="?", default="", const="", help="the same of the training texts' store; empty: none"
+    )
     parser.add_argument("--output", required=True, type=Path, help="<study>/scores/<model>/s<seed>/<task>.parquet")
     arguments = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
