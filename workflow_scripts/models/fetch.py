@@ -108,6 +108,9 @@ def open_model(folder: Path, reference: str) -> SentenceTransformer:
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
 
+    # What the checkpoint lacks (a pooler that mean pooling never asks) is drawn at random: draw the same each time, so
+    # that the same model fetched again has the same digest and trains nothing again.
+    torch.manual_seed(0)
     try:
         encoder = Transformer(
             str(folder),
