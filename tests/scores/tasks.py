@@ -28,24 +28,23 @@ def described(name: str, kind: str, metric: str) -> TaskMetadata:
 
 
 def classification_task(
-    folder: Path, per_label: int = 8, tests: int | None = None, metric: str = "accuracy"
+    folder: Path, per_label: int = 8, trains: int | None = None, tests: int | None = None
 ) -> AbsTaskClassification:
-    """A classification task from a folder of the shared data, its data loaded; `tests`: the first rows only."""
+    """A classification task from a folder of the shared data, its data loaded; of `trains` and `tests` rows drawn
+    with a seed, where given."""
 
     class Task(AbsTaskClassification):
-        metadata = described(f"Shared{folder.name.title().replace('_', '')}", "Classification", metric)
+        metadata = described(f"Shared{folder.name.title().replace('_', '')}", "Classification", "accuracy")
         samples_per_label = per_label
 
     task = Task()
-    splits = {split: pq.read_table(folder / f"{split}.parquet").to_pydict() for split in ("train", "test")}
-    task.dataset = DatasetDict(
-        {
-            split: Dataset.from_dict({"text": rows["text"], "label": rows["label"]})
-            for split, rows in splits.items()
-        }
-    )
-    if tests is not None:
-        task.dataset["test"] = task.dataset["test"].select(range(min(tests, len(task.dataset["test"]))))
+    splits = {}
+    for split, count in (("train", trains), ("test", tests)):
+        rows = pq.read_table(folder / f"{split}.parquet").to_pydict()
+        order = np.random.default_rng(0).permutation(len(rows["text"]))
+        chosen = range(len(order)) if count is None else sorted(order[:count].tolist())
+        splits[split] = Dataset.from_dict({key: [rows[key][i] for i in chosen] for key in ("text", "label")})
+    task.dataset = DatasetDict(splits)
     task.data_loaded = True
     return task
 
@@ -64,6 +63,22 @@ def retrieval_task(folder: Path, ignore_same: bool = False) -> AbsTaskRetrieval:
         judged,
         ignore_same,
     )
+
+
+def own_classification_task(name: str, train: list[tuple[str, int]], test: list[tuple[str, int]]) -> Any:
+    class Task(AbsTaskClassification):
+        metadata = described(name, "Classification", "accuracy")
+
+    task = Task()
+    splits = {"train": train, "test": test}
+    task.dataset = DatasetDict(
+        {
+            split: Dataset.from_dict({"text": [text for text, _ in rows], "label": [label for _, label in rows]})
+            for split, rows in splits.items()
+        }
+    )
+    task.data_loaded = True
+    return task
 
 
 def own_retrieval_task(
@@ -111,4 +126,5 @@ def hashed(texts: list[str], width: int = 32) -> np.ndarray[Any, np.dtype[np.flo
         if words:
             vectors[row] = table[(keys_of(words) % np.uint64(len(table))).astype(np.int64)].sum(axis=0)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(norms, np.float32(1e-12))
+    vectors /= np.maximum(norms, np.float32(1e-12))
+    return vectors

@@ -1,0 +1,331 @@
+"""The scores are mteb's own, at every dimension; what is not mteb's (adaptive search, reductions) is what it says."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mteb
+import numpy as np
+import polars as pl
+import pytest
+from datasets import Dataset
+
+from tests.scores.tasks import (
+    classification_task,
+    hashed,
+    own_classification_task,
+    own_retrieval_task,
+    retrieval_task,
+    store_of,
+)
+from workflow_scripts.artefact import write_digests
+from workflow_scripts.scores import adaptive, classification, retrieval
+from workflow_scripts.scores.score import ADAPTIVE, SCORES, VALUES, Scored, _lookup, main, score_all
+from workflow_scripts.scores.stock import stock_scores
+from workflow_scripts.scores.views import View, principal_axes, views
+from workflow_scripts.store import Store, StoreError, open_store
+from workflow_scripts.task_files import fresh_state, parts, rows_of_part, save_task
+from workflow_scripts.tasks.prepare import load
+
+PREFIX = views(["prefix"], 1, ["float32"], 32, None)[0]
+ALL = bool(os.environ.get("MATRYOSHKA_ALL_TASKS"))  # every shared task at every dimension: half an hour
+CLASSIFICATION = ["amazon_counterfactual", "mtop_domain"]
+RETRIEVAL = ["cranfield", "cacm"]
+if ALL:
+    CLASSIFICATION += [
+        "banking77",
+        "tweet_sentiment_extraction",
+        "massive_intent",
+        "mtop_intent",
+        "ag_news",
+        "sst2",
+        "trec_coarse",
+        "clinc150",
+    ]
+    RETRIEVAL += ["scifact", "nfcorpus_processed", "legal_summarization", "vaswani"]
+DIMENSIONS = [2, 4, 8, 16, 32] if ALL else [4, 32]
+
+
+def differences(task: Any, store: Store, view: View, ours: Scored) -> dict[str, tuple[Any, Any]]:
+    """What differs between a score of ours and mteb's evaluation of the same vectors: metric -> (mteb's, ours)."""
+    fresh_state(task)
+    theirs, values = stock_scores(task, _lookup(store, view), ours.dim)
+    found: dict[str, tuple[Any, Any]] = {}
+    for part in parts(task):
+        expected = next(s for s in theirs.scores[part.split] if s["hf_subset"] == part.subset)
+        actual = next(s for s in ours.result.scores[part.split] if s["hf_subset"] == part.subset)
+        for name, value in expected.items():
+            both_undefined = isinstance(value, float) and math.isnan(value) and math.isnan(actual.get(name, 0))
+            if not name.startswith("nauc") and not both_undefined and actual.get(name) != value:
+                found[name] = (value, actual.get(name))
+        if values[part] != ours.values[part]:
+            found["values"] = (values[part], ours.values[part])
+    if theirs.get_score() != ours.result.get_score():
+        found["score"] = (theirs.get_score(), ours.result.get_score())
+    return found
+
+
+def all_differences(task: Any, store: Store, dimensions: Sequence[int], view: View = PREFIX) -> dict[int, Any]:
+    scored = list(score_all(task, store, [view], dimensions))
+    assert [one.dim for one in scored] == list(dimensions)
+    return {one.dim: found for one in scored if (found := differences(task, store, view, one))}
+
+
+@pytest.mark.parametrize("name", CLASSIFICATION)
+def test_classification_scores_are_mtebs_own_at_every_dimension(name: str, shared_data: Path, tmp_path: Path) -> None:
+    size = {} if ALL else {"trains": 400, "tests": 200}
+    task = classification_task(shared_data / "mteb_cls" / name, **size)
+    assert classification.is_plain(task)
+    assert all_differences(task, store_of(task, tmp_path, hashed), DIMENSIONS) == {}
+
+
+@pytest.mark.parametrize("name", RETRIEVAL)
+def test_retrieval_scores_are_mtebs_own_at_every_dimension(name: str, shared_data: Path, tmp_path: Path) -> None:
+    task = retrieval_task(shared_data / "retrieval" / name)
+    assert retrieval.is_plain(task)
+    assert all_differences(task, store_of(task, tmp_path, hashed), DIMENSIONS) == {}
+
+
+def test_many_equal_similarities_are_ranked_as_mteb_ranks_them(shared_data: Path, tmp_path: Path) -> None:
+    task = retrieval_task(shared_data / "retrieval" / "cacm")
+    store = store_of(task, tmp_path, hashed)
+    bits = views(["prefix"], 1, ["binary"], 32, np.asarray(store.vectors))[0]
+    assert all_differences(task, store, [6], bits) == {}
+
+
+def test_a_document_with_the_querys_own_id_is_left_out_where_mteb_leaves_it_out(tmp_path: Path) -> None:
+    texts = [f"word{i} word{i % 7} word{i % 3}" for i in range(60)]
+    identifiers = [f"d{i}" for i in range(60)]
+    judged = {f"d{i}": {f"d{(i + 7) % 60}": 1, f"d{i}": 1, f"d{(i + 3) % 60}": 2} for i in range(0, 60, 4)}
+    task = own_retrieval_task(
+        "Same",
+        {"id": identifiers, "text": texts},
+        {"id": identifiers[::4], "text": [text + " extra" for text in texts[::4]]},
+        judged,
+        ignore_same=True,
+    )
+    assert all_differences(task, store_of(task, tmp_path, hashed), [4, 32]) == {}
+
+
+def test_both_wordnet_tasks_score_as_stock_sentence_transformers_cut_short(minilm: Path, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(minilm), device="cpu")
+    for name, keep in (("WordNetLexicographerFiles", smaller_classification), ("WordNetExamples", smaller_retrieval)):
+        task = keep(load(name))
+        store = store_of(task, tmp_path / name, model.encode)
+        for one in score_all(task, store, [PREFIX], [16, 384]):
+            stock = SentenceTransformer(str(minilm), device="cpu", truncate_dim=one.dim)
+            expected = mteb.evaluate(stock, task, cache=None, co2_tracker=False, show_progress_bar=False)
+            assert one.result.get_score() == pytest.approx(expected.task_results[0].get_score(), abs=0.001)
+            assert differences(task, store, PREFIX, one) == {}
+
+
+def smaller_classification(task: Any) -> Any:
+    """Six classes, so that mteb (which decodes each label ten times) takes seconds."""
+    for split in ("train", "test"):
+        rows = task.dataset[split]
+        task.dataset[split] = rows.select([i for i, label in enumerate(rows[:]["label"]) if label < 6])
+    return task
+
+
+def smaller_retrieval(task: Any) -> Any:
+    part = rows_of_part(task, "default", "test")
+    part["queries"] = part["queries"].select(range(60))
+    wanted = {d for query in part["queries"][:]["id"] for d in part["relevant_docs"][query]}
+    identifiers = part["corpus"][:]["id"]
+    part["corpus"] = part["corpus"].select([i for i, d in enumerate(identifiers) if d in wanted or i < 300])
+    part["relevant_docs"] = {query: part["relevant_docs"][query] for query in part["queries"][:]["id"]}
+    return task
+
+
+def test_a_corpus_searched_in_chunks_ranks_as_one_searched_whole(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = retrieval_task(shared_data / "retrieval" / "cranfield")
+    store = store_of(task, tmp_path, hashed)
+    piece = retrieval.gather(task, store)[0]
+    whole = retrieval.ranks(piece, store, PREFIX, [32])[32]
+    monkeypatch.setattr(retrieval, "CHUNK", 300)
+    in_chunks = retrieval.ranks(piece, store, PREFIX, [32])[32]
+    # products of other shapes round differently, so a few neighbours may change places
+    assert (whole == in_chunks).mean() > 0.99
+    assert retrieval.score(task, piece, in_chunks)[0]["ndcg_at_10"] == pytest.approx(
+        retrieval.score(task, piece, whole)[0]["ndcg_at_10"], abs=1e-4
+    )
+
+
+# ---- adaptive retrieval
+
+
+def test_a_shortlist_of_everything_gives_the_score_of_the_dimension_it_is_ranked_at(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    task = retrieval_task(shared_data / "retrieval" / "cacm")
+    store = store_of(task, tmp_path, hashed)
+    piece = retrieval.gather(task, store)[0]
+    everything = len(piece.documents)
+    searches = [adaptive.Search((), 32), adaptive.Search(((4, everything),), 32), adaptive.Search(((4, 20),), 32)]
+    full, shortlisted, short = adaptive.measure(task, piece, store, PREFIX, searches)
+    scores, _ = retrieval.score(task, piece, retrieval.ranks(piece, store, PREFIX, [32])[32])
+    assert full == pytest.approx(scores["ndcg_at_10"], abs=1e-4)
+    assert shortlisted == pytest.approx(full, abs=1e-4)
+    assert short < full
+
+
+def test_the_grid_costs_what_its_stages_read() -> None:
+    searches = adaptive.grid([8, 32], [100, 500], [8, 32, 64])
+    costs = {(one.stages, one.rerank_dim): one.multiply_adds(10_000) for one in searches}
+    assert costs[(), 64] == 640_000
+    assert costs[((8, 500),), 64] == 80_000 + 500 * 64
+    assert costs[((8, 500), (32, 100)), 64] == 80_000 + 500 * 32 + 100 * 64
+    assert ((32, 100),) not in [one.stages for one in searches if one.rerank_dim <= 32]
+
+
+# ---- reductions
+
+
+def test_every_reduction_at_full_width_keeps_the_cosines_but_for_rounding() -> None:
+    texts = np.random.default_rng(0).standard_normal((50, 16)).astype(np.float32)
+    training = np.random.default_rng(1).standard_normal((200, 16)).astype(np.float32)
+    for view in views(["prefix", "last", "random", "pca"], 2, ["float32"], 16, training):
+        assert view.of(texts) @ view.of(texts).T == pytest.approx(texts @ texts.T, abs=1e-4), view.name
+
+
+def test_principal_axes_put_the_widest_direction_first() -> None:
+    wide = np.random.default_rng(0).standard_normal((500, 3)).astype(np.float32) * np.array([1, 9, 3], np.float32)
+    assert np.abs(principal_axes(wide)).argmax(axis=0).tolist() == [1, 2, 0]
+
+
+def test_int8_moves_a_coordinate_by_half_a_step_at_most_and_binary_leaves_two_values() -> None:
+    training = np.random.default_rng(0).uniform(-1, 1, (500, 8)).astype(np.float32)
+    int8, binary = views(["prefix"], 1, ["int8", "binary"], 8, training)
+    assert np.abs(int8.of(training) - training).max() <= 1.01 / 255
+    assert sorted(np.unique(binary.of(training))) == [-1, 1]
+    assert (int8.bits, binary.bits) == (8, 1)
+
+
+def test_a_reduction_that_is_fitted_says_when_there_is_nothing_to_fit_it_on() -> None:
+    with pytest.raises(ValueError, match="pca: needs the embeddings of training texts"):
+        views(["prefix", "pca"], 1, ["float32"], 8, None)
+    with pytest.raises(ValueError, match="16 wide, the task's is 8"):
+        views(["pca"], 1, ["float32"], 8, np.zeros((5, 16), dtype=np.float32))
+
+
+# ---- odd input
+
+
+def test_a_class_of_one_row_a_missing_judgement_and_an_empty_document_score_as_mteb_scores_them(tmp_path: Path) -> None:
+    rows = [(f"word{i % 5} text{i}", i % 3) for i in range(30)]
+    lonely = own_classification_task("Lonely", [*rows, ("alone word1", 3)], [*rows[::2], ("word2 alone", 3)])
+    assert all_differences(lonely, store_of(lonely, tmp_path / "a", hashed), [4, 32]) == {}
+    corpus = {"id": ["a", "b", "c"], "title": ["", "", "Red"], "text": ["", "a green leaf", "fish "]}
+    queries = {"id": ["1", "2", "3"], "text": ["red fish", "green", "nobody judged this"]}
+    odd = own_retrieval_task("Odd", corpus, queries, {"1": {"c": 1}, "2": {"b": 1, "gone": 1}, "3": {}})
+    store = store_of(odd, tmp_path / "b", hashed)
+    assert all_differences(odd, store, [4, 32]) == {}
+    assert next(iter(next(score_all(odd, store, [PREFIX], [32])).values.values())).keys() == {"1", "2"}
+
+
+def test_a_task_without_any_judgement_or_with_one_class_is_refused(tmp_path: Path) -> None:
+    corpus, queries = {"id": ["a"], "text": ["leaf"]}, {"id": ["1"], "text": ["leaf"]}
+    unjudged = own_retrieval_task("Unjudged", corpus, queries, {"1": {"a": 1}})
+    store = store_of(unjudged, tmp_path / "a", hashed)
+    rows_of_part(unjudged, "default", "test")["relevant_docs"] = {"1": {}}
+    with pytest.raises(ValueError, match="no query of 'default' 'test' has a judged document"):
+        list(score_all(unjudged, store, [PREFIX], [32]))
+    single = own_classification_task("Single", [("a b", 1), ("c d", 1)], [("a c", 1)])
+    with pytest.raises(ValueError, match="has one class; expected at least two"):
+        list(score_all(single, store_of(single, tmp_path / "b", hashed), [PREFIX], [32]))
+
+
+# ---- the command line
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folders of a small WordNetExamples and of a store of its texts."""
+    folder = tmp_path_factory.mktemp("embedded")
+    task = smaller_retrieval(load("WordNetExamples"))
+    save_task(task, folder / "task")
+    store_of(task, folder / "store", hashed)
+    write_digests(folder / "store" / "embeddings.sha256", [folder / "store" / "embeddings.arrow"])
+    return folder / "task", folder / "store"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, task: Path, store: Path, output: Path, **changed: Any) -> None:
+    settings = {
+        "study": "small",
+        "model": "base",
+        "seed": 0,
+        "task": "WordNetExamples",
+        "dimensions": [4, 16],
+        "cuts": ["prefix", "pca"],
+        "random_draws": 1,
+        "precisions": ["float32", "int8"],
+        "adaptive": {"shortlist": [4], "candidates": [10]},
+    } | changed
+    digest = str(store / "embeddings.sha256")
+    words = ["score", "--settings", json.dumps(settings), "--task", str(task / "task.sha256"), "--embeddings", digest]
+    monkeypatch.setattr("sys.argv", [*words, "--training-texts", digest, "--output", str(output)])
+    main()
+
+
+def test_a_run_leaves_every_table_and_what_mtebs_own_loader_reads(
+    embedded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "small" / "scores" / "base" / "s0" / "WordNetExamples.parquet"
+    run(monkeypatch, *embedded, output)
+    scores = pl.read_parquet(output)
+    values = pl.read_parquet(output.with_name("WordNetExamples.values.parquet"))
+    funnels = pl.read_parquet(output.with_name("WordNetExamples.adaptive.parquet"))
+    assert (scores.columns, values.columns, funnels.columns) == (SCORES.names, VALUES.names, ADAPTIVE.names)
+    assert set(scores["dim"]) == {4, 16, 32}, "the full width is scored though it was not asked for"
+    assert set(scores["reduction"]) == {"prefix", "prefix:int8", "pca", "pca:int8"}
+    means = values.group_by("reduction", "dim").agg(pl.col("value").mean())
+    together = scores.join(means, on=["reduction", "dim"])
+    assert together["value"].to_list() == pytest.approx(together["score"].to_list(), abs=1e-5)
+    single = funnels.filter(pl.col("shortlist_dims").list.len() == 0, pl.col("rerank_dim") == 32)
+    full = scores.filter(pl.col("reduction") == "prefix", pl.col("dim") == 32)
+    assert single["score"][0] == pytest.approx(full["score"][0], abs=1e-4)
+    cache = mteb.ResultCache(tmp_path / "small" / "scores" / "mteb")
+    for dim in (4, 32):
+        read = cache.load_results(
+            models=["small/base"],
+            tasks=["WordNetExamples"],
+            experiment_kwargs={"embed_dim": dim},
+            validate_and_filter=False,
+        )
+        (result,) = [model.task_results[0] for model in read.model_results]
+        expected = scores.filter(pl.col("reduction") == "prefix", pl.col("dim") == dim)["score"][0]
+        assert result.get_score() == expected
+
+
+def test_a_store_of_another_models_width_is_refused_in_one_line(
+    embedded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match=r"score: dimension 64 does not fit .*: its vectors are 32 wide"):
+        run(monkeypatch, *embedded, tmp_path / "a" / "b" / "c" / "x.parquet", dimensions=[8, 64])
+
+
+def test_a_truncated_store_and_one_without_the_tasks_texts_are_refused(
+    embedded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, store = embedded
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    whole = (store / "embeddings.arrow").read_bytes()
+    (cut / "embeddings.arrow").write_bytes(whole[: len(whole) // 2])
+    write_digests(cut / "embeddings.sha256", [cut / "embeddings.arrow"])
+    with pytest.raises(SystemExit, match=r"score: .*embeddings.arrow"):
+        run(monkeypatch, task, cut, tmp_path / "a" / "b" / "c" / "x.parquet")
+    other = own_retrieval_task("Other", {"id": ["a"], "text": ["x"]}, {"id": ["1"], "text": ["y"]}, {"1": {"a": 1}})
+    corpus = Dataset.from_dict({"id": ["a"], "text": ["never encoded"]})
+    rows_of_part(other, "default", "test")["corpus"] = corpus
+    with pytest.raises(StoreError, match="were not encoded"):
+        list(score_all(other, open_store(store), [PREFIX], [32]))

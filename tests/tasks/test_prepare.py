@@ -1,0 +1,198 @@
+"""A task on disk is the task that mteb loaded, and its texts are those that mteb asks an encoder for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mteb
+import numpy as np
+import polars as pl
+import pytest
+from datasets import Dataset, DatasetDict
+from mteb.abstasks.sts import AbsTaskSTS
+
+from tests.scores.tasks import classification_task, described, own_retrieval_task, retrieval_task
+from workflow_scripts import task_files
+from workflow_scripts.study import task_catalogue
+from workflow_scripts.task_files import (
+    column,
+    document_texts,
+    load_task,
+    new_task,
+    rows_of_part,
+    save_task,
+    undersampled_rows,
+)
+from workflow_scripts.tasks.prepare import load, main, prepare, texts_of
+from workflow_scripts.tasks.recording import RecordingEncoder
+
+
+def asked_by_mteb(task: Any) -> set[tuple[str, str]]:
+    """(prompt type, text) that mteb's own evaluation of the task hands to an encoder."""
+    encoder: Any = RecordingEncoder()
+    mteb.evaluate(encoder, task, cache=None, co2_tracker=False, show_progress_bar=False)
+    return set(encoder.texts)
+
+
+def given_back(task: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The task saved and loaded again; its class, which mteb does not know, stands in for the look-up by name."""
+    save_task(task, folder)
+    monkeypatch.setattr(task_files, "new_task", lambda _: type(task)())
+    return load_task(folder)
+
+
+def test_classification_texts_are_those_that_mteb_asks_for(shared_data: Path) -> None:
+    task: Any = classification_task(shared_data / "mteb_cls" / "trec_coarse", trains=300, tests=100)
+    texts = texts_of(task)
+    assert {(prompt_type, text) for prompt_type, text, _ in texts} == asked_by_mteb(task)
+    tests = set(column(task.dataset["test"], "text"))
+    assert {text for _, text, evaluation in texts if evaluation} == tests
+    assert len(texts) < 400, "training rows that no experiment draws are not encoded"
+
+
+def test_retrieval_texts_are_those_that_mteb_asks_for_titles_and_empty_documents_too(shared_data: Path) -> None:
+    task = retrieval_task(shared_data / "retrieval" / "cranfield")
+    texts = texts_of(task)
+    assert {(prompt_type, text) for prompt_type, text, _ in texts} == asked_by_mteb(task)
+    assert ("document", "") in {(prompt_type, text) for prompt_type, text, _ in texts}
+    relevant = sum(evaluation for prompt_type, _, evaluation in texts if prompt_type == "document")
+    assert 0 < relevant < 1400
+    assert all(evaluation for prompt_type, _, evaluation in texts if prompt_type == "query")
+
+
+def test_texts_of_a_task_of_pairs_are_written_down_from_mtebs_own_evaluation() -> None:
+    class Pairs(AbsTaskSTS):
+        metadata = described("Pairs", "STS", "cosine_spearman")
+
+    task: Any = Pairs()
+    rows = {"sentence1": ["a b", "c", "d e"], "sentence2": ["b", "c d", "f"], "score": [1.0, 3.0, 5.0]}
+    task.dataset = DatasetDict({"test": Dataset.from_dict(rows)})
+    task.data_loaded = True
+    assert {text for _, text, _ in texts_of(task)} == {"a b", "c", "d e", "b", "c d", "f"}
+
+
+def test_documents_are_joined_with_their_titles_as_mteb_joins_them(shared_data: Path) -> None:
+    from mteb._create_dataloaders import _retrieval_texts
+    from mteb.types import PromptType
+
+    corpus = rows_of_part(retrieval_task(shared_data / "retrieval" / "cacm"), "default", "test")["corpus"]
+    assert document_texts(corpus) == list(_retrieval_texts(corpus, PromptType.document))
+
+
+def test_the_rows_drawn_are_those_that_mteb_draws(shared_data: Path) -> None:
+    task: Any = classification_task(shared_data / "mteb_cls" / "banking77", trains=500, tests=10)
+    train = task.dataset["train"]
+    order, expected = None, []
+    for experiment in range(3):
+        _, order, rows = task._undersample_data(train, experiment, order)
+        expected.append(rows)
+    assert undersampled_rows(task, column(train, "label"))[:3] == expected
+
+
+def test_a_retrieval_task_comes_back_as_it_was(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = retrieval_task(shared_data / "retrieval" / "cranfield")
+    part = rows_of_part(task, "default", "test")
+    part["top_ranked"] = {"1": ["184", "29"], "2": ["12"]}
+    again = rows_of_part(given_back(task, tmp_path, monkeypatch), "default", "test")
+    assert again["relevant_docs"] == part["relevant_docs"]
+    assert again["top_ranked"] == part["top_ranked"]
+    for rows in ("corpus", "queries"):
+        assert again[rows].features == part[rows].features
+        assert again[rows][:] == part[rows][:]
+
+
+def test_a_task_of_several_subsets_comes_back_with_the_evaluated_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = type(new_task("AmazonCounterfactualClassification"))
+    task: Any = kind()
+    rows = Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]})
+    splits = DatasetDict({"train": rows, "validation": rows, "test": rows})
+    task.dataset = dict.fromkeys(task.hf_subsets, splits)
+    task.hf_subsets = ["en"]
+    task.filter_eval_splits(["test"])
+    again = given_back(task, tmp_path, monkeypatch)
+    assert list(again.dataset) == ["en"]
+    assert set(again.dataset["en"]) == {"train", "test"}
+    assert (again.hf_subsets, list(again.eval_splits)) == (["en"], ["test"])
+    assert kind.metadata.eval_splits == new_task("AmazonCounterfactualClassification").metadata.eval_splits
+
+
+def test_a_benchmarks_task_has_the_benchmarks_subsets_and_mtebs_metadata_stays_as_it_is() -> None:
+    before = mteb.get_task("AmazonCounterfactualClassification").metadata.model_dump_json()
+    task = new_task("AmazonCounterfactualClassification")
+    assert task.hf_subsets == ["en"]
+    assert mteb.get_task("AmazonCounterfactualClassification").metadata.model_dump_json() == before
+
+
+def test_both_wordnet_tasks_are_what_the_catalogue_says(tmp_path: Path) -> None:
+    for name in ("WordNetLexicographerFiles", "WordNetExamples"):
+        prepare(name, tmp_path / name)
+        task: Any = load_task(tmp_path / name)
+        manifest = json.loads((tmp_path / name / "task.json").read_text())
+        entry = task_catalogue()[name]
+        assert (task.metadata.name, task.metadata.type, task.metadata.main_score) == (
+            name,
+            entry["type"],
+            entry["metric"],
+        )
+        texts = pl.read_parquet(tmp_path / name / "texts.parquet")
+        assert texts.columns == ["prompt_type", "text", "evaluation"]
+        assert manifest["texts"] == len(texts) == len(texts.unique(["prompt_type", "text"]))
+        if entry["type"] == "Classification":
+            assert len(set(column(task.dataset["test"], "label"))) == 45
+            assert manifest["chance"] == pytest.approx(1 / 45)
+        else:
+            assert rows_of_part(task, "default", "test")["relevant_docs"] == load_relevant(name)
+            assert manifest["chance"] is None
+
+
+def load_relevant(name: str) -> Any:
+    return rows_of_part(load(name), "default", "test")["relevant_docs"]
+
+
+def test_a_task_made_again_has_the_same_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = []
+    for attempt in ("first", "second"):
+        output = tmp_path / attempt / "task.json"
+        settings = json.dumps({"task": "WordNetExamples"})
+        monkeypatch.setattr("sys.argv", ["prepare", "--settings", settings, "--output", str(output)])
+        main()
+        digests.append(output.with_name("task.sha256").read_bytes())
+    assert digests[0] == digests[1]
+
+
+def test_what_cannot_be_a_task_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(settings: str) -> None:
+        output = str(tmp_path / "x" / "task.json")
+        monkeypatch.setattr("sys.argv", ["prepare", "--settings", settings, "--output", output])
+        main()
+
+    with pytest.raises(SystemExit, match="task 'Nonsense' is not known"):
+        run('{"task": "Nonsense"}')
+    with pytest.raises(SystemExit, match="--settings: tusk: Extra inputs"):
+        run('{"task": "WordNetExamples", "tusk": 1}')
+    assert not (tmp_path / "x" / "task.sha256").exists()
+
+
+def test_a_damaged_or_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"layout.json: missing; make the task's folder again"):
+        load_task(tmp_path)
+    prepare("WordNetExamples", tmp_path / "task")
+    qrels = tmp_path / "task" / "data" / "default" / "test" / "qrels.parquet"
+    qrels.write_bytes(qrels.read_bytes()[:50])
+    with pytest.raises(ValueError, match=r"qrels\.parquet: not readable as parquet"):
+        load_task(tmp_path / "task")
+
+
+def test_a_text_that_is_missing_is_refused() -> None:
+    corpus: Any = {"id": ["a", "b"], "text": ["x", "y"]}
+    task = own_retrieval_task("Holes", corpus, {"id": ["1"], "text": ["q"]}, {"1": {"a": 1}})
+    queries = Dataset.from_dict({"id": ["1"], "text": np.array([None], dtype=object).tolist()})
+    rows_of_part(task, "default", "test")["queries"] = queries
+    with pytest.raises(ValueError, match="found None for a query, expected a string"):
+        texts_of(task)
