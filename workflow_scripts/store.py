@@ -64,7 +64,8 @@ class Store:
                 f"{self.folder}: {len(missing)} of {len(texts)} texts (prompt type {prompt_type!r}) were not encoded, "
                 f"the first is {texts[missing[0]][:60]!r}; expected every text in the task's texts.parquet"
             )
-        return self._order[place]
+        rows: np.ndarray = self._order[place]
+        return rows
 
     @cached_property
     def _order(self) -> np.ndarray:
@@ -72,7 +73,8 @@ class Store:
 
     @cached_property
     def _sorted_keys(self) -> np.ndarray:
-        return self.keys[self._order]
+        ordered: np.ndarray = self.keys[self._order]
+        return ordered
 
 
 def open_store(folder: str | Path, width: int | None = None) -> Store:
@@ -157,8 +159,7 @@ class StoreWriter:
         path = self.folder / FILE
         # The rows are gathered in a file, not in memory, so that a store may be larger than memory.
         with tempfile.TemporaryFile(dir=self.folder) as scratch:
-            size = max(1, len(self.keys) * self.width * np.dtype(self.dtype).itemsize)
-            scratch.truncate(size)
+            scratch.truncate(max(1, len(self.keys)) * self.width * np.dtype(self.dtype).itemsize)
             vectors = np.memmap(scratch, dtype=self.dtype, mode="r+")[: len(self.keys) * self.width]
             vectors = vectors.reshape(len(self.keys), self.width)
             for shard, (start, stop) in enumerate(self.ranges):

@@ -19,28 +19,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workflow_scripts.artefact import Progress, claim, digest_of_file, digest_of_text, read_json, start_log
-from workflow_scripts.embeddings.manifest import model_name, write_manifest
+from workflow_scripts.embeddings.manifest import Settings, model_name, read_settings, write_manifest
 from workflow_scripts.embeddings.prompts import prompt_for
 from workflow_scripts.encoder import Precision, Role, encode, load_encoder, resolve_precision
-from workflow_scripts.store import StoreWriter, keys_of
-from workflow_scripts.study import Encoding
+from workflow_scripts.store import ROWS_PER_SHARD, StoreWriter, keys_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 TRAINING_TEXTS = "training_texts"
 ROLES: dict[str, Role] = {"": "", "query": "query", "document": "document"}
-
-
-class Settings(BaseModel):
-    """What of the configuration decides a store."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    task: str
-    encoding: Encoding = Encoding()
 
 
 @dataclass(frozen=True)
@@ -88,7 +78,9 @@ def read_texts(task: str, digest: Path) -> Texts:
     return Texts(path, frame["prompt_type"].to_numpy(), frame["text"].to_list(), task, task_type)
 
 
-def encode_task(settings: Settings, model_digest: Path, texts_digest: Path, output: Path) -> None:
+def encode_task(
+    settings: Settings, model_digest: Path, texts_digest: Path, output: Path, rows_per_shard: int = ROWS_PER_SHARD
+) -> None:
     """Make the store in the folder of `output`, the manifest."""
     options = settings.encoding
     texts = read_texts(settings.task, texts_digest)
@@ -101,9 +93,8 @@ def encode_task(settings: Settings, model_digest: Path, texts_digest: Path, outp
         raise ValueError(f"{model_digest.parent}: the model does not say its width, expected one that embeds texts")
     texts_sha256 = digest_of_file(texts.path)
     decides = [model_digest.read_text(), texts_sha256, options.model_dump(), settings.task, texts.task_type, precision]
-    writer = StoreWriter(
-        output.parent, texts.keys(), width, digest_of_text(json.dumps(decides, sort_keys=True)), options.store
-    )
+    fingerprint = digest_of_text(json.dumps(decides, sort_keys=True))
+    writer = StoreWriter(output.parent, texts.keys(), width, fingerprint, options.store, rows_per_shard)
     with Progress(f"encode {settings.task}", len(texts), "texts") as progress:
         missing = writer.missing()
         if finished := len(texts) - sum(writer.ranges[shard][1] - writer.ranges[shard][0] for shard in missing):
@@ -163,15 +154,15 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.sha256 in the model's folder")
     parser.add_argument("--texts", type=Path, required=True, help="task.sha256 beside texts.parquet, or corpus.sha256")
     parser.add_argument("--output", type=Path, required=True, help="embeddings.json of the store to make")
+    parser.add_argument(
+        "--rows-per-shard", type=int, default=ROWS_PER_SHARD, help="texts that a killed job may have to encode again"
+    )
     arguments = parser.parse_args()
     start_log()
     try:
         with claim(arguments.output):
-            settings = Settings.model_validate_json(arguments.settings)
-            encode_task(settings, arguments.model, arguments.texts, arguments.output)
-    except ValidationError as error:
-        first = error.errors()[0]
-        sys.exit(f"--settings: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+            settings = read_settings(arguments.settings)
+            encode_task(settings, arguments.model, arguments.texts, arguments.output, arguments.rows_per_shard)
     except (ValueError, OSError, pl.exceptions.PolarsError) as error:
         sys.exit(f"embed: {str(error).splitlines()[0]}")
 

@@ -1,4 +1,4 @@
-"""The manifest and the digest of a store, whichever way it was made.
+"""What the two ways to make a store share: their settings, and the manifest and digest they leave.
 
 Takes what a store was made of and what it cost; leaves `embeddings.json` and `embeddings.sha256`.
 """
@@ -8,7 +8,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from workflow_scripts.artefact import read_json, versions, write_digests, write_json
+from workflow_scripts.study import Encoding
+
+
+class Settings(BaseModel):
+    """What of the configuration decides a store."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    task: str
+    encoding: Encoding = Encoding()
+
+
+def read_settings(text: str) -> Settings:
+    """Settings from their JSON; raises `ValueError` with one line that names the key."""
+    try:
+        return Settings.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"--settings: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def write_manifest(output: Path, store: Path, content: dict[str, Any]) -> None:

@@ -13,13 +13,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from workflow_scripts.artefact import Progress, claim, digest_of_text, read_json, start_log
-from workflow_scripts.embeddings.encode import Settings
-from workflow_scripts.embeddings.manifest import model_name, write_manifest
+from workflow_scripts.embeddings.manifest import Settings, model_name, read_settings, write_manifest
 from workflow_scripts.store import StoreWriter, open_store
 
 
@@ -92,11 +90,8 @@ def main() -> None:
     start_log()
     try:
         with claim(arguments.output):
-            settings = Settings.model_validate_json(arguments.settings)
+            settings = read_settings(arguments.settings)
             multiply_store(settings, arguments.model, arguments.parent, arguments.output)
-    except ValidationError as error:
-        first = error.errors()[0]
-        sys.exit(f"--settings: {'.'.join(map(str, first['loc']))}: {first['msg']}")
     except (ValueError, KeyError, OSError) as error:
         sys.exit(f"embed_by_matrix: {str(error).splitlines()[0]}")
 

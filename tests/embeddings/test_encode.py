@@ -1,0 +1,155 @@
+"""Encoding a task: each distinct text once, under mteb's prompts, and on from where a kill left it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import mteb
+import numpy as np
+import polars as pl
+import pytest
+from mteb.models.abs_encoder import get_prompt_name
+from mteb.types import PromptType
+from sentence_transformers import SentenceTransformer
+
+from tests.conftest import ROOT
+from tests.embeddings.conftest import ONE_THREAD, command, run, write_task
+from workflow_scripts.embeddings.encode import read_texts
+from workflow_scripts.embeddings.prompts import prompt_for
+from workflow_scripts.store import open_store
+
+
+def settings(**encoding: object) -> str:
+    return json.dumps({"task": "SomeTask", "encoding": encoding})
+
+
+def test_each_distinct_text_is_encoded_once_under_its_prompt(
+    model: Path, utterances: list[str], tmp_path: Path
+) -> None:
+    queries, documents = utterances[:20], utterances[15:40]
+    texts = [("query", text) for text in queries * 2] + [("document", text) for text in documents]
+    digest = write_task(tmp_path / "task", [*texts, texts[0]])
+    prompts = {"query": "find: ", "SomeTask-document": "text: ", "document": "never used: "}
+    output = tmp_path / "store" / "embeddings.json"
+    done = run("encode", settings=settings(prompts=prompts), model=model / "model.sha256", texts=digest, output=output)
+    assert done.returncode == 0, done.stderr
+
+    store, manifest = open_store(output.parent), json.loads(output.read_text())
+    encoder = SentenceTransformer(str(model), device="cpu")
+    for prompt_type, prompt, some in (("query", "find: ", queries), ("document", "text: ", documents)):
+        expected = encoder.encode(some, prompt=prompt, show_progress_bar=False)
+        np.testing.assert_allclose(store.vectors[store.rows_of(some, prompt_type)], expected, rtol=0, atol=1e-6)
+    encoded = [f"find: {text}" for text in queries] + [f"text: {text}" for text in documents]
+    assert len(store) == manifest["texts"] == len(queries) + len(documents)
+    assert manifest["tokens"] == sum(map(len, encoder.tokenizer(encoded)["input_ids"]))
+    assert (manifest["model"], manifest["width"], manifest["precision"]) == ("base", 384, "fp32")
+    digests = (output.parent / "embeddings.sha256").read_text()
+    assert digests.endswith("  embeddings.arrow\n")
+    subprocess.run(["sha256sum", "-c", "embeddings.sha256"], cwd=output.parent, check=True, capture_output=True)
+
+
+def test_training_texts_are_a_store_too(model: Path, utterances: list[str], tmp_path: Path) -> None:
+    pl.DataFrame({"text": utterances[:5]}).write_parquet(tmp_path / "sample.parquet")
+    (tmp_path / "corpus.sha256").write_text("corpus\n")
+    output = tmp_path / "store" / "embeddings.json"
+    half = json.dumps({"task": "training_texts", "encoding": {"store": "float16"}})
+    done = run("encode", settings=half, model=model / "model.sha256", texts=tmp_path / "corpus.sha256", output=output)
+    assert done.returncode == 0, done.stderr
+    store = open_store(output.parent)
+    expected = SentenceTransformer(str(model), device="cpu").encode(utterances[:5], show_progress_bar=False)
+    assert store.vectors.dtype == np.float16
+    np.testing.assert_allclose(store.vectors[store.rows_of(utterances[:5])], expected, rtol=0, atol=1e-3)
+
+
+def test_a_killed_encoding_goes_on_from_its_finished_shards(model: Path, utterances: list[str], tmp_path: Path) -> None:
+    texts = utterances[:400]
+    digest = write_task(tmp_path / "task", [("", text) for text in texts])
+    output = tmp_path / "store" / "embeddings.json"
+    arguments = {"model": model / "model.sha256", "texts": digest, "output": output, "rows_per_shard": 40}
+    first = subprocess.Popen(
+        command("encode", settings=settings(), **arguments), cwd=ROOT, env=ONE_THREAD, stderr=subprocess.DEVNULL
+    )
+    wait_for_shards(output.parent, 3, first)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    finished = sorted(output.parent.rglob("[0-9]*.arrow"))
+    assert 3 <= len(finished) < 10
+    assert not (output.parent / "embeddings.arrow").exists()
+    assert not output.exists()
+
+    # A finished shard that is encoded again would lose the second shard's place in it.
+    marked = mark(finished[0])
+    second = run("encode", settings=settings(), **arguments)
+    assert second.returncode == 0, second.stderr
+    store = open_store(output.parent)
+    expected = SentenceTransformer(str(model), device="cpu").encode(texts[40:], show_progress_bar=False)
+    np.testing.assert_array_equal(store.vectors[store.rows_of(texts[:40])], marked)
+    np.testing.assert_allclose(store.vectors[store.rows_of(texts[40:])], expected, rtol=0, atol=1e-6)
+    left = {path.name for path in output.parent.iterdir()} - {".embeddings.json.lock"}
+    assert left == {"embeddings.arrow", "embeddings.json", "embeddings.sha256"}
+
+
+def wait_for_shards(folder: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while len(list(folder.rglob("[0-9]*.arrow"))) < count:
+        assert process.poll() is None, "encoding ended before it could be killed"
+        assert time.monotonic() < deadline, f"no {count} shards within a minute"
+        time.sleep(0.02)
+
+
+def mark(shard: Path) -> np.ndarray:
+    """Turn the signs of a shard's vectors round, in place in its file; return them as they are now."""
+    import pyarrow as pa
+
+    reader = pa.ipc.open_file(shard.read_bytes())
+    batch = reader.get_batch(0)
+    turned = -batch.column("embedding").flatten().to_numpy()
+    embedding = pa.FixedSizeListArray.from_arrays(pa.array(turned), 384)
+    with pa.OSFile(str(shard), "wb") as sink, pa.ipc.new_file(sink, reader.schema) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays([batch.column("key"), embedding], schema=reader.schema))
+    return np.asarray(turned).reshape(-1, 384)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"prompt_type": ["", ""], "text": ["a", None]}, "row 1: 'text' is null, expected a string"),
+        ({"prompt_type": ["passage"], "text": ["a"]}, "prompt type 'passage' is not known"),
+        ({"prompt_type": [""]}, "column 'text' is None, expected String"),
+    ],
+)
+def test_bad_texts_are_named(tmp_path: Path, columns: dict[str, list[str]], message: str) -> None:
+    digest = write_task(tmp_path, [])
+    pl.DataFrame(columns).write_parquet(tmp_path / "texts.parquet")
+    with pytest.raises(ValueError, match=message):
+        read_texts("SomeTask", digest)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [({"batch": 3}, "encoding.batch: Extra inputs are not permitted"), ({}, "no modules.json there")],
+)
+def test_bad_input_is_one_line(tmp_path: Path, encoding: dict[str, object], message: str) -> None:
+    digest = write_task(tmp_path / "task", [("", "a")])
+    output = tmp_path / "store" / "embeddings.json"
+    done = run("encode", settings=settings(**encoding), model=tmp_path / "model.sha256", texts=digest, output=output)
+    assert done.returncode == 1
+    assert message in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not output.exists()
+
+
+def test_prompts_are_chosen_as_mteb_chooses_them() -> None:
+    names = ["SciFact-query", "SciFact", "Retrieval-query", "Retrieval", "query", "document"]
+    metadata = mteb.get_task("SciFact").metadata
+    for present in itertools.chain.from_iterable(itertools.combinations(names, n) for n in range(len(names) + 1)):
+        prompts = {name: f"{name}: " for name in present}
+        for prompt_type in ("", "query", "document"):
+            name = get_prompt_name(prompts, metadata, PromptType(prompt_type) if prompt_type else None)
+            assert prompt_for(prompts, "SciFact", "Retrieval", prompt_type) == (prompts[name] if name else None)
