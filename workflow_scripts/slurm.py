@@ -29,7 +29,6 @@ SECONDS_BETWEEN_QUESTIONS = 5.0  # to a SLURM that does not answer
 SECONDS_WITHOUT_ANSWER = 3600.0  # until the run gives up; a restart of slurmctld takes seconds, an upgrade minutes
 POLLS_UNTIL_FINAL = 3  # a state that SLURM may still leave, or a job that is not listed, is believed at the third look
 SECONDS_TO_CHECKPOINT = 90.0  # what a job of a killed Snakemake gets between TERM and KILL
-SECONDS_BETWEEN_WATCHES = 30.0
 # squeue's reasons for which no amount of waiting helps (the others, as Resources or Priority, pass).
 NEVER = re.compile(
     r"^(BadConstraints|PartitionNodeLimit|PartitionTimeLimit|AccountNotAllowed|QOSNotAllowed|InvalidAccount|InvalidQOS"
@@ -54,7 +53,7 @@ def prepare(workflow: Any, log: Any) -> None:
     runs = Path(workflow.workdir_init, ".snakemake", "slurm_runs")
     cancel_left_over(runs, log)
     _claim(runs / run)
-    threading.Thread(target=_watch, args=(run, log), daemon=True).start()
+    threading.Thread(target=_watch, args=(run, 2.0 * longest, log), daemon=True).start()
 
 
 def status_command(seconds_between_checks: int) -> tuple[str, str]:
@@ -170,9 +169,9 @@ def _claim(path: Path) -> int | None:
     return handle
 
 
-def _watch(run: str, log: Any) -> None:
+def _watch(run: str, seconds: float, log: Any) -> None:
     while True:
-        time.sleep(SECONDS_BETWEEN_WATCHES)
+        time.sleep(seconds)
         with contextlib.suppress(WorkflowError):  # a SLURM that does not answer: looked at again
             cancel_hopeless(run, log)
 
