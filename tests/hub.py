@@ -24,7 +24,7 @@ ROUTE = re.compile(
     r"/(?:api/)?(?:(?P<kind>models|datasets|spaces)/)?(?P<name>[\w.-]+/[\w.-]+)"
     r"(?:/(?P<what>revision|tree|paths-info|resolve|refs)(?:/(?P<revision>[^/]+)(?:/(?P<path>.*))?)?)?/?\Z"
 )
-FaultKind = Literal["status", "cut", "wrong_bytes", "token", "gated"]
+FaultKind = Literal["status", "cut", "stall", "wrong_bytes", "token", "gated"]
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Fault:
     times: int = 1
     status: int = 503
     retry_after: int | None = None
-    after_bytes: int = 100  # `cut`: the connection ends after so many bytes of the body
+    after_bytes: int = 100  # `cut`, `stall`: after so many bytes of the body the connection ends, or nothing comes
 
 
 @dataclass
@@ -48,6 +48,7 @@ class Hub:
     faults: list[Fault] = field(default_factory=list)
     requests: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Range
     lock: threading.Lock = field(default_factory=threading.Lock)
+    closing: threading.Event = field(default_factory=threading.Event)
 
     def repository(self, kind: Literal["models", "datasets"], name: str, revision: str) -> Path:
         """The folder whose files are `name` at `revision`; made if need be."""
@@ -97,6 +98,7 @@ def small_hub(folder: Path) -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.closing.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -211,6 +213,12 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         if cut := self.the_hub.take_fault("cut", path=path):
             self.wfile.write(content[start:end][: cut.after_bytes])
+            self.close_connection = True
+            return None
+        if stall := self.the_hub.take_fault("stall", path=path):
+            self.wfile.write(content[start:end][: stall.after_bytes])
+            self.wfile.flush()
+            self.the_hub.closing.wait(60)
             self.close_connection = True
             return None
         self.wfile.write(content[start:end])

@@ -120,8 +120,12 @@ def patiently(ask: Callable[[], Result], what: str, waits: Sequence[float] = WAI
                     raise
                 raise HubError(explanation) from None
             asked = _retry_after(error)
+            if asked > LONGEST_WAIT:
+                raise HubError(
+                    f"{what}: {_short(error)} and asks to be left alone for {asked:.0f} s; run again then, what is complete is kept"
+                ) from None
             wait = next(tries, None)
-            if wait is None or asked > LONGEST_WAIT:
+            if wait is None:
                 raise HubError(
                     f"{what}: {_short(error)}, still after {len(waits)} new tries; run again later, what is complete is kept"
                 ) from None
