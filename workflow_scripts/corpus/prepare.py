@@ -392,6 +392,7 @@ def _by_task(tasks: npt.NDArray[np.int32], names: list[str]) -> Counter[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Prepare the training pairs, with an account of every row dropped.")
     parser.add_argument("--settings", required=True, help="JSON: the study's section corpus, and the evaluation tasks")
+    parser.add_argument("--threads", type=int, default=2, help="chunks examined at once")
     parser.add_argument("--source", nargs="*", default=[], help="the download's digests, or the user's file or folder")
     parser.add_argument("--output", required=True, type=Path, help="the manifest, corpus.json; the rest lies beside it")
     arguments = parser.parse_args()
@@ -399,7 +400,9 @@ def main() -> None:
     try:
         settings = PairsSettings.model_validate(json.loads(arguments.settings))
         with claim(arguments.output):
-            manifest = prepare(settings, arguments.source[0] if arguments.source else None, arguments.output)
+            manifest = prepare(
+                settings, arguments.source[0] if arguments.source else None, arguments.output, arguments.threads
+            )
     except (InputError, FileNotFoundError, ValidationError, json.JSONDecodeError) as error:
         raise SystemExit(f"pairs: {error}") from None
     log.info("%d rows in, %d rows out", manifest["rows_in"], manifest["rows_out"])
