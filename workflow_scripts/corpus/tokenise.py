@@ -38,7 +38,7 @@ from workflow_scripts.artefact import (
 
 TEXTS = ("query", "pos", "neg")
 KEY_SEED = 20
-ROWS = 8192
+ROWS = 2048  # at once: what the tokenizer returns takes some hundred bytes per token
 
 
 class TokensSettings(BaseModel):
@@ -148,8 +148,10 @@ class _Batch:
             "text"
         ]
         self.keys: npt.NDArray[np.uint64] = full.hash(KEY_SEED).to_numpy()
-        _, first, self.places = np.unique(self.keys, return_index=True, return_inverse=True)
-        self.distinct: list[str] = full.gather(first).to_list()
+        _, first, places = np.unique(self.keys, return_index=True, return_inverse=True)
+        order = np.argsort(first)  # by first appearance, so that without repetition nothing is moved
+        self.places = np.argsort(order)[places]
+        self.distinct: list[str] = full.gather(first[order]).to_list()
 
     def columns(self, ids: list[list[int]], tokenizer: BulkTokenizer) -> tuple[list[pa.Array], npt.NDArray[np.int64]]:
         """The columns of tokens.arrow in their order, and the length of every cell, shape (3 * rows,)."""
@@ -161,9 +163,12 @@ class _Batch:
         for number, name in enumerate(TEXTS):
             cells = slice(number * self.rows, (number + 1) * self.rows)
             offsets = np.concatenate([[0], np.cumsum(lengths[cells])])
-            # Each token's place in `flat`: its text's start, plus how far into the text it is.
-            shifts = np.repeat(starts[self.places[cells]] - offsets[:-1], lengths[cells])
-            values = flat[shifts + np.arange(offsets[-1])]
+            if len(ids) == len(self.places):
+                start = starts[cells.start]
+                values = flat[start : start + offsets[-1]]
+            else:  # each token's place in `flat`: its text's start, plus how far into the text it is
+                shifts = np.repeat(starts[self.places[cells]] - offsets[:-1], lengths[cells])
+                values = flat[shifts + np.arange(offsets[-1])]
             columns.append(pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values)))
             columns.append(pa.array(self.skips[name]))
             columns.append(pa.array(self.keys[cells]))
