@@ -142,6 +142,12 @@ def cost(*, steps: int, tokens: int, seconds: float, flops: float, device: torch
     }
 
 
+def encoder_of(model: SentenceTransformer) -> Any:
+    """The transformers encoder inside a sentence-transformers model."""
+    first: Any = model[0]
+    return first.model
+
+
 def encoder_flops(model: SentenceTransformer, tokens: int, squared_lengths: float, backward: bool) -> float:
     """Floating-point operations of the encoder's matrix products over real tokens.
 
@@ -149,7 +155,7 @@ def encoder_flops(model: SentenceTransformer, tokens: int, squared_lengths: floa
     tokens in attention; three times that with the backward pass (Kaplan et al. 2020, arXiv 2001.08361, 2.1).
     `squared_lengths` is the sum over texts of their squared lengths.
     """
-    encoder = model[0].model
+    encoder = encoder_of(model)
     config = encoder.config
     weights = sum(
         module.weight.numel()
@@ -157,7 +163,7 @@ def encoder_flops(model: SentenceTransformer, tokens: int, squared_lengths: floa
         if isinstance(module, torch.nn.Linear) and "pooler" not in name
     )
     forward = 2.0 * weights * tokens + 4.0 * config.num_hidden_layers * config.hidden_size * squared_lengths
-    return forward * (3.0 if backward else 1.0)
+    return float(forward * (3.0 if backward else 1.0))
 
 
 def versions() -> dict[str, str]:

@@ -48,7 +48,9 @@ def prefix_cosines(left: Tensor, right: Tensor, nesting: Sequence[int]) -> list[
     the narrower prefix.
     """
     cosines = []
-    dots, left_squares, right_squares, start = 0.0, 0.0, 0.0, 0
+    dots = left.new_zeros(len(left), len(right))
+    left_squares, right_squares = left.new_zeros(len(left)), right.new_zeros(len(right))
+    start = 0
     for dimension in nesting:
         a, b = left[:, start:dimension], right[:, start:dimension]
         dots = dots + a @ b.T

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from workflow_scripts.artefact import log
 from workflow_scripts.models.batches import Text
-from workflow_scripts.models.folder import ModelError
+from workflow_scripts.models.folder import ModelError, encoder_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -42,11 +42,11 @@ PADDED = Layout(packed=False)
 
 
 def packed_attention(
-    module: nn.Module,
+    module: nn.Module,  # noqa: ARG001 - the signature is transformers'
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Tensor | None,  # noqa: ARG001
     dropout: float = 0.0,
     scaling: float | None = None,
     text_lengths: Sequence[int] = (),
@@ -60,7 +60,7 @@ def packed_attention(
     """
     runs = [(length, len(list(group))) for length, group in itertools.groupby(text_lengths)]
     sizes = [length * count for length, count in runs]
-    parts = zip(*(x[0].transpose(0, 1).split(sizes) for x in (query, key, value)), strict=True)
+    parts = zip(*(torch.split(x[0].transpose(0, 1), sizes) for x in (query, key, value)), strict=True)
     outputs = []
     for (length, count), part in zip(runs, parts, strict=True):
         q, k, v = (x.unflatten(0, (count, length)).transpose(1, 2) for x in part)
@@ -76,11 +76,12 @@ def packed_attention(
 def embed(model: SentenceTransformer, texts: Sequence[Text], layout: Layout) -> Tensor:
     """Embeddings `(texts, width)` float32, as the model's own modules give them."""
     pooled = _packed_means(model, texts, layout) if layout.packed else _padded_means(model, texts)
-    features = {"sentence_embedding": pooled}
+    features: dict[str, Tensor] = {"sentence_embedding": pooled}
     with torch.autocast(pooled.device.type, enabled=False):
         for module in list(model)[2:]:
             features = module(features)
-    return features["sentence_embedding"]
+    embeddings: Tensor = features["sentence_embedding"]
+    return embeddings
 
 
 def _packed_means(model: SentenceTransformer, texts: Sequence[Text], layout: Layout) -> Tensor:
@@ -88,9 +89,11 @@ def _packed_means(model: SentenceTransformer, texts: Sequence[Text], layout: Lay
     device = model.device
     ids = torch.from_numpy(np.concatenate([text.ids for text in texts]).astype(np.int64)).to(device)
     positions = torch.from_numpy(np.concatenate([np.arange(n) for n in lengths]) + layout.first_position).to(device)
-    encoder: Any = model[0].model
+    encoder = encoder_of(model)
     with attention(encoder, PACKED):
-        hidden = encoder(input_ids=ids[None], position_ids=positions[None], text_lengths=lengths).last_hidden_state[0]
+        hidden: Tensor = encoder(
+            input_ids=ids[None], position_ids=positions[None], text_lengths=lengths
+        ).last_hidden_state[0]
     owner = torch.from_numpy(np.repeat(np.arange(len(texts)), lengths)).to(device)
     share = np.concatenate([_pooling_weights(text, _mode(model)) for text in texts])
     weighted = hidden.float() * torch.from_numpy(share).to(device)[:, None]
@@ -99,7 +102,7 @@ def _packed_means(model: SentenceTransformer, texts: Sequence[Text], layout: Lay
 
 def _padded_means(model: SentenceTransformer, texts: Sequence[Text]) -> Tensor:
     longest = max(len(text.ids) for text in texts)
-    pad: int = model[0].tokenizer.pad_token_id or 0
+    pad: int = model.tokenizer.pad_token_id or 0
     ids = np.full((len(texts), longest), pad, dtype=np.int64)
     mask = np.zeros((len(texts), longest), dtype=np.int64)
     share = np.zeros((len(texts), longest), dtype=np.float32)
@@ -108,13 +111,14 @@ def _padded_means(model: SentenceTransformer, texts: Sequence[Text]) -> Tensor:
         mask[i, : len(text.ids)] = 1
         share[i, : len(text.ids)] = _pooling_weights(text, _mode(model))
     device = model.device
-    encoder: Any = model[0].model
+    encoder = encoder_of(model)
     hidden = encoder(
         input_ids=torch.from_numpy(ids).to(device, non_blocking=True),
         attention_mask=torch.from_numpy(mask).to(device, non_blocking=True),
     ).last_hidden_state
     weights = torch.from_numpy(share).to(device, non_blocking=True)
-    return torch.einsum("nlh,nl->nh", hidden.float(), weights)
+    pooled: Tensor = torch.einsum("nlh,nl->nh", hidden.float(), weights)
+    return pooled
 
 
 def _pooling_weights(text: Text, mode: str) -> np.ndarray:
@@ -128,8 +132,8 @@ def _pooling_weights(text: Text, mode: str) -> np.ndarray:
 
 
 def _mode(model: SentenceTransformer) -> str:
-    mode: str = model[1].pooling_mode
-    return mode
+    pooling: Any = model[1]
+    return str(pooling.pooling_mode)
 
 
 def check_modules(model: SentenceTransformer) -> None:
@@ -177,17 +181,17 @@ def choose_layout(model: SentenceTransformer, texts: Sequence[Text]) -> Layout:
     texts = sorted(texts, key=lambda text: -len(text.ids))
     padded = functional.normalize(embed(model, texts, PADDED))
     layout = PADDED
-    pad = getattr(model[0].model.config, "pad_token_id", None) or 0
+    pad = getattr(encoder_of(model).config, "pad_token_id", None) or 0
     for first_position in dict.fromkeys([0, pad + 1]):  # BERT counts positions from 0, RoBERTa from behind the pad's id
         try:
             packed = functional.normalize(embed(model, texts, Layout(True, first_position)))
         except (TypeError, ValueError, RuntimeError, IndexError) as error:
-            log.info("packing: %s cannot be run packed (%s)", type(model[0].model).__name__, error)
+            log.info("packing: %s cannot be run packed (%s)", type(encoder_of(model)).__name__, error)
             continue
         if float((packed - padded).abs().max()) < AGREEMENT:
             layout = Layout(True, first_position)
             break
     model.train(was_training)
     if not layout.packed:
-        log.info("packing: micro-batches are padded for %s", type(model[0].model).__name__)
+        log.info("packing: micro-batches are padded for %s", type(encoder_of(model)).__name__)
     return layout

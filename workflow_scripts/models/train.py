@@ -55,6 +55,7 @@ from workflow_scripts.models.folder import (
     Settings,
     cost,
     encoder_flops,
+    encoder_of,
     export,
     parse_settings,
     read_digest,
@@ -208,6 +209,7 @@ def train(
 
     with Signals() as signals, artefact.Progress(f"train {settings.model}", settings.steps, "steps") as progress:
         progress.add(done)
+        log.info("%s: training starts at step %d of %d", settings.model, done + 1, settings.steps)
         for step, (task, chosen) in enumerate(itertools.islice(order, done, settings.steps), start=done + 1):
             batch = assemble(tokens, task, chosen)
             rate = learning_rate(step, settings.steps, recipe.learning_rate, recipe.warmup)
@@ -234,9 +236,8 @@ def train(
     # ---- leave it
     if ranks.rank != 0:
         return
-    for module in model:
-        if hasattr(module, "include_prompt"):
-            module.include_prompt = False
+    pooling: Any = model[1]
+    pooling.include_prompt = False  # as trained: the instruction is read, not pooled
     trained_tokens = sum(row["tokens"] for row in rows)
     squared = sum(row.pop("squared_lengths") for row in rows)
     flops = encoder_flops(model, trained_tokens, squared, backward=True) + rotation_flops
@@ -335,7 +336,7 @@ class Stepper:
             if self.cached:
                 with self._arithmetic():
                     parts[place] = self._embed(texts[cut], step, place, keep=True)
-            parts[place].backward(gradient[cut])
+            torch.autograd.backward(parts[place], gradient[cut])
             parts[place] = parts[place].detach()
         norm = self._update(rate)
         processed = sum(padded_tokens(lengths[cut], self.layout) for cut in cuts)
@@ -391,6 +392,7 @@ def set_dropout(model: SentenceTransformer, probability: float | None) -> None:
     """Set every dropout of the encoder; None keeps the model's own. The saved configuration is not touched."""
     if probability is None:
         return
+    module: Any
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = probability
@@ -432,8 +434,9 @@ def padded_tokens(lengths: np.ndarray, layout: Layout) -> int:
 
 
 def activation_bytes_per_token(model: SentenceTransformer, precision: str) -> float:
-    """About what one token leaves for the backward pass: 18 values per unit of width and layer (measured, MiniLM)."""
-    config = model[0].model.config
+    """About what one token leaves for the backward pass: an estimate on the high side, in values per
+    unit of width and layer, from what a layer keeps (Korthikanti et al. 2022, arXiv 2205.05198, section 4.1)."""
+    config = encoder_of(model).config
     dropping = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in model.modules())
     values = 34 if dropping else 22
     return float(config.num_hidden_layers * config.hidden_size * values * (2 if precision == "bf16" else 4))
@@ -501,7 +504,7 @@ def add_up_gradients(parameters: list[torch.nn.Parameter], ranks: Ranks) -> None
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.flatten() for g in gradients])
     dist.all_reduce(flat)
-    for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+    for gradient, summed in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
         gradient.copy_(summed.view_as(gradient))
 
 

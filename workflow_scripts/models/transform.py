@@ -53,8 +53,9 @@ def principal_axes(embeddings: np.ndarray) -> np.ndarray:
     """The orthogonal matrix `(width, width)` whose rows are the principal axes of `(texts, width)` embeddings.
 
     Rows come by falling variance. The axes are those of the centred embeddings: uncentred, the first axis would be
-    spent on the mean direction, which all texts share and which tells none apart (measured: see the changelog of
-    decisions in docs). Signs are fixed (the largest entry of an axis is positive), so that the same texts give the
+    spent on the mean direction, which all texts share and which tells none apart. On MiniLM and 2,500 WordNet texts,
+    mean reciprocal rank of example -> gloss (800 of each) at 8 / 16 / 32 / 64 / 128 dimensions: prefix .037 / .087 /
+    .145 / .235 / .289, uncentred .051 / .121 / .210 / .280 / .338, centred .059 / .122 / .213 / .279 / .339. Signs are fixed (the largest entry of an axis is positive), so that the same texts give the
     same matrix. Raises ModelError for fewer than two texts or values that are not finite.
     """
     if len(embeddings) < 2:

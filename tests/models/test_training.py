@@ -1,0 +1,219 @@
+"""A training is the same however it is cut into micro-batches, processes and interrupted runs, and says when it breaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from tests.models.conftest import Pair, settings_of, weights_of
+from workflow_scripts.models.folder import ModelError
+from workflow_scripts.models.train import TrainSettings, check_health, learning_rate, train
+
+Corpus = tuple[Path, Path]
+
+
+def trained(folder: Path, bert: Path, corpus: Corpus, **changes: Any) -> Path:
+    """Train in this process; gives the model.json."""
+    output = folder / "m" / "s0" / "model.json"
+    train(TrainSettings.model_validate(settings_of(**changes)), bert, *corpus, output, checkpoint_minutes=60)
+    return output
+
+
+def command(folder: Path, bert: Path, corpus: Corpus, *more: str, **changes: Any) -> list[str]:
+    return [
+        *("-m", "workflow_scripts.models.train", "--settings", json.dumps(settings_of(**changes))),
+        *("--parent", str(bert), "--pairs", str(corpus[0]), "--tokens", str(corpus[1])),
+        *("--output", str(folder / "m" / "s0" / "model.json"), *more),
+    ]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, bert: Path, corpus: Corpus) -> Path:
+    return trained(tmp_path_factory.mktemp("undisturbed"), bert, corpus)
+
+
+def test_cached_gradients_give_the_same_weights_with_dropout_on(
+    undisturbed: Path, tmp_path: Path, bert: Path, corpus: Corpus
+) -> None:
+    cached = trained(tmp_path, bert, corpus, training={"cached_gradients": True})
+    assert np.abs(weights_of(cached) - weights_of(undisturbed)).max() < 1e-6
+
+
+def test_micro_batches_of_any_size_give_the_same_weights(tmp_path: Path, bert: Path, corpus: Corpus) -> None:
+    # plain descent would show rounding alone; AdamW turns a rounding near zero into a step, hence few and short ones
+    options: dict[str, Any] = {"steps": 2}
+    small, large = (
+        trained(tmp_path / str(n), bert, corpus, training={"dropout": 0.0, "micro_tokens": n}, **options)
+        for n in (50, 5000)
+    )
+    losses = [pl.read_parquet(p.with_name("training.parquet"))["loss"].to_numpy() for p in (small, large)]
+    assert np.allclose(losses[0], losses[1], rtol=1e-5)
+
+
+def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path, bert: Path, corpus: Corpus) -> None:
+    options: dict[str, Any] = {"steps": 4, "training": {"dropout": 0.0}}
+    one = trained(tmp_path / "one", bert, corpus, **options)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run(
+        [sys.executable, *launcher, *command(tmp_path / "two", bert, corpus, **options)], check=True, env=environment()
+    )
+    two = tmp_path / "two" / "m" / "s0" / "model.json"
+    steps = [pl.read_parquet(path.with_name("training.parquet")) for path in (one, two)]
+    assert np.allclose(steps[0]["loss"].to_numpy(), steps[1]["loss"].to_numpy(), rtol=1e-5)
+    assert np.allclose(steps[0]["gradient_norm"].to_numpy(), steps[1]["gradient_norm"].to_numpy(), rtol=1e-4)
+    assert steps[0]["tokens"].to_list() == steps[1]["tokens"].to_list()
+    assert json.loads(two.read_text())["recipe"]["processes"] == 2
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
+def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(
+    end: signal.Signals, tmp_path: Path, bert: Path, corpus: Corpus
+) -> None:
+    options: dict[str, Any] = {"steps": 150, "training": {"learning_rate": 1e-4}}
+    whole = trained(tmp_path / "whole", bert, corpus, **options)
+    minutes = "0" if end == signal.SIGKILL else "60"  # 0: a checkpoint after every step
+    call = [sys.executable, *command(tmp_path, bert, corpus, "--checkpoint-minutes", minutes, **options)]
+    folder = tmp_path / "m" / "s0.checkpoints"
+    process = subprocess.Popen(call, env=environment(), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    if end == signal.SIGKILL:
+        while not list(folder.glob("step-0000000[3-9]*")) and time.monotonic() < deadline:
+            time.sleep(0.005)
+    else:
+        assert process.stderr is not None
+        while "training starts" not in process.stderr.readline() and time.monotonic() < deadline:
+            pass
+    process.send_signal(end)
+    process.communicate()
+    assert process.returncode == (-9 if end == signal.SIGKILL else 143)
+    kept = list(folder.glob("step-*"))
+    assert 1 <= len(kept) <= 2 + (end == signal.SIGKILL)
+    assert not (tmp_path / "m" / "s0" / "model.json").exists()
+    assert {file.suffix for file in folder.rglob("*.*") if file.is_file()} <= {".safetensors", ".json", ".parquet"}
+    again = trained(tmp_path, bert, corpus, **options)
+    assert np.array_equal(weights_of(again), weights_of(whole))
+    assert pl.read_parquet(again.with_name("training.parquet"))["step"].to_list() == list(range(1, 151))
+    assert not folder.exists()
+
+
+def test_a_checkpoint_of_another_configuration_is_left_alone_and_named(
+    tmp_path: Path, bert: Path, corpus: Corpus, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "m" / "s0.checkpoints" / "step-00000003-000000000000"
+    folder.mkdir(parents=True)
+    recipe = settings_of() | {"seed": 7}
+    (folder / "state.json").write_text(json.dumps({"step": 3, "seconds": 1.0, "recipe": recipe}))
+    with caplog.at_level("INFO", logger="matryoshka"):
+        output = trained(tmp_path, bert, corpus, steps=2)
+    assert "of another configuration" in caplog.text
+    assert "seed: 7 there, 0 now" in caplog.text
+    assert len(pl.read_parquet(output.with_name("training.parquet"))) == 2
+
+
+def test_fixed_and_nested_variants_see_the_same_batches(
+    undisturbed: Path, tmp_path: Path, bert: Path, corpus: Corpus
+) -> None:
+    fixed = trained(tmp_path, bert, corpus, nesting=[32], nesting_weights=[1.0], rotate="pca", steps=6)
+    columns = ["step", "task_name", "tokens"]
+    nested = pl.read_parquet(undisturbed.with_name("training.parquet"))
+    assert pl.read_parquet(fixed.with_name("training.parquet"))[columns].equals(nested[columns][:6])
+
+
+def test_training_lowers_the_loss_and_accounts_for_itself(undisturbed: Path) -> None:
+    steps = pl.read_parquet(undisturbed.with_name("training.parquet"))
+    assert steps["loss"][-3:].mean() < steps["loss"][:3].mean()  # type: ignore[operator]
+    summed = steps["loss_4"] + steps["loss_8"] + steps["loss_32"]
+    assert np.allclose(steps["loss"].to_numpy(), summed.to_numpy(), rtol=1e-5)
+    manifest = json.loads(undisturbed.read_text())
+    assert manifest["cost"]["tokens"] == steps["tokens"].sum()
+    assert manifest["cost"]["flops"] > 6 * manifest["cost"]["tokens"] * 2 * (4 * 32 * 32 + 2 * 32 * 64)
+    assert manifest["parents"] == ["base"]
+    assert manifest["recipe"]["short_tasks"] == {"super_ni_task363_sst2": 5}
+
+
+def test_the_exported_model_cuts_anywhere_and_leaves_the_prompt_out_of_the_pooling(
+    tmp_path: Path, bert: Path, corpus: Corpus
+) -> None:
+    output = trained(tmp_path, bert, corpus, rotate="pca", steps=2, training={"precision": "auto"})
+    model = SentenceTransformer(str(output.parent), device="cpu")
+    text, prompt = ["How tall is it?"], "Represent the question: "
+    assert model.encode(text).shape == (1, 32)
+    cut = SentenceTransformer(str(output.parent), device="cpu", truncate_dim=8)
+    assert np.array_equal(cut.encode(text), model.encode(text)[:, :8])
+    pooling: Any = model[1]
+    assert pooling.include_prompt is False
+    prompted = model.encode(text, prompt=prompt)
+    tokens = model.encode([prompt + text[0]], output_value="token_embeddings")[0]
+    skip = len(model.tokenizer(prompt)["input_ids"]) - 1
+    matrix: Any = model[-1]
+    by_hand = matrix.linear(tokens[skip:].mean(0))
+    assert np.abs(prompted[0] - by_hand.detach().numpy()).max() < 1e-5
+
+
+def test_a_single_row_is_left_out_and_counted(
+    tmp_path: Path, bert: Path, pairs: list[Pair], write_corpus: Callable[[list[Pair], Path], Corpus]
+) -> None:
+    few = [pair for pair in pairs if pair[0] == "snips_intent"] + [("lonely", *pairs[0][1:])]
+    output = trained(tmp_path, bert, write_corpus(few, tmp_path / "corpus"), steps=2)
+    assert json.loads(output.read_text())["recipe"]["tasks_left_out"] == {"lonely": 1}
+
+
+def test_a_broken_loss_names_step_task_and_checkpoint(tmp_path: Path, bert: Path, corpus: Corpus) -> None:
+    with pytest.raises(ModelError, match=r"broke at step \d+ \(task \w+\): loss .*no checkpoint was written"):
+        trained(tmp_path, bert, corpus, steps=30, training={"learning_rate": 1e30})
+    rows = [{"step": i, "task_name": "t", "loss": 1.0 if i < 30 else 40.0, "gradient_norm": 1.0} for i in range(60)]
+    check_health(rows[:30], None)
+    with pytest.raises(ModelError, match="broke at step 59 .*mean loss 40.000 over the last 20 steps"):
+        check_health(rows, None)
+
+
+def test_a_broken_parent_is_one_clear_line_and_status_1(tmp_path: Path, corpus: Corpus) -> None:
+    parent = tmp_path / "p" / "model.sha256"
+    parent.parent.mkdir()
+    parent.write_text("")
+    (parent.parent / "model.json").write_text(json.dumps({"parents": []}))
+    call = [sys.executable, *command(tmp_path, parent, corpus)]
+    result = subprocess.run(call, env=environment(), capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "no modules.json there; expected a sentence-transformers folder" in result.stderr
+    assert "Traceback" not in result.stderr
+    unknown = [*call]
+    unknown[unknown.index("--settings") + 1] = json.dumps(settings_of() | {"stps": 3})
+    result = subprocess.run(unknown, env=environment(), capture_output=True, text=True, check=False)
+    assert (result.returncode, "stps" in result.stderr, "Traceback" in result.stderr) == (1, True, False)
+
+
+def test_learning_rate_rises_then_falls_to_almost_nothing() -> None:
+    rates = [learning_rate(step, 100, 1.0, 0.1) for step in range(1, 101)]
+    assert rates[9] == 1.0
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0 < rates[-1] < 0.02
+
+
+def test_a_broken_pooling_is_refused(tmp_path: Path, minilm: Path) -> None:
+    from workflow_scripts.models.packing import check_modules
+
+    model = SentenceTransformer(str(minilm), device="cpu")
+    pooling: Any = model[1]
+    pooling.pooling_mode = "max"
+    with pytest.raises(ModelError, match="pooling is 'max'"):
+        check_modules(model)
+    assert torch.get_num_threads() == 1
