@@ -30,7 +30,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from workflow_scripts import wordnet
 from workflow_scripts.artefact import claim, log, start_log, versions, whole_file, write_digests, write_json
 from workflow_scripts.corpus.decontaminate import Index
-from workflow_scripts.corpus.read import COLUMNS, INSTRUCTIONS, ROWS, SCHEMA, TEXTS, Chunk, InputError, chunks, files_of
+from workflow_scripts.corpus.read import (
+    BYTES,
+    COLUMNS,
+    INSTRUCTIONS,
+    ROWS,
+    SCHEMA,
+    TEXTS,
+    Chunk,
+    InputError,
+    chunks,
+    files_of,
+)
 from workflow_scripts.study import Corpus
 
 MALFORMED = "malformed"
@@ -137,7 +148,7 @@ def _index(settings: PairsSettings) -> Index | None:
             raise InputError(f"{file}: expected columns text and evaluation ({str(error).splitlines()[0]})") from None
         texts.append(wanted.combine_chunks())
         log.info("keeping clear of %s: %d texts", folder.name, len(wanted))
-    return Index(texts, settings.corpus.near_duplicate) if texts else None
+    return Index(texts, settings.corpus.near_duplicate) if any(map(len, texts)) else None
 
 
 # ---- reading
@@ -323,11 +334,6 @@ def _decide(account: Account, corpus: Corpus, evaluation: list[str]) -> npt.NDAr
 def _second_pass(
     account: Account, keep: npt.NDArray[np.bool_], spool: Path, corpus: Corpus, pairs: Path, sample: Path
 ) -> None:
-    places: dict[int, list[tuple[int, int, int]]] = {number: [] for number in account.tasks.values()}
-    row = 0
-    for batch, (task, rows) in enumerate(account.batches):
-        places[task].append((batch, row, rows))
-        row += rows
     schema = pa.schema([(name, pa.string()) for name in COLUMNS])
     draw = _Sample(corpus.sample_texts, corpus.seed)
     with (
@@ -338,26 +344,40 @@ def _second_pass(
         ) as writer,
     ):
         waiting: list[pa.Table] = []
+        rows = size = 0
+        for table in _kept_by_task(account, keep, reader):
+            waiting.append(table)
+            rows, size = rows + len(table), size + table.nbytes
+            if rows >= ROWS or size >= BYTES:  # row groups of one size, whatever the size of the tasks
+                _write(waiting, writer, draw)
+                rows = size = 0
+        _write(waiting, writer, draw)
+    pq.write_table(pa.table({"text": draw.texts()}), sample, compression="zstd")
 
-        def flush() -> None:
-            if waiting:
-                table = pa.concat_tables(waiting)
-                draw.add(table)
-                writer.write_table(table.cast(schema), row_group_size=ROWS)
-                waiting.clear()
 
-        for name, number in account.tasks.items():
-            for batch, start, rows in places[number]:
-                mask = keep[start : start + rows]
-                if not mask.any():
-                    continue
+def _kept_by_task(account: Account, keep: npt.NDArray[np.bool_], reader: Any) -> Iterator[pa.Table]:
+    """The rows that stay, task by task in the order of appearance, each task's rows in their own order."""
+    places: dict[int, list[tuple[int, int, int]]] = {number: [] for number in account.tasks.values()}
+    row = 0
+    for batch, (task, rows) in enumerate(account.batches):
+        places[task].append((batch, row, rows))
+        row += rows
+    for name, number in account.tasks.items():
+        for batch, start, rows in places[number]:
+            mask = keep[start : start + rows]
+            if mask.any():
                 table = pa.Table.from_batches([reader.get_batch(batch)]).filter(pa.array(mask))
                 table = table.append_column("task_name", pa.repeat(pa.scalar(name, pa.large_string()), len(table)))
-                waiting.append(table.select(COLUMNS))
-                if sum(len(t) for t in waiting) >= ROWS:
-                    flush()
-        flush()
-    pq.write_table(pa.table({"text": draw.texts()}), sample, compression="zstd")
+                yield table.select(COLUMNS)
+
+
+def _write(waiting: list[pa.Table], writer: pq.ParquetWriter, draw: _Sample) -> None:
+    """Write the tables as one row group, let the sample see them, and empty the list."""
+    if waiting:
+        table = pa.concat_tables(waiting)
+        draw.add(table)
+        writer.write_table(table.cast(writer.schema), row_group_size=max(len(table), 1))
+        waiting.clear()
 
 
 class _Sample:

@@ -86,7 +86,7 @@ def _parquet(path: Path) -> Iterator[Chunk]:
     if file.metadata.num_rows == 0:
         return
     width = file.metadata.row_group(0).total_byte_size / max(file.metadata.row_group(0).num_rows, 1)
-    rows = int(min(ROWS, max(BYTES // max(width, 1), 64)))
+    rows = int(min(ROWS, max(BYTES // max(width, 1), 8)))
     for batch in file.iter_batches(batch_size=rows, columns=present):
         yield _flatten(pa.Table.from_batches([batch]), path)
 
