@@ -189,7 +189,8 @@ class _Handler(BaseHTTPRequestHandler):
         content = file.read_bytes()
         entry = _entry(file, root)
         etag = entry["lfs"]["oid"] if "lfs" in entry else entry["oid"]
-        if body and self.the_hub.take_fault("wrong_bytes", path=path):
+        ranged = "Range" in self.headers  # datasets peeks at the end of a parquet file before it fetches it
+        if body and not ranged and self.the_hub.take_fault("wrong_bytes", path=path):
             middle = len(content) // 2
             content = content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
         start, end = 0, len(content)

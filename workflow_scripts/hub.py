@@ -13,6 +13,7 @@ import fnmatch
 import hashlib
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -131,6 +132,49 @@ def patiently(ask: Callable[[], Result], what: str, waits: Sequence[float] = WAI
                 ) from None
             log.info("%s: %s; trying again in %.0f s", what, _short(error), max(wait, asked))
             time.sleep(max(wait, asked))
+
+
+def load_checked(load: Callable[[], Result], repository: str, revision: str) -> Result:
+    """Call `load`, by which mteb and datasets fetch a data set into the hub's cache, patiently; and check the bytes.
+
+    huggingface_hub takes any bytes of the right size. Its cache names each file after the checksum that the hub
+    stated, so what is wrong can be told, and is thrown away with all that datasets made of it. Raises HubError.
+    """
+    what = f"{repository}@{revision}"
+    try:
+        return patiently(load, what)
+    finally:  # also where loading failed: bytes that are wrong say why better than a parser does
+        _check_cache(repository, what)
+
+
+def _check_cache(repository: str, what: str) -> None:
+    from datasets.config import HF_DATASETS_CACHE
+    from datasets.naming import camelcase_to_snakecase
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    organisation, name = repository.split("/")
+    cached = Path(HF_HUB_CACHE) / f"datasets--{organisation}--{name}"
+    wrong = [blob for blob in sorted(cached.glob("blobs/*")) if not _is_what_its_name_says(blob)]
+    if not wrong:
+        return
+    names = {link.resolve().name: link.name for link in cached.glob("snapshots/*/**/*") if link.is_symlink()}
+    shutil.rmtree(Path(HF_DATASETS_CACHE) / f"{organisation}___{camelcase_to_snakecase(name)}", ignore_errors=True)
+    for blob in wrong:
+        blob.unlink()
+    shown = ", ".join(names.get(blob.name, blob.name) for blob in wrong)
+    raise HubError(
+        f"{what}: {shown}: checksum is wrong; the bytes were thrown away, run again to fetch them anew"
+    ) from None
+
+
+def _is_what_its_name_says(blob: Path) -> bool:
+    """Whether a cached file's content has the sha256 (large files) or git id (small ones) that it is named after."""
+    size = blob.stat().st_size
+    if re.fullmatch(r"[0-9a-f]{64}", blob.name):
+        return _problem_with(blob, HubFile(blob.name, size, blob.name, None)) is None
+    if re.fullmatch(r"[0-9a-f]{40}", blob.name):
+        return _problem_with(blob, HubFile(blob.name, size, None, blob.name)) is None
+    return True  # being fetched by another process, or nothing that a hub stated
 
 
 def _download_file(

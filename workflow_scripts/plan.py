@@ -148,6 +148,7 @@ def jobs(study: Study) -> dict[str, int]:
         "embed_by_matrix": len(texts) * len(transformed),
         "score": len(study.tasks) * len(pairs),
         "curves": 1,
+        "speed": 1,
         "figures": 1,
         "report": 1,
         "card": len(pairs),

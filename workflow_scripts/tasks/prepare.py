@@ -29,7 +29,7 @@ from workflow_scripts.artefact import (
     write_digests,
     write_json,
 )
-from workflow_scripts.hub import HubError, patiently
+from workflow_scripts.hub import HubError, load_checked
 from workflow_scripts.study import task_catalogue
 from workflow_scripts.task_files import (
     DOCUMENT,
@@ -70,7 +70,7 @@ def load(name: str) -> mteb.AbsTask:
         _fill_from_wordnet(task)
         return task
     dataset = task.metadata.dataset
-    patiently(lambda: task.load_data(), f"{dataset['path']}@{dataset['revision']}")
+    load_checked(lambda: task.load_data(), dataset["path"], dataset["revision"])
     return task
 
 
