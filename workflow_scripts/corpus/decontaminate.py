@@ -198,11 +198,20 @@ def grams(texts: Packed) -> tuple[Hashes, Places]:
     for first, block in _blocks(texts):
         spaces = np.flatnonzero(block.data == _SPACE)
         filled = np.flatnonzero(np.diff(block.offsets) > 0)
-        starts = np.sort(np.concatenate([block.offsets[filled], spaces + 1]))
-        ends = np.sort(np.concatenate([block.offsets[filled + 1], spaces]))
-        if len(starts) < WORDS:
+        words = np.diff(np.searchsorted(spaces, block.offsets))[filled] + 1
+        if words.sum() < WORDS:
             continue
-        owner = np.searchsorted(block.offsets, starts, side="right") - 1
+        # Words start at their text or after a space, and end at a space or with their text.
+        last = np.cumsum(words) - 1
+        starts = np.empty(words.sum(), np.int64)
+        ends = starts.copy()
+        inner = np.ones(len(starts), bool)
+        inner[last - words + 1] = False
+        starts[inner], starts[~inner] = spaces + 1, block.offsets[filled]
+        inner[:] = True
+        inner[last] = False
+        ends[inner], ends[~inner] = spaces, block.offsets[filled + 1]
+        owner = np.repeat(filled, words)
         whole = owner[: len(owner) - WORDS + 1] == owner[WORDS - 1 :]
         starts, ends, owner = starts[: len(whole)][whole], ends[WORDS - 1 :][whole], owner[: len(whole)][whole]
         hashes.append(_span_hashes(block.data, starts, ends))
