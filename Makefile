@@ -11,13 +11,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS)
 
-.PHONY: study test check install lock clean
+.PHONY: study test slurm-test check install lock clean
 
 study: $(VENV)/study
 	$(BIN)/snakemake --cores $(CORES)
 
 test: check
 	$(BIN)/python -m pytest $(TESTS)
+
+# The cluster's tests alone, on a real SLURM that they bring up and take down; docs/slurm.md names its packages.
+slurm-test: $(VENV)/development
+	$(BIN)/python -m pytest -rs tests/slurm
 
 check: $(VENV)/development
 	$(BIN)/ruff check .

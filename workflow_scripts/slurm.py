@@ -45,6 +45,8 @@ def prepare(workflow: Any, log: Any) -> None:
 
     settings.status_command, why = status_command(settings.init_seconds_before_status_checks)
     log.info(f"SLURM: the state of jobs comes from {settings.status_command} ({why}).")
+    if settings.status_command == "squeue":  # else, while slurmctld is away, the executor turns to a sacct that is off
+        executor.query_job_status_sacct = executor.query_job_status_squeue
     executor.query_job_status = patient(executor.query_job_status)
     submitter = workflow.scheduler._executor
     longest = 2 * settings.init_seconds_before_status_checks

@@ -398,7 +398,7 @@ def main() -> None:
     except ClusterError as error:
         cluster.down()
         raise SystemExit(f"cluster: {error}") from None
-    sys.stdout.write(f"export SLURM_CONF={cluster.environment['SLURM_CONF']}\n")
+    sys.stdout.write(f"export SLURM_CONF={cluster.environment['SLURM_CONF']} PATH={cluster.folder / 'bin'}:$PATH\n")
 
 
 if __name__ == "__main__":
