@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from workflow_scripts.scores.retrieval import CHUNK, Best, Integers, Piece, cosines, ranks_in, score, vectors_of
+from workflow_scripts.scores.retrieval import Integers, Piece, ranks_in, score, search, vectors_of
 from workflow_scripts.scores.views import View
 from workflow_scripts.store import Store
 
@@ -63,7 +63,8 @@ def measure(task: Any, piece: Piece, store: Store, view: View, paths: Sequence[S
     if task.ignore_identical_ids:
         depth += 1
     first_dims = {path.stages[0][0] if path.stages else path.rerank_dim for path in paths}
-    found = {dim: _search(queries, piece, store, view, dim, depth) for dim in sorted(first_dims)}
+    best = search(queries, store, piece.documents, view, sorted(first_dims), depth)
+    found = {dim: best[dim].sorted(piece.order) for dim in best}
     values = []
     for path in paths:
         if not path.stages:
@@ -76,14 +77,6 @@ def measure(task: Any, piece: Piece, store: Store, view: View, paths: Sequence[S
         scores, _ = score(task, piece, ranks_in(piece, documents))
         values.append(float(scores[METRIC]))
     return values
-
-
-def _search(queries: torch.Tensor, piece: Piece, store: Store, view: View, dim: int, depth: int) -> Integers:
-    best = Best(len(queries), depth)
-    for start in range(0, len(piece.documents), CHUNK):
-        documents = vectors_of(store, piece.documents[start : start + CHUNK], view)
-        best.add(cosines(queries, documents, dim), start)
-    return best.sorted(piece.order)
 
 
 def _rerank(queries: torch.Tensor, piece: Piece, store: Store, view: View, documents: Integers, dim: int) -> Integers:

@@ -10,6 +10,7 @@ differs. Ties go as mteb's go: the greater document id first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from workflow_scripts.task_files import DOCUMENT, QUERY, Part, column, document_
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 CHUNK = 50_000  # documents searched at once: mteb's own number, and it decides how its products round
 DEPTH = 1000  # documents that mteb keeps per query
+BLOCK = 4096  # documents whose products are shared over dimensions at once
 COMPARED = 1 << 24  # similarities compared at once, a bound on memory
 NOT_FOUND = np.iinfo(np.int64).max
 OWN_WAYS = ("evaluate", "_evaluate_subset", "task_specific_scores")
@@ -123,6 +125,31 @@ def ranks(piece: Piece, store: Store, view: View, dimensions: list[int]) -> dict
     return {dim: ranks_in(piece, best[dim].sorted(piece.order)) for dim in dimensions}
 
 
+def search(
+    queries: torch.Tensor, store: Store, documents: Integers, view: View, dimensions: Sequence[int], depth: int
+) -> dict[int, Best]:
+    """The best documents of each query at each dimension, in one pass over the store, the products shared.
+
+    `queries` is (queries, width), `documents` rows of the store. Each dimension's dot products are those of the one
+    below plus the block of coordinates between, and so are the squared norms; blocks of documents are small enough
+    to stay near the processor. The sums round differently from mteb's own product: for `ranks`, which must be mteb's
+    to the last bit, this is not used.
+    """
+    steps = sorted(dimensions)
+    best = {dim: Best(len(queries), depth) for dim in steps}
+    edges = list(zip([0, *steps[:-1]], steps, strict=True))
+    for start in range(0, len(documents), BLOCK):
+        vectors = vectors_of(store, documents[start : start + BLOCK], view)
+        products, squares = torch.zeros((len(queries), len(vectors))), torch.zeros(len(vectors))
+        for below, dim in edges:
+            block = vectors[:, below:dim]
+            products.addmm_(queries[:, below:dim], block.T)
+            squares += block.square().sum(dim=1)
+            # A query's own norm changes nothing in its ranking, so it is left out.
+            best[dim].add(products * squares.clamp_min(1e-24).rsqrt(), start)
+    return best
+
+
 def vectors_of(store: Store, rows: Integers, view: View) -> torch.Tensor:
     """The vectors of these rows of the store, as the view shows them, `(rows, width)` float32."""
     return torch.from_numpy(np.array(view.of(np.asarray(store.vectors[rows], dtype=np.float32))))
@@ -182,14 +209,16 @@ def _leave_out_same(piece: Piece, similarity: torch.Tensor, found: Integers, own
 class Best:
     """The best `depth` documents of each query over chunks of a corpus, with no Python loop over hits.
 
-    The first chunk is searched by top-k; of each later one only what beats a query's worst kept document is looked
-    at, which soon is next to nothing.
+    Only what beats a query's worst kept document is looked at, which soon is next to nothing. Such hits are
+    gathered and merged when there are as many as are kept.
     """
 
     def __init__(self, queries: int, depth: int) -> None:
         self.depth = depth
         self.values = torch.empty((queries, 0))
         self.documents = torch.empty((queries, 0), dtype=torch.int64)
+        self.hits: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # query, document, value
+        self.waiting = 0
 
     def add(self, similarity: torch.Tensor, start: int) -> None:
         """Take in the similarities `(queries, documents)` of the chunk whose first document is number `start`."""
@@ -197,16 +226,29 @@ class Best:
             values, documents = torch.topk(similarity, min(self.depth + 1, similarity.shape[1]), dim=1)
             self._merge(values, documents + start)
             return
-        query, document = torch.nonzero(similarity >= self.values[:, -1:], as_tuple=True)
-        counts = torch.bincount(query, minlength=len(self.values))
-        most = int(counts.max())
-        if most == 0:
+        hits = torch.nonzero((similarity >= self.values[:, -1:]).view(-1)).view(-1)
+        if len(hits) == 0:
             return
+        query = hits // similarity.shape[1]
+        self.hits.append((query, hits - query * similarity.shape[1] + start, similarity.view(-1)[hits]))
+        self.waiting += len(hits)
+        if self.waiting > self.values.numel():
+            self._settle()
+
+    def _settle(self) -> None:
+        """Merge the hits that wait, as a matrix with one row per query."""
+        if not self.hits:
+            return
+        query, document, value = (torch.cat(column) for column in zip(*self.hits, strict=True))
+        self.hits, self.waiting = [], 0
+        order = torch.argsort(query, stable=True)
+        query, document, value = query[order], document[order], value[order]
+        counts = torch.bincount(query, minlength=len(self.values))
         place = torch.arange(len(query)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
-        values = torch.full((len(self.values), most), -torch.inf)
-        documents = torch.zeros((len(self.values), most), dtype=torch.int64)
-        values[query, place] = similarity[query, document]
-        documents[query, place] = document + start
+        values = torch.full((len(self.values), int(counts.max())), -torch.inf)
+        documents = torch.zeros(values.shape, dtype=torch.int64)
+        values[query, place] = value
+        documents[query, place] = document
         self._merge(values, documents)
 
     def _merge(self, values: torch.Tensor, documents: torch.Tensor) -> None:
@@ -218,6 +260,7 @@ class Best:
 
     def sorted(self, order: Integers) -> Integers:
         """The documents `(queries, depth)`, best first, equal values by the greater id."""
+        self._settle()
         values, documents = self.values.numpy(), self.documents.numpy()
         place = np.lexsort((-order[documents], -values), axis=1)[:, : self.depth]
         return np.take_along_axis(documents, place, 1)

