@@ -52,7 +52,8 @@ def tiny_model(family: str, minilm: Path, folder: Path) -> SentenceTransformer:
         }
         | FAMILIES[family],
     )
-    AutoModel.from_config(config).save_pretrained(folder)
+    make: Any = AutoModel.from_config
+    make(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(minilm).save_pretrained(folder)
     encoder = Transformer(str(folder), max_seq_length=MAX_LENGTH)
     pooling = Pooling(encoder.get_embedding_dimension(), pooling_mode="mean", include_prompt=False)

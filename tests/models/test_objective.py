@@ -39,7 +39,8 @@ def reference(embeddings: Tensor, form: str, nesting: list[int], weights: list[f
     q, p, n = embeddings.double().reshape(3, COUNT, WIDTH)
 
     def similarity(a: Tensor, b: Tensor, d: int) -> Tensor:
-        return (a[:d] @ b[:d]) / (a[:d].norm() * b[:d].norm()) / 0.05
+        scaled: Tensor = (a[:d] @ b[:d]) / (a[:d].norm() * b[:d].norm()) / 0.05
+        return scaled
 
     total = torch.zeros((), dtype=torch.float64)
     for d, weight in zip(nesting, weights, strict=True):

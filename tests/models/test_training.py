@@ -180,7 +180,7 @@ def test_a_broken_loss_names_step_task_and_checkpoint(tmp_path: Path, bert: Path
         trained(tmp_path, bert, corpus, steps=30, training={"learning_rate": 1e30})
     rows = [{"step": i, "task_name": "t", "loss": 1.0 if i < 30 else 40.0, "gradient_norm": 1.0} for i in range(60)]
     check_health(rows[:30], None)
-    with pytest.raises(ModelError, match="broke at step 59 .*mean loss 40.000 over the last 20 steps"):
+    with pytest.raises(ModelError, match=r"broke at step 59 .*mean loss 40.000 over the last 20 steps"):
         check_health(rows, None)
 
 
@@ -208,7 +208,7 @@ def test_learning_rate_rises_then_falls_to_almost_nothing() -> None:
     assert 0 < rates[-1] < 0.02
 
 
-def test_a_broken_pooling_is_refused(tmp_path: Path, minilm: Path) -> None:
+def test_a_broken_pooling_is_refused(minilm: Path) -> None:
     from workflow_scripts.models.packing import check_modules
 
     model = SentenceTransformer(str(minilm), device="cpu")
