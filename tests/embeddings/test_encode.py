@@ -68,10 +68,10 @@ def test_training_texts_are_a_store_too(model: Path, utterances: list[str], tmp_
 
 
 def test_a_killed_encoding_goes_on_from_its_finished_shards(model: Path, utterances: list[str], tmp_path: Path) -> None:
-    texts = utterances[:400]
+    texts = utterances[:240]
     digest = write_task(tmp_path / "task", [("", text) for text in texts])
     output = tmp_path / "store" / "embeddings.json"
-    arguments = {"model": model / "model.sha256", "texts": digest, "output": output, "rows_per_shard": 40}
+    arguments = {"model": model / "model.sha256", "texts": digest, "output": output, "rows_per_shard": 24}
     first = subprocess.Popen(
         command("encode", settings=settings(), **arguments), cwd=ROOT, env=ONE_THREAD, stderr=subprocess.DEVNULL
     )
@@ -88,9 +88,9 @@ def test_a_killed_encoding_goes_on_from_its_finished_shards(model: Path, utteran
     second = run("encode", settings=settings(), **arguments)
     assert second.returncode == 0, second.stderr
     store = open_store(output.parent)
-    expected = SentenceTransformer(str(model), device="cpu").encode(texts[40:], show_progress_bar=False)
-    np.testing.assert_array_equal(store.vectors[store.rows_of(texts[:40])], marked)
-    np.testing.assert_allclose(store.vectors[store.rows_of(texts[40:])], expected, rtol=0, atol=1e-6)
+    expected = SentenceTransformer(str(model), device="cpu").encode(texts[24:], show_progress_bar=False)
+    np.testing.assert_array_equal(store.vectors[store.rows_of(texts[:24])], marked)
+    np.testing.assert_allclose(store.vectors[store.rows_of(texts[24:])], expected, rtol=0, atol=1e-6)
     left = {path.name for path in output.parent.iterdir()} - {".embeddings.json.lock"}
     assert left == {"embeddings.arrow", "embeddings.json", "embeddings.sha256"}
 
