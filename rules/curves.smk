@@ -12,6 +12,12 @@ localrules:
     card,
 
 
+def page_assets():
+    """The style and the script that the report carries inside."""
+    room = Path(workflow.basedir, "workflow_scripts", "curves")
+    return [os.path.relpath(room / name) for name in ("report.css", "report.js")]
+
+
 def speed_settings(wildcards):
     """Every dimension at which some model is scored: searches are timed at these."""
     dimensions = {d for model, _ in MODELS for d in STUDY.dimensions_of(model)}
@@ -76,8 +82,18 @@ rule figures:
         curves=rules.curves.output.curves,
         summary=rules.curves.output.summary,
     output:
-        svg=f"{RESULTS}/curves/curves.svg",
-        png=f"{RESULTS}/curves/curves.png",
+        svg=report(
+            f"{RESULTS}/curves/curves.svg",
+            caption="report/curves.rst",
+            category="Curves",
+            labels={"figure": "degradation curves", "format": "SVG"},
+        ),
+        png=report(
+            f"{RESULTS}/curves/curves.png",
+            caption="report/curves.rst",
+            category="Curves",
+            labels={"figure": "degradation curves", "format": "PNG"},
+        ),
     log:
         f"{LOGS}/curves/figures.log",
     benchmark:
@@ -96,12 +112,18 @@ rule figures:
 rule report:
     input:
         code=code("curves"),
+        assets=page_assets(),
         curves=rules.curves.output.curves,
         differences=rules.curves.output.differences,
         summary=rules.curves.output.summary,
         speed=rules.speed.output.speed,
     output:
-        page=f"{RESULTS}/curves/report.html",
+        page=report(
+            f"{RESULTS}/curves/report.html",
+            caption="report/page.rst",
+            category="Curves",
+            labels={"figure": "interactive report", "format": "HTML"},
+        ),
     log:
         f"{LOGS}/curves/report.log",
     benchmark:

@@ -79,7 +79,7 @@
   const groupTitle = (g) => `${data.groups[g].type} · ${data.groups[g].task === "mean" ? "mean of " + data.groups[g].tasks + (data.groups[g].tasks === 1 ? " task" : " tasks") : data.groups[g].task} (${data.groups[g].metric})`;
   const means = data.groups.map((_, g) => g).filter((g) => data.groups[g].task === "mean");
   const round = (dims) => [...new Set(dims)].sort((a, b) => a - b);
-  const dimAxis = (values) => ({ field: "d", type: "quantitative", scale: { type: "log", base: 2, nice: false },
+  const dimAxis = (values) => ({ field: "d", type: "quantitative", scale: { type: "log", base: 2, nice: false, padding: 10 },
     axis: { values: round(values), format: "d", title: "dimension" } });
   const POINT = { tooltip: true };
 
@@ -175,7 +175,8 @@
       const chart = panel(box, groupTitle(g));
       if (!points.length) { say(chart, "Nothing was measured here."); continue; }
       const y = { field: "y", type: "quantitative", scale: { zero: false }, axis: { title: "score", format: "~g" } };
-      const x = { field: "bytes", type: "quantitative", scale: { type: "log", base: 2 }, axis: { title: "bytes per vector", format: "~s", tickCount: 8 } };
+      const x = { field: "bytes", type: "quantitative", scale: { type: "log", base: 2, nice: false, padding: 10 },
+        axis: { title: "bytes per vector", format: ",d", values: Array.from({ length: 20 }, (_, i) => 2 ** i) } };
       const reductionDash = { field: "r", type: "nominal", title: "reduction", scale: { domain: kept.map((r) => data.reductions[r]), range: [[1, 0], [6, 3], [2, 2], [9, 2, 2, 2], [1, 4]] }, legend: kept.length > 1 ? {} : null };
       jobs.push(() => draw(chart, `score against bytes per vector, ${groupTitle(g)}`, { data: { values: points }, encoding: { x },
         layer: [
@@ -198,7 +199,7 @@
     const chart = panel(box, "");
     if (!points.length) { say(chart, "Nothing was measured here."); return []; }
     const y = { field: "y", type: "quantitative", scale: { zero: false }, axis: { title: "score", format: "~g" } };
-    const x = { field: "x", type: "quantitative", scale: { type: "log" }, axis: { title: byId("adaptive-unit").selectedOptions[0].textContent, format: "~s", tickCount: 6 } };
+    const x = { field: "x", type: "quantitative", scale: { type: "log", nice: false, padding: 10 }, axis: { title: byId("adaptive-unit").selectedOptions[0].textContent, format: "~s", tickCount: 6 } };
     const tips = [{ field: "name", title: "model" }, { field: "how", title: "search" }, { field: "x", title: "per query", format: ".3~s" }, { field: "y", title: "score", format: ".4f" }];
     return [() => draw(chart, "adaptive retrieval against single dimensions", { data: { values: points }, encoding: { x },
       layer: [
@@ -293,7 +294,7 @@
       input.addEventListener("change", () => { if (input.checked) { shown.add(i); } else { shown.delete(i); } redraw(CHARTS); });
       words.textContent = name;
       label.append(input, swatch(i), words);
-      box.append(label);
+      box.insertBefore(label, byId("all-on"));
     });
     const every = (on) => () => {
       for (const input of box.querySelectorAll("input")) { input.checked = on; }

@@ -71,9 +71,10 @@ def page(
         f"{_link(data, 'adaptive')}{_link(data, 'differences')}{_link(data, 'training')}<a href='#run'>What was run</a>"
         f"<button id=theme type=button>Dark or light</button></nav><h1>What is kept of an embedding cut short: {text(summary['study'])}</h1></header>",
         "<main><section aria-label=Answer>",
-        words.answer(summary, curves, speeds),
-        f'<div class="note"><b>What this study cannot say</b><ul>{notes}</ul></div>' if notes else "",
+        words.which_dimension(summary, curves, speeds),
         words.recommendation_table(summary, curves, speeds),
+        words.what_is_cheapest(summary),
+        f'<div class="note"><b>What this study cannot say</b><ul>{notes}</ul></div>' if notes else "",
         f"<details class=print><summary>Table: storage and searches by dimension</summary>{words.saving_table(summary, speeds, measured)}</details></section>",
         _charts(data, curves, differences, summary),
         f"<section id=run><h2>What was run</h2>{extra['run']}</section></main>",
@@ -235,10 +236,10 @@ def _charts(data: dict[str, Any], curves: pl.DataFrame, differences: pl.DataFram
         "<option value=above>share of full width, above chance</option>" if above else ""
     )
     parts = [
+        "<fieldset><legend>Models shown in all charts</legend><div class=toggles id=toggles>"
+        "<button id=all-on type=button>all</button><button id=all-off type=button>none</button></div></fieldset>"
         "<section id=charts><h2>What each dimension keeps</h2>"
         "<p class=soft>Lines are models, bands their intervals. The dimension is on a logarithmic axis.</p>"
-        "<fieldset class=noprint><legend>Models shown in all charts</legend><div class=toggles id=toggles></div>"
-        "<button id=all-on type=button>all</button> <button id=all-off type=button>none</button></fieldset>"
         f"<div class=controls><label>show <select id=measure>{measures}</select></label>"
         "<label>of <select id=group></select></label><label>cut <select id=reduction></select></label>"
         "<label><input type=checkbox id=published checked> published curves of known models, faint</label></div>"

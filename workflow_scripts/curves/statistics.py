@@ -9,8 +9,10 @@ widened by sqrt(n / (n - 1)) and by a t quantile, as the percentile bootstrap of
 narrow otherwise (Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3). Training
 seeds are the outer level, but drawing three seeds with replacement cannot give the right width, so
 their part enters as a variance component: the variance between seeds beyond what the units explain, with
-S - 1 degrees of freedom, joined to the units' part by Welch and Satterthwaite. With one seed the intervals
-say nothing of another training run, and the summary says that.
+S - 1 degrees of freedom, joined to the units' part by Welch and Satterthwaite; and no interval is narrower than
+the t interval of the seeds' own scores. With one seed the intervals say nothing of another training run, and
+the summary says that. Simulated (tests/curves), nominal 95% covers 93 to 97%; more, up to 99%, where neither a
+query's hardness nor a seed moves scores and all is noise between the two.
 """
 
 from __future__ import annotations
@@ -196,9 +198,13 @@ def _interval(
     variance, joint = units, freedom
     if seeds >= 2:
         interaction = draws_by_seed.var(1, ddof=1, dtype=np.float64).mean(-1)
-        between = np.fmax(0, by_seed.var(1, ddof=1) - interaction) / seeds
+        spread = by_seed.var(1, ddof=1) / seeds
+        between = np.fmax(0, spread - interaction / seeds)
         variance = units + between
         joint = _joint_freedom(np.array([units, between]), np.array([freedom, np.full_like(freedom, seeds - 1)]))
+        # Few seeds may agree by luck, or leave the component at 0: never narrower than the seeds alone would be.
+        alone = stats.t.isf(tail, seeds - 1) * np.sqrt(spread) > stats.t.isf(tail, joint) * np.sqrt(variance)
+        variance, joint = np.where(alone, spread, variance), np.where(alone, seeds - 1.0, joint)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = np.sqrt(variance / units) * stats.t.isf(tail, joint) / stats.norm.isf(tail)
         low, high = np.quantile(draws, [tail, 1 - tail], axis=-1)

@@ -73,18 +73,36 @@ def listed(values: Sequence[object], last: str = "and") -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}" if words else ""
 
 
+def runs(dims: Sequence[int], measured: Sequence[int]) -> list[str]:
+    """Dimensions as words, three or more neighbours among those measured as `8 to 32`."""
+    places = [measured.index(dim) for dim in sorted(dims)]
+    said: list[str] = []
+    start = 0
+    for i in range(len(places)):
+        if i + 1 < len(places) and places[i + 1] == places[i] + 1:
+            continue
+        stretch = [str(measured[place]) for place in places[start : i + 1]]
+        said += [f"{stretch[0]} to {stretch[-1]}"] if len(stretch) > 2 else stretch
+        start = i + 1
+    return said
+
+
 def percent(share: float) -> str:
     return f"{100 * share:.4g}%"
 
 
-def answer(summary: dict[str, Any], curves: pl.DataFrame, speeds: Speeds) -> str:
-    """The three questions of a reader, answered in sentences."""
+def which_dimension(summary: dict[str, Any], curves: pl.DataFrame, speeds: Speeds) -> str:
+    """Which dimension to use and what is lost, per task type."""
     confidence = percent(summary["confidence"])
     items = [
         f"<li>{_which(summary, curves, speeds, task_type, confidence)}</li>" for task_type in summary["task_types"]
     ]
-    if not items:
-        items.append("<li>No scores yet: nothing can be said.</li>")
+    return f'<ul class="answer">{"".join(items or ["<li>No scores yet: nothing can be said.</li>"])}</ul>'
+
+
+def what_is_cheapest(summary: dict[str, Any]) -> str:
+    """Whether training beat a rotation, where to start, and whether to rotate first: a verdict, then each pair."""
+    items = []
     for question, sentence in (
         ("training_or_rotation", "Did Matryoshka training beat a rotation?"),
         ("start", "Was starting from the fixed model as good as starting from the base?"),
@@ -92,16 +110,47 @@ def answer(summary: dict[str, Any], curves: pl.DataFrame, speeds: Speeds) -> str
     ):
         found = [c for c in summary["comparisons"] if c["question"] == question]
         if not found:
-            items.append(f"<li><b>{sentence}</b> Not asked: no two models of this study differ in that alone.</li>")
+            items.append(f"<li><b>{sentence}</b> Not asked: no two models of this study can tell.</li>")
             continue
         inner = "".join(f"<li>{comparison(c)}</li>" for c in found)
-        items.append(f"<li><b>{sentence}</b><ul>{inner}</ul></li>")
+        items.append(f"<li><b>{sentence}</b> {_overall(found)}<ul>{inner}</ul></li>")
     return f'<ul class="answer">{"".join(items)}</ul>'
+
+
+def _overall(found: list[dict[str, Any]]) -> str:
+    """The verdicts of one question counted over its pairs, task types and dimensions."""
+    counts = {verdict: sum(len(c[verdict]) for c in found) for verdict in ("better", "worse", "same", "unclear")}
+    total = sum(counts.values())
+    if not total:
+        return "No dimension in common."
+    decided = [name for name in ("better", "worse", "same") if counts[name]]
+    equal = "Yes" if found[0]["question"] == "start" else "No difference"
+    short = {"better": "Yes", "worse": "No", "same": equal}
+    if not decided:
+        lead = "The data cannot tell."
+    elif len(decided) == 1 and not counts["unclear"]:
+        lead = f"{short[decided[0]]}, everywhere."
+    elif len(decided) == 1:
+        lead = f"{short[decided[0]]}, where the data can tell."
+    else:
+        lead = "It depends."
+    said = [
+        f"{words} in {counts[verdict]}"
+        for verdict, words in (
+            ("better", "better"),
+            ("worse", "worse"),
+            ("same", "within a point of score"),
+            ("unclear", "undecided"),
+        )
+        if counts[verdict]
+    ]
+    return f"{lead} Of {total} comparisons (pair, task type, dimension): {', '.join(said)}."
 
 
 def comparison(found: dict[str, Any]) -> str:
     """One pair on one task type, in a sentence: where which one is better, and where nothing can be said."""
     parts = []
+    measured = sorted(d for verdict in ("better", "worse", "same", "unclear") for d in found[verdict])
     for verdict, words in (
         ("better", "better at"),
         ("worse", "worse at"),
@@ -109,7 +158,7 @@ def comparison(found: dict[str, Any]) -> str:
         ("unclear", "the data cannot tell at"),
     ):
         if dims := found[verdict]:
-            parts.append(f"{words} {listed(dims)}")
+            parts.append(f"{words} {listed(runs(dims, measured))}")
     cost = ""
     ratio = found["own_seconds_ratio"] or found["own_steps_ratio"]
     if found["question"] == "start" and ratio is not None:
@@ -276,7 +325,7 @@ def _which(summary: dict[str, Any], curves: pl.DataFrame, speeds: Speeds, task_t
     end = f"Of its own full-width score it keeps, with {confidence} confidence, {listed(saving)}, of {width}. "
     end += f"At {smallest}, a million vectors take {storage(row['bytes_per_million'])} instead of {storage(row['full_bytes_per_million'])}"
     if smallest in speeds and width in speeds:
-        end += f", and one core searches them {speeds[smallest] / speeds[width]:.1f} times as fast"
+        end += f", and this machine searches them {speeds[smallest] / speeds[width]:.1f} times as fast"
     return title + start + end + "."
 
 

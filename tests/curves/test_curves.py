@@ -1,0 +1,197 @@
+"""The answer, from score files to curves and summary: right on hand-made data, and honest when data are missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tests.curves.study_files import EMBEDDED_GRAPH, TASKS, seeded, write_study
+from workflow_scripts.curves import compare
+from workflow_scripts.curves.collect import Model
+from workflow_scripts.curves.curves import answer, bytes_per_vector
+from workflow_scripts.curves.statistics import Estimate
+from workflow_scripts.study import Intervals, load_study
+
+FEW = Intervals(resamples=200)
+DIMENSIONS = [8, 32, 128, 384]
+
+
+def made(folder: Path, seeds: tuple[int, ...] = (0, 1), **kinds: Any) -> list[Model]:
+    models = seeded(EMBEDDED_GRAPH, seeds)
+    write_study(folder, models, kinds.pop("tasks", TASKS), kinds.pop("dimensions", DIMENSIONS), **kinds)
+    return models
+
+
+def test_points_are_means_over_seeds_and_shares_are_of_the_models_own_full_width(tmp_path: Path) -> None:
+    models = made(tmp_path)
+    curves, _, _ = answer(tmp_path, models, list(TASKS), FEW, "s")
+    files = [pl.read_parquet(tmp_path / f"scores/matryoshka/s{seed}/WordNetExamples.parquet") for seed in (0, 1)]
+
+    def mean(dim: int) -> float:
+        return float(np.mean([f.filter(pl.col("dim") == dim)["score"].item() for f in files]))
+
+    row = curves.filter(variant="matryoshka", task="WordNetExamples", dim=32).row(0, named=True)
+    assert row["score"] == pytest.approx(mean(32), abs=1e-9)
+    assert row["share"] == pytest.approx(mean(32) / mean(384), abs=1e-9)
+    assert row["score_low"] < row["score"] < row["score_high"]
+    assert row["share_low"] < row["share"] < row["share_high"]
+    assert row["seeds"] == 2
+    assert row["share_above_chance"] is None
+    classified = curves.filter(variant="matryoshka", task="WordNetLexicographerFiles", dim=8).row(0, named=True)
+    assert classified["share_above_chance"] < classified["share"]
+
+
+def test_the_summary_finds_costs_and_comparisons_in_the_graph(tmp_path: Path) -> None:
+    models = made(tmp_path)
+    _, differences, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    cost = {model["name"]: model["cost"]["total"] for model in summary["models"]}
+    assert cost["base"]["seconds"] == 0
+    assert cost["matryoshka_from_fixed"]["steps"] == 150
+    start = next(c for c in summary["comparisons"] if c["question"] == "start")
+    assert (start["first"], start["second"]) == ("matryoshka_from_fixed", "matryoshka")
+    assert start["own_steps_ratio"] == 0.5
+    rotation = differences.filter(question="rotation", first="base_rotated", task="mean", dim=8)
+    assert set(rotation["verdict"]) == {"better"}
+    assert summary["missing"] == []
+
+
+def test_pairs_follow_the_graph_whatever_the_models_are_called() -> None:
+    renamed = {m.name: f"model {i}" for i, m in enumerate(EMBEDDED_GRAPH)}
+    graph = [replace(m, name=renamed[m.name], parent=m.parent and renamed[m.parent]) for m in EMBEDDED_GRAPH]
+    expected = [(p.question, renamed[p.first], renamed[p.second]) for p in compare.pairs_of(EMBEDDED_GRAPH)]
+    assert [tuple(p) for p in compare.pairs_of(graph)] == expected
+    assert ("training_or_rotation", "matryoshka", "base_rotated") in compare.pairs_of(EMBEDDED_GRAPH)
+    assert ("rotate_first", "rotated_matryoshka_from_fixed", "matryoshka_from_fixed") in compare.pairs_of(
+        EMBEDDED_GRAPH
+    )
+
+
+def test_budgets_and_narrow_models_have_their_own_questions() -> None:
+    wide = Model("m", "base", nested=True, trained=True, width=64, steps=100)
+    graph = [
+        Model("base", None, width=64),
+        wide,
+        replace(wide, name="short", steps=5),
+        Model("narrow", "base", trained=True, width=8, steps=100),
+    ]
+    pairs = compare.pairs_of(graph)
+    assert ("budget", "short", "m") in pairs
+    assert ("narrow", "narrow", "m") in pairs
+
+
+def test_verdicts_say_when_the_data_cannot_tell() -> None:
+    value, low, high = np.array([0.1, -0.1, 0.001, 0.02, 0.5]), np.array([0.05, -0.2, -0.004, -0.03, np.nan]), None
+    high = np.array([0.15, -0.05, 0.006, 0.07, np.nan])
+    estimate = Estimate(value, low, high, np.ones(5), np.ones(5))
+    corrected = np.array([0.001, 0.02, 0.9, 0.3, np.nan])
+    assert compare.verdicts(estimate, corrected, 0.95) == ["better", "worse", "same", "unclear", "unclear"]
+
+
+def test_the_smallest_dimension_must_hold_for_every_larger_one_too() -> None:
+    assert compare.smallest_dimension([8, 16, 32, 64], np.array([0.96, 0.90, 0.97, 1.0]), 0.95) == 32
+    assert compare.smallest_dimension([8, 16], np.array([np.nan, np.nan]), 0.95) is None
+
+
+def test_recommendations_rest_on_the_lower_end_of_the_interval(tmp_path: Path) -> None:
+    models = made(tmp_path)
+    curves, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    for row in summary["recommendations"]:
+        points = curves.filter(variant=row["variant"], task="mean", task_type=row["task_type"], reduction="prefix")
+        kept = points.filter(pl.col("dim") >= row["dim"])["share_low"]
+        assert (kept >= row["share"]).all()
+        smaller = points.filter(pl.col("dim") < row["dim"]).sort("dim")["share_low"]
+        assert smaller.is_empty() or smaller[-1] < row["share"]
+
+
+def test_missing_scores_are_named_and_the_rest_is_answered(tmp_path: Path) -> None:
+    models = made(tmp_path)
+    (tmp_path / "scores/matryoshka/s1/WordNetExamples.parquet").unlink()
+    for seed in (0, 1):
+        (tmp_path / f"scores/fixed/s{seed}/WordNetExamples.parquet").unlink()
+    curves, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert {"variant": "matryoshka", "seed": 1, "task": "WordNetExamples"} in summary["missing"]
+    assert len(summary["missing"]) == 3
+    assert curves.filter(variant="matryoshka", task="WordNetExamples")["seeds"].unique().to_list() == [1]
+    assert curves.filter(variant="fixed", task_type="Retrieval").is_empty()
+    assert any("missing" in note for note in summary["notes"])
+
+
+@pytest.mark.parametrize(
+    ("seeds", "tasks", "dimensions", "note"),
+    [
+        ((0,), TASKS, DIMENSIONS, "One seed"),
+        ((0, 1), {"WordNetExamples": "Retrieval"}, DIMENSIONS, "one task"),
+        ((0, 1), TASKS, [384], "One dimension"),
+    ],
+)
+def test_a_small_study_says_what_it_cannot_say(
+    tmp_path: Path, seeds: tuple[int, ...], tasks: dict[str, str], dimensions: list[int], note: str
+) -> None:
+    models = made(tmp_path, seeds, tasks=tasks, dimensions=dimensions)
+    curves, _, summary = answer(tmp_path, models, list(tasks), FEW, "s")
+    assert not curves.is_empty()
+    assert any(note in line for line in summary["notes"])
+
+
+def test_a_study_without_any_score_is_answered_by_what_is_missing(tmp_path: Path) -> None:
+    models = seeded(EMBEDDED_GRAPH, (0,))
+    curves, differences, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert curves.is_empty()
+    assert differences.is_empty()
+    assert len(summary["missing"]) == len(models) * len(TASKS)
+
+
+def test_random_draws_are_one_reduction_their_mean(tmp_path: Path) -> None:
+    models = made(tmp_path, (0,), reductions=("prefix", "random-0", "random-1", "random-0:int8"))
+    curves, _, _ = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert set(curves["reduction"]) == {"prefix", "random", "random:int8"}
+    table = pl.read_parquet(tmp_path / "scores/base/s0/WordNetExamples.parquet")
+    draws = table.filter(pl.col("reduction").is_in(["random-0", "random-1"]) & (pl.col("dim") == 32))["score"]
+    point = curves.filter(variant="base", task="WordNetExamples", reduction="random", dim=32)["score"].item()
+    assert point == pytest.approx(draws.mean(), abs=1e-9)
+
+
+def test_bytes_follow_the_precision() -> None:
+    assert [bytes_per_vector(r, 12) for r in ("prefix", "prefix:int8", "last:binary")] == [48, 12, 2]
+
+
+def settings() -> str:
+    study = load_study(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    return json.dumps({"study": study.model_copy(update={"intervals": FEW}).model_dump()})
+
+
+def run_curves(results: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "workflow_scripts.curves.curves", "--settings", settings()]
+    command += ["--results", str(results), "--output", str(results / "curves/curves.parquet")]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_same_scores_leave_the_same_bytes(tmp_path: Path) -> None:
+    made(tmp_path, (0,))
+    names = ["curves.parquet", "curves.csv", "differences.parquet", "summary.json"]
+    contents = []
+    for _ in range(2):
+        result = run_curves(tmp_path)
+        assert result.returncode == 0, result.stderr
+        contents.append([(tmp_path / "curves" / name).read_bytes() for name in names])
+    assert contents[0] == contents[1]
+
+
+def test_a_file_that_is_no_table_is_one_clear_line(tmp_path: Path) -> None:
+    made(tmp_path, (0,))
+    bad = tmp_path / "scores/base/s0/WordNetExamples.parquet"
+    bad.write_text("not parquet")
+    result = run_curves(tmp_path)
+    assert result.returncode == 1
+    assert str(bad) in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,141 @@
+"""The intervals cover what they say, and the corrections are the textbook's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from workflow_scripts.curves import statistics
+from workflow_scripts.curves.statistics import Sample
+
+FULL, CUT = 0.6, 0.5
+
+
+def simulated(seeds: int, units: int, seed_spread: float, unit_spread: float, noise: float) -> tuple[Sample, Sample]:
+    """Two models, thousands of studies at once (a cell each): seeds, units and noise between them vary."""
+    studies = 3000
+    rng = np.random.default_rng(0)
+    hardness = unit_spread * rng.standard_normal((studies, 1, units))
+
+    def model(mean: float, scale: float) -> Sample:
+        luck = seed_spread * rng.standard_normal((studies, seeds, 1))
+        values = mean + scale * hardness + luck + noise * rng.standard_normal((studies, seeds, units))
+        return statistics.resample(values.astype(np.float32), values.mean(2), 500, [1])
+
+    return model(FULL, 1.0), model(CUT, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "units", "spreads"),
+    [
+        (1, 10, (0.0, 0.01, 0.005)),
+        (1, 100, (0.0, 0.3, 0.1)),
+        (3, 10, (0.005, 0.01, 0.005)),
+        (3, 100, (0.02, 0.1, 0.1)),
+        (5, 100, (0.01, 0.1, 0.05)),
+    ],
+)
+def test_nominal_95_percent_intervals_cover_between_93_and_97(
+    seeds: int, units: int, spreads: tuple[float, float, float]
+) -> None:
+    full, cut = simulated(seeds, units, *spreads)
+    for estimate, truth in (
+        (statistics.level(full, 0.95), FULL),
+        (statistics.share(cut, full, 0.0, 0.95), CUT / FULL),
+        (statistics.share(cut, full, 0.1, 0.95), (CUT - 0.1) / (FULL - 0.1)),
+        (statistics.difference(full, cut, 0.95), FULL - CUT),
+    ):
+        covered = np.mean((estimate.low <= truth) & (truth <= estimate.high))
+        assert 0.93 <= covered <= 0.97, covered
+
+
+def test_intervals_never_cover_too_little_when_seeds_make_no_difference() -> None:
+    full, cut = simulated(3, 50, 0.0, 0.2, 0.1)
+    estimate = statistics.difference(full, cut, 0.95)
+    assert np.mean((estimate.low <= FULL - CUT) & (estimate.high >= FULL - CUT)) >= 0.93
+
+
+def test_one_seed_differences_have_the_error_of_a_paired_t_test() -> None:
+    rng = np.random.default_rng(3)
+    hard = rng.normal(0, 0.3, 80)
+    a = (0.5 + hard + rng.normal(0, 0.05, 80)).astype(np.float32)
+    b = (0.48 + hard + rng.normal(0, 0.05, 80)).astype(np.float32)
+    samples = [statistics.resample(v[None, None], v.mean(dtype=float)[None, None], 8000, [0]) for v in (a, b)]
+    estimate = statistics.difference(samples[0], samples[1], 0.95)
+    expected = stats.ttest_rel(a, b)
+    assert estimate.freedom[0] == expected.df
+    assert estimate.error[0] == pytest.approx((a - b).std(ddof=1) / np.sqrt(80), rel=0.03)
+    assert statistics.p_values(estimate)[0] == pytest.approx(expected.pvalue, rel=0.25)
+
+
+def test_the_full_width_keeps_exactly_all_of_itself() -> None:
+    full, _ = simulated(3, 10, 0.01, 0.01, 0.01)
+    one = Sample(full.score[:1], full.draws[:1], full.freedom[:1])
+    estimate = statistics.share(one, one, 0.0, 0.95)
+    assert (estimate.value[0], estimate.low[0], estimate.high[0]) == (1, 1, 1)
+
+
+def test_a_model_differs_from_itself_by_exactly_nothing() -> None:
+    full, _ = simulated(3, 10, 0.01, 0.01, 0.01)
+    estimate = statistics.difference(full, full, 0.95)
+    assert not estimate.value.any()
+    assert not estimate.error.any()
+    assert (statistics.p_values(estimate) == 1).all()
+
+
+def test_a_cell_is_resampled_the_same_whatever_cells_are_beside_it() -> None:
+    values = np.random.default_rng(0).random((6, 2, 30)).astype(np.float32)
+    score = values.mean(2).astype(np.float64)
+    together = statistics.resample(values, score, 200, [0, 1])
+    alone = statistics.resample(values[4:5], score[4:5], 200, [0, 1])
+    np.testing.assert_allclose(together.draws[4], alone.draws[0], atol=1e-7)
+
+
+def test_memory_blocks_do_not_change_the_draws(monkeypatch: Any) -> None:
+    values = np.random.default_rng(0).random((2, 1, 50)).astype(np.float32)
+    whole = statistics.resample(values, values.mean(2).astype(float), 300, [5])
+    monkeypatch.setattr(statistics, "RESAMPLE_BLOCK", 50 * 70)
+    blocks = statistics.resample(values, values.mean(2).astype(float), 300, [5])
+    np.testing.assert_allclose(whole.draws, blocks.draws, atol=1e-7)
+
+
+def test_a_score_at_chance_has_no_share() -> None:
+    full, cut = simulated(1, 10, 0.0, 0.01, 0.01)
+    assert np.isnan(statistics.share(cut, full, 0.9, 0.95).value).all()
+
+
+def test_scores_without_values_have_no_interval() -> None:
+    sample = statistics.resample(np.empty((2, 1, 0), np.float32), np.array([[0.5], [0.6]]), 100, [0])
+    estimate = statistics.level(sample, 0.95)
+    assert estimate.value.tolist() == [0.5, 0.6]
+    assert np.isnan(estimate.low).all()
+    assert np.isnan(estimate.high).all()
+
+
+def test_area_is_the_trapezium_over_log2_of_the_dimension() -> None:
+    weights = statistics.area_weights([8, 16, 64])
+    assert weights.sum() == pytest.approx(1)
+    heights = np.array([0.2, 0.4, 0.6])
+    assert weights @ heights == pytest.approx(np.trapezoid(heights, np.log2([8, 16, 64])) / 3)
+    assert statistics.area_weights([64]).tolist() == [1]
+
+
+def test_holm_corrects_as_published_and_ignores_what_is_unknown() -> None:
+    p = np.array([0.01, 0.04, np.nan, 0.03, 0.005])
+    np.testing.assert_allclose(statistics.holm(p), [0.03, 0.06, np.nan, 0.06, 0.02])
+    assert statistics.holm(np.array([0.9, 0.8])).max() == 1
+
+
+def test_tasks_with_independent_units_add_their_variances() -> None:
+    a, b = simulated(1, 40, 0.0, 0.2, 0.0)[0], simulated(1, 40, 0.0, 0.2, 0.0)[1]
+    other = statistics.resample(
+        np.random.default_rng(9).normal(0, 0.2, (3000, 1, 40)).astype(np.float32), b.score, 500, [2]
+    )
+    mean = statistics.mean_over_tasks([a, other])
+    expected = (a.draws.var(-1) + other.draws.var(-1)).mean() / 4
+    assert mean.draws.var(-1).mean() == pytest.approx(expected, rel=0.05)
+    assert (mean.freedom >= 39).all()
+    assert (mean.freedom <= 78.001).all()
