@@ -123,8 +123,9 @@ def _block(
 # ---- what is measured, each in its own process
 
 
-def run(command: list[str], threads: int) -> tuple[float, float]:
-    """(seconds, peak resident GB) of a command that must go well."""
+def run(command: list[str], threads: int) -> dict[str, float]:
+    """`seconds` by the clock, `cpu` seconds of all its threads and processes, and `peak` resident GB of a command
+    that must go well."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
     environment |= {"POLARS_MAX_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
     started = time.monotonic()
@@ -137,11 +138,10 @@ def run(command: list[str], threads: int) -> tuple[float, float]:
         said, complaint = output.read(), errors.read()
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{complaint}")
-    seconds = time.monotonic() - started
-    for line in said.splitlines():
-        if line.startswith("seconds "):  # measured inside, without what is not to be measured
-            seconds = float(line.split()[1])
-    return seconds, usage.ru_maxrss / 2**20
+    measured = {"seconds": time.monotonic() - started, "cpu": usage.ru_utime + usage.ru_stime}
+    if said.startswith("{"):  # measured inside, without what is not to be measured
+        measured = json.loads(said.splitlines()[0])
+    return measured | {"peak": usage.ru_maxrss / 2**20}
 
 
 def ours(folder: Path, model: Path, threads: int) -> dict[str, float]:
@@ -153,14 +153,14 @@ def ours(folder: Path, model: Path, threads: int) -> dict[str, float]:
     tokenise = [sys.executable, "-m", "workflow_scripts.corpus.tokenise", "--threads", str(threads)]
     tokenise += ["--settings", json.dumps({"max_length": MAX_LENGTH}), "--pairs", str(output / "corpus.sha256")]
     tokenise += ["--model", str(model / "model.sha256"), "--output", str(output / "tokens" / "tokens.json")]
-    first, first_peak = run(prepare, threads)
-    second, second_peak = run(tokenise, threads)
+    first, second = run(prepare, threads), run(tokenise, threads)
     return {
-        "prepare": first,
-        "tokenise": second,
-        "seconds": first + second,
-        "peak_prepare": first_peak,
-        "peak_tokenise": second_peak,
+        "prepare": first["seconds"],
+        "tokenise": second["seconds"],
+        "seconds": first["seconds"] + second["seconds"],
+        "cpu": first["cpu"] + second["cpu"],
+        "peak_prepare": first["peak"],
+        "peak_tokenise": second["peak"],
     }
 
 
@@ -171,13 +171,14 @@ def bare(folder: Path, model: Path) -> None:
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(MAX_LENGTH)
-    seconds = 0.0
+    seconds = cpu = 0.0
     for batch in _full_texts(folder / "ours" / "pairs.parquet"):
-        started = time.perf_counter()
+        started, before = time.perf_counter(), time.process_time()
         for encoding in tokenizer.encode_batch_fast(batch):
             _ = encoding.ids
         seconds += time.perf_counter() - started
-    print(f"seconds {seconds}")
+        cpu += time.process_time() - before
+    print(json.dumps({"seconds": seconds, "cpu": cpu}))
 
 
 def _full_texts(pairs: Path) -> Iterator[list[str]]:
@@ -197,7 +198,6 @@ def with_datasets(folder: Path, model: Path, threads: int) -> None:
     import datasets
     from transformers import AutoTokenizer
 
-    started = time.perf_counter()
     datasets.disable_caching()
     apart = re.compile(r"[\W_]+")
 
@@ -261,7 +261,6 @@ def with_datasets(folder: Path, model: Path, threads: int) -> None:
     rows.map(tokens, batched=True, num_proc=threads, remove_columns=rows.column_names).save_to_disk(
         str(folder / "datasets" / "tokens")
     )
-    print(f"seconds {time.perf_counter() - started}")
 
 
 # ---- the measurement
@@ -298,11 +297,7 @@ def main() -> None:
         runs, bares = [], []
         for _ in range(arguments.repeats):
             runs.append(ours(folder, model, threads))
-            bares.append(run([*again, "--measure", "bare", "--folder", str(folder)], threads)[0])
-        median = {key: statistics.median(one[key] for one in runs) for key in runs[0]}
-        bare_seconds = statistics.median(bares)
-        peak = max(max(one["peak_prepare"], one["peak_tokenise"]) for one in runs)
-
+            bares.append(run([*again, "--measure", "bare", "--folder", str(folder)], threads))
         few, peers, beside = folder, [], runs
         if arguments.rows > arguments.peer_rows:
             few, beside = Path(scratch) / "few", []
@@ -310,24 +305,30 @@ def main() -> None:
         for _ in range(arguments.repeats):
             if few is not folder:
                 beside.append(ours(few, model, threads))
-            peers.append(run([*again, "--measure", "datasets", "--folder", str(few)], threads)[0])
-        vs_datasets = statistics.median(peers) / statistics.median(one["seconds"] for one in beside)
+            peers.append(run([*again, "--measure", "datasets", "--folder", str(few)], threads))
+
+    def median(measured: list[dict[str, float]], key: str) -> float:
+        return statistics.median(one[key] for one in measured)
 
     result = {
         "rows": arguments.rows,
         "peer_rows": min(arguments.rows, arguments.peer_rows),
         "threads": threads,
         "repeats": arguments.repeats,
-        "prepare_seconds": round(median["prepare"], 2),
-        "tokenise_seconds": round(median["tokenise"], 2),
-        "bare_tokenisation_seconds": round(bare_seconds, 2),
-        "datasets_seconds": round(statistics.median(peers), 2),
-        "over_bare_tokenisation": round(median["seconds"] / bare_seconds, 3),
-        "vs_datasets": round(vs_datasets, 2),
-        "peak_memory_gb": round(peak, 3),
-        "peak_prepare_gb": round(median["peak_prepare"], 3),
-        "peak_tokenise_gb": round(median["peak_tokenise"], 3),
+        "prepare_seconds": median(runs, "prepare"),
+        "tokenise_seconds": median(runs, "tokenise"),
+        "bare_tokenisation_seconds": median(bares, "seconds"),
+        "datasets_seconds": median(peers, "seconds"),
+        "ours_beside_datasets_seconds": median(beside, "seconds"),
+        "over_bare_tokenisation": median(runs, "seconds") / median(bares, "seconds"),
+        "over_bare_tokenisation_cpu": median(runs, "cpu") / median(bares, "cpu"),
+        "vs_datasets": median(peers, "seconds") / median(beside, "seconds"),
+        "vs_datasets_cpu": median(peers, "cpu") / median(beside, "cpu"),
+        "peak_memory_gb": max(max(one["peak_prepare"], one["peak_tokenise"]) for one in runs),
+        "peak_prepare_gb": median(runs, "peak_prepare"),
+        "peak_tokenise_gb": median(runs, "peak_tokenise"),
     }
+    result = {key: round(value, 3) for key, value in result.items()}
     for key, value in result.items():
         print(f"{key:28} {value}")
     if arguments.json:
