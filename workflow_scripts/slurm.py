@@ -41,7 +41,7 @@ def prepare(workflow: Any, log: Any) -> None:
     settings = workflow.executor_settings
     if not type(settings).__module__.startswith("snakemake_executor_plugin_slurm"):
         return
-    executor = importlib.import_module("snakemake_executor_plugin_slurm")
+    executor: Any = importlib.import_module("snakemake_executor_plugin_slurm")
 
     settings.status_command, why = status_command(settings.init_seconds_before_status_checks)
     log.info(f"SLURM: the state of jobs comes from {settings.status_command} ({why}).")

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +45,12 @@ def cluster_without_accounts(tmp_path: Path) -> Iterator[Cluster]:
         yield running
 
 
-def quick_profile(folder: Path, threads: int = 1, **changes: object) -> Path:
+def quick_profile(folder: Path, changes: Mapping[str, object], threads: int = 1) -> Path:
     """The project's own profile, with what a site changes: fewer cores, a short poll, no time to save up for."""
     profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.yaml").read_text())
     profile["set-threads"] = dict.fromkeys(profile["set-threads"], threads)
     profile["set-resources"]["train"].pop("slurm_extra")
-    profile |= {"slurm-init-seconds-before-status-checks": 1, "latency-wait": 10} | changes
+    profile |= {"slurm-init-seconds-before-status-checks": 1, "latency-wait": 10, **changes}
     target = folder / "profile"
     target.mkdir(exist_ok=True)
     (target / "profile.yaml").write_text(yaml.safe_dump(profile))
@@ -122,12 +122,6 @@ def toy(tmp_path: Path, login_node: Callable[..., Run]) -> Callable[..., Run]:
 
     def start(cluster: Cluster, *wanted: str, seconds: float = 8, **profile: object) -> Run:
         settings = ["--config", f"root={ROOT}", f"wanted={','.join(wanted)}", f"seconds={seconds}"]
-        return login_node(
-            cluster,
-            folder,
-            "--workflow-profile",
-            str(quick_profile(tmp_path, **profile)),
-            *settings,  # type: ignore[arg-type]
-        )
+        return login_node(cluster, folder, "--workflow-profile", str(quick_profile(tmp_path, profile)), *settings)
 
     return start

@@ -53,7 +53,7 @@ def test_the_cut_down_study_gives_the_same_weights_and_scores_as_on_one_machine_
     seconds_here = time.monotonic() - started
     assert alone.returncode == 0, alone.stderr[-3000:] + logs(here)
 
-    profile = quick_profile(tmp_path, threads=2)
+    profile = quick_profile(tmp_path, {}, threads=2)
     started = time.monotonic()
     run = login_node(cluster, there, "--workflow-profile", str(profile), "--configfile", "overlay.yaml")
 
@@ -61,7 +61,7 @@ def test_the_cut_down_study_gives_the_same_weights_and_scores_as_on_one_machine_
         listed = cluster.run("squeue", "--noheader", "--states=RUNNING", "--format=%i %k").stdout
         return [line.split()[0] for line in listed.splitlines() if "rule_train" in line]
 
-    run.until(training, seconds=120)
+    run.until(training, seconds=240)
     time.sleep(6)  # into the training itself: what comes before is import
     cluster.run("scancel", "--signal=TERM", *training(), check=False)
     run.wait(240)
