@@ -69,7 +69,7 @@ def test_a_dry_run_with_all_downloads_missing_takes_ten_seconds_at_most_and_is_w
 
 
 def test_no_job_but_the_local_rules_may_reach_the_hub(project: Path) -> None:
-    local = set()
+    local = {"all"}  # runs nothing
     for rules in (project / "rules").glob("*.smk"):
         for block in re.findall(r"^localrules:\n((?: +\w+,\n)+)", rules.read_text(), re.MULTILINE):
             local |= set(re.findall(r"\w+", block))
