@@ -51,7 +51,8 @@ def front_matter(manifest: dict[str, Any], scores: pl.DataFrame, name: str) -> s
         "tags": ["sentence-transformers", "sentence-similarity", "feature-extraction", "mteb", "matryoshka"],
     }
     if licence := manifest.get("licence"):
-        meta["license"] = str(licence)
+        # On one line: a line of dashes in it would end the metadata.
+        meta["license"] = " ".join(str(licence).split())
     reference = str(manifest.get("reference") or "")
     if re.fullmatch(r"[\w.-]+/[\w.-]+@[\w.-]+", reference):
         meta["base_model"] = reference.partition("@")[0]

@@ -1,0 +1,325 @@
+"""The report: one file, no network, everything from data shown as text; drawn by a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.conftest import ROOT
+from tests.curves.study_files import EMBEDDED_GRAPH, TASKS, seeded, write_study
+from workflow_scripts.curves import report, speed
+from workflow_scripts.curves.collect import Model
+from workflow_scripts.curves.curves import answer
+from workflow_scripts.study import Intervals
+
+FEW = Intervals(resamples=200)
+HOSTILE = "<script>window.hurt=1</script>\"'&<img src=x onerror=window.hurt=1>\n" + "long" * 75
+
+
+@pytest.fixture(scope="session")
+def bundle() -> str:
+    return report.vega_bundle()
+
+
+def build(results: Path, models: list[Model], tasks: dict[str, str], bundle: str, rename: str | None = None) -> Path:
+    """report.html of these results; `rename` gives one model and one task a hostile name everywhere."""
+    curves, differences, summary = answer(results, models, list(tasks), FEW, "made")
+    speeds = {
+        "points": speed.measure([8, 384], vectors=500),
+        "machine": "here",
+        "threads": "1",
+        "cores": 2,
+        "vectors": 500,
+    }
+    extra = report.gather(results, summary, {"study": "made", "tasks": list(tasks)})
+    if rename:
+        swap = {"matryoshka": rename, "WordNetExamples": rename}
+        curves = curves.with_columns(pl.col("variant", "task").replace(swap))
+        differences = differences.with_columns(pl.col("first", "second", "task").replace(swap))
+        extra["adaptive"] = extra["adaptive"].with_columns(pl.col("variant", "task").replace(swap))
+        extra["training"] = [t | {"v": swap.get(t["v"], t["v"])} for t in extra["training"]]
+        summary = _renamed(summary, swap)
+        summary["notes"].append(rename)
+        summary["missing"].append({"variant": rename, "seed": 0, "task": rename})
+        extra["run"] = report.what_was_run(results, summary, [(m.name, 0) for m in models], {"tasks": [rename]})
+    path = results / "curves" / "report.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(report.page(curves, differences, summary, speeds, extra, bundle))
+    curves.write_parquet(path.with_name("curves.parquet"))
+    return path
+
+
+def _renamed(value: Any, swap: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _renamed(inner, swap) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_renamed(inner, swap) for inner in value]
+    return swap.get(value, value) if isinstance(value, str) else value
+
+
+@pytest.fixture(scope="session")
+def small_report(tmp_path_factory: pytest.TempPathFactory, bundle: str) -> Path:
+    folder = tmp_path_factory.mktemp("small")
+    models = seeded(EMBEDDED_GRAPH, (0, 1))
+    write_study(folder, models, TASKS, [8, 32, 128, 384], ("prefix", "prefix:int8", "prefix:binary"))
+    return build(folder, models, TASKS, bundle)
+
+
+@pytest.fixture(scope="session")
+def hostile_report(tmp_path_factory: pytest.TempPathFactory, bundle: str) -> Path:
+    folder = tmp_path_factory.mktemp("hostile")
+    models = seeded(EMBEDDED_GRAPH, (0,))
+    write_study(folder, models, TASKS, [8, 384])
+    (folder / "corpus").mkdir()
+    corpus = {"source": HOSTILE, "revision": HOSTILE, "rows_in": 5, "rows_out": 3, "drops": {HOSTILE: {HOSTILE: 2}}}
+    corpus |= {"tasks": {HOSTILE: {"contaminated": {HOSTILE: 2}}}, "decontaminated_against": [HOSTILE], "seconds": 1}
+    (folder / "corpus" / "corpus.json").write_text(json.dumps(corpus))
+    return build(folder, models, TASKS, bundle, rename=HOSTILE)
+
+
+class Elements(HTMLParser):
+    """Counts elements, and keeps what scripts hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        assert not any(name.startswith("on") for name, _ in attrs)
+        assert not any(name in ("src", "href") and not (value or "").startswith("#") for name, value in attrs)
+
+
+def elements(path: Path) -> list[str]:
+    parser = Elements()
+    parser.feed(path.read_text())
+    return parser.tags
+
+
+def test_hostile_names_make_no_element(small_report: Path, hostile_report: Path) -> None:
+    tags = elements(hostile_report)
+    assert tags.count("script") == elements(small_report).count("script") == 3
+    assert "img" not in tags
+    assert "<script>window.hurt" not in hostile_report.read_text()
+
+
+def test_json_in_the_page_cannot_end_its_script() -> None:
+    names = ["</script><script>", "<!--", "\u2028", 'quote " and \\']
+    written = report.json_text(names)
+    assert "<" not in written
+    assert "\u2028" not in written
+    assert json.loads(written) == names
+
+
+def test_a_long_training_is_shown_in_few_points() -> None:
+    steps = pl.DataFrame({"step": range(1, 20001), "loss": [1.0] * 20000, "loss_8": [float(i) for i in range(20000)]})
+    curve = report.training_curve(steps)
+    assert len(curve["step"]) <= report.TRAINING_POINTS
+    assert curve["step"][-1] == 20000
+    assert list(curve["losses"]) == ["8"]
+
+
+def test_a_study_without_scores_still_makes_a_page(tmp_path: Path) -> None:
+    models = seeded(EMBEDDED_GRAPH, (0,))
+    content = build(tmp_path, models, TASKS, "").read_text()
+    assert "nothing can be said" in content
+    assert "14 scores are missing" in content
+
+
+FULL_STUDY = """
+import json, resource, sys, time
+from pathlib import Path
+from workflow_scripts.curves import collect, curves, report
+from workflow_scripts.study import Intervals
+results, models = Path(sys.argv[1]), [collect.Model(**m) for m in json.loads(sys.argv[2])]
+tasks = json.loads(sys.argv[3])
+started = time.perf_counter()
+table, differences, summary = curves.answer(results, models, tasks, Intervals(), "full")
+extra = report.gather(results, summary, {"tasks": tasks})
+page = report.page(table, differences, summary, None, extra, report.vega_bundle())
+(results / "report.html").write_text(page)
+seconds = time.perf_counter() - started
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"seconds": seconds, "memory_mb": memory, "bytes": len(page.encode()), "rows": table.height}))
+"""
+
+
+@pytest.fixture(scope="session")
+def full_study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """15 variants, 3 seeds, 17 tasks, 9 dimensions, 4 reductions: how long, how much memory, how large."""
+    folder = tmp_path_factory.mktemp("full")
+    more = [replace(EMBEDDED_GRAPH[2], name=f"budget_{i}", steps=10 * i) for i in range(1, 9)]
+    models = seeded([replace(m, width=2048) for m in [*EMBEDDED_GRAPH, *more]], (0, 1, 2))
+    tasks = {f"Task{i}": "Classification" if i < 8 else "Retrieval" for i in range(17)}
+    dimensions = [8, 16, 32, 64, 128, 256, 512, 1024, 2048]
+    write_study(folder, models, tasks, dimensions, ("prefix", "last", "prefix:int8", "prefix:binary"), queries=100)
+    graph = json.dumps([vars(m) for m in models])
+    command = [sys.executable, "-c", FULL_STUDY, str(folder), graph, json.dumps(list(tasks))]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    measured: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return measured | {"page": folder / "report.html"}
+
+
+def test_a_full_study_is_built_within_30_seconds_1_gb_and_8_mb(full_study: dict[str, Any]) -> None:
+    assert full_study["rows"] == 15 * 19 * 9 * 4
+    assert full_study["seconds"] <= 30, full_study
+    assert full_study["memory_mb"] <= 1000, full_study
+    assert full_study["bytes"] <= 8e6, full_study
+
+
+# ---- in a real browser
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    program = shutil.which("chromium")
+    if program is None:
+        reason = "needs Debian's chromium (apt-get install chromium)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page, what it complained of and what it asked for; `seconds` until the first chart."""
+
+    def __init__(self, browser: Any, path: Path, **how: Any) -> None:
+        self.context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | how))
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        started = time.perf_counter()
+        self.page.goto(path.as_uri())
+        self.page.wait_for_selector("#curves-panels svg.marks")
+        self.seconds = time.perf_counter() - started
+        self.settle()
+
+    def settle(self) -> None:
+        self.page.wait_for_selector("html[data-ready=yes]", state="attached")
+
+    def lines(self) -> int:
+        count: int = self.page.locator("#curves-panels .panel:first-child .mark-line path").count()
+        return count
+
+
+@pytest.mark.browser
+def test_charts_are_drawn_without_complaint_and_without_network(chromium: Any, small_report: Path) -> None:
+    visit = Visit(chromium, small_report)
+    for box in ("curves", "cost", "bytes", "adaptive", "difference", "training"):
+        assert visit.page.locator(f"#{box}-panels svg.marks path").count() > 0, box
+    for select in ("measure", "group", "reduction", "cost-unit", "pair", "training-model", "adaptive-unit"):
+        values = visit.page.locator(f"#{select} option").evaluate_all("all => all.map(o => o.value)")
+        for value in values[:3]:
+            visit.page.select_option(f"#{select}", value)
+            visit.settle()
+    assert visit.complaints == []
+    assert visit.requests == [small_report.as_uri()]
+    visit.context.close()
+
+
+@pytest.mark.browser
+def test_a_toggle_hides_its_line_by_mouse_and_by_keyboard(chromium: Any, small_report: Path) -> None:
+    visit = Visit(chromium, small_report)
+    visit.page.uncheck("#published")
+    visit.settle()
+    assert visit.lines() == 7
+    visit.page.uncheck("[data-variant='2']")
+    visit.settle()
+    assert visit.lines() == 6
+    visit.page.focus("[data-variant='3']")
+    visit.page.keyboard.press("Space")
+    visit.settle()
+    assert visit.lines() == 5
+    visit.page.click("#all-on")
+    visit.settle()
+    assert visit.lines() == 7
+    visit.context.close()
+
+
+@pytest.mark.browser
+def test_values_stand_under_the_pointer(chromium: Any, small_report: Path) -> None:
+    visit = Visit(chromium, small_report)
+    visit.page.locator(
+        "#curves-panels .panel:first-child .layer_3_marks path, #curves-panels .panel:first-child .mark-symbol path"
+    ).last.hover(force=True)
+    visit.page.wait_for_selector("#vg-tooltip-element.visible")
+    words = visit.page.inner_text("#vg-tooltip-element")
+    assert "dimension" in words
+    assert "%" in words
+    visit.context.close()
+
+
+@pytest.mark.browser
+def test_the_answer_tables_numbers_are_those_of_curves_parquet(chromium: Any, small_report: Path) -> None:
+    visit = Visit(chromium, small_report)
+    curves = pl.read_parquet(small_report.with_name("curves.parquet")).filter(task="mean", reduction="prefix")
+    rows = visit.page.locator("#answer-table tbody tr").evaluate_all(
+        "rows => rows.map(r => [...r.children].map(c => [c.innerText, c.dataset.dim ?? null]))"
+    )
+    assert len(rows) == 14
+    for cells in rows:
+        task_type, variant = cells[0][0].strip(), cells[1][0].strip()
+        points = curves.filter(variant=variant, task_type=task_type).sort("dim")
+        assert cells[2][0].split()[0] == f"{points['score'][-1]:.4f}"
+        for (_, dim), wanted in zip(cells[3:], (0.99, 0.98, 0.95, 0.9), strict=True):
+            assert (points.filter(pl.col("dim") >= int(dim))["share_low"] >= wanted).all()
+            smaller = points.filter(pl.col("dim") < int(dim))["share_low"]
+            assert smaller.is_empty() or smaller[-1] < wanted
+    visit.context.close()
+
+
+@pytest.mark.browser
+def test_hostile_names_are_shown_as_text(chromium: Any, hostile_report: Path) -> None:
+    visit = Visit(chromium, hostile_report)
+    assert visit.page.evaluate("window.hurt") is None
+    label = visit.page.locator(".toggles label").nth(2).inner_text()
+    assert re.sub(r"\s+", " ", label).strip() == re.sub(r"\s+", " ", HOSTILE).strip()
+    visit.page.locator("#curves-panels .panel:first-child .mark-symbol path").last.hover(force=True)
+    assert visit.page.evaluate("window.hurt") is None
+    assert visit.complaints == []
+    visit.context.close()
+
+
+@pytest.mark.browser
+def test_a_phone_scrolls_no_page_sideways_and_dark_is_dark(chromium: Any, small_report: Path) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "color_scheme": "dark"}
+    visit = Visit(chromium, small_report, **phone)
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert visit.page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(20, 23, 26)"
+    size = visit.page.evaluate("parseFloat(getComputedStyle(document.querySelector('.answer li')).fontSize)")
+    assert size >= 16
+    visit.context.close()
+
+
+@pytest.mark.browser
+def test_a_full_studys_first_chart_is_there_within_2_seconds(chromium: Any, full_study: dict[str, Any]) -> None:
+    seconds = []
+    for _ in range(3):
+        visit = Visit(chromium, full_study["page"])
+        seconds.append(visit.seconds)
+        assert visit.complaints == []
+        visit.context.close()
+    assert min(seconds) <= 2, seconds
