@@ -17,7 +17,7 @@ study: $(VENV)/study
 	$(BIN)/snakemake --cores $(CORES)
 
 test: check
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -m "not slurm" $(TESTS)
 
 # The cluster's tests alone, on a real SLURM that they bring up and take down; docs/slurm.md names its packages.
 slurm-test: $(VENV)/development

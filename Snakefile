@@ -19,6 +19,11 @@ include: "rules/curves.smk"
 include: "rules/plan.smk"
 
 
+onstart:  # Snakemake keeps one of these, the last
+    refuse_over_budget()
+    prepare(workflow, logger)
+
+
 rule all:
     default_target: True
     input:

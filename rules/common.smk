@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
+from snakemake.exceptions import WorkflowError
+from workflow_scripts.plan import refusal
 from workflow_scripts.session import drop_stale_lock, use_this_python
 from workflow_scripts.slurm import prepare
 from workflow_scripts.study import StudyError, load_study, task_catalogue
@@ -21,10 +23,6 @@ except StudyError as error:
 use_this_python()
 if workflow.is_main_process:
     drop_stale_lock(Path.cwd())
-
-
-onstart:
-    prepare(workflow, logger)
 
 
 RESULTS = f"results/{STUDY.study}"
@@ -46,6 +44,7 @@ SHARED_MODULES = {
     "scores": ["artefact", "store", "study", "task_files"],
     "curves": ["artefact", "study"],
 }
+GPU_RULES = {"transform", "train", "embed"}
 # What every rule exports that is not one of the localrules: downloads happen on the login node, and nowhere else.
 OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
 # A store that is its parent's times a matrix or cut short: nothing is encoded for it.
@@ -73,6 +72,13 @@ def code(room):
     return sorted(
         os.path.relpath(f) for f in [*shared, *scripts.joinpath(room).glob("*.py")]
     )
+
+
+def refuse_over_budget():
+    """End here, before any job, a study that its `budget: gpu_hours` does not allow."""
+    if GPU_RULES & {job.rule.name for job in workflow.dag.needrun_jobs()}:
+        if reason := refusal(STUDY, Path(RESULTS)):
+            raise WorkflowError(reason)
 
 
 def settings(**values):

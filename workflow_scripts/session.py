@@ -26,8 +26,7 @@ def drop_stale_lock(folder: Path) -> None:
     The living one holds `running` with flock, which the kernel releases when the process ends, however it ends.
     """
     state = folder / ".snakemake"
-    if not state.is_dir():
-        return
+    state.mkdir(exist_ok=True)
     handle = os.open(state / "running", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
