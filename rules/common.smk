@@ -45,7 +45,7 @@ SHARED_MODULES = {
     "curves": ["artefact", "study"],
 }
 GPU_RULES = {"transform", "train", "embed"}
-# What every rule exports that is not one of the localrules: downloads happen on the login node, and nowhere else.
+# What every job but the local ones exports: downloads happen on the login node, and nowhere else.
 OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
 # A store that is its parent's times a matrix or cut short: nothing is encoded for it.
 ENCODED = FETCHED + TRAINED
@@ -255,3 +255,15 @@ def all_models(wildcards):
 def curves_settings(wildcards):
     """Everything: the report says what was run."""
     return settings(study=STUDY.model_dump())
+
+
+def page_assets():
+    """The style and the script that the report carries inside."""
+    room = Path(workflow.basedir, "workflow_scripts", "curves")
+    return [os.path.relpath(room / name) for name in ("report.css", "report.js")]
+
+
+def speed_settings(wildcards):
+    """Every dimension at which some model is scored: searches are timed at these."""
+    dimensions = {d for model, _ in MODELS for d in STUDY.dimensions_of(model)}
+    return settings(dimensions=sorted(dimensions))

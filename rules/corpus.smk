@@ -55,7 +55,7 @@ rule pairs:
     params:
         settings=pairs_settings,
     shell:
-        "export {OFFLINE};"
+        f"export {OFFLINE};"
         " python -m workflow_scripts.corpus.prepare --settings {params.settings:q}"
         " --source {input.source:q} --output {output.manifest:q} > {log:q} 2>&1"
 
@@ -81,6 +81,6 @@ rule tokens:
     params:
         settings=tokens_settings,
     shell:
-        "export {OFFLINE};"
+        f"export {OFFLINE};"
         " python -m workflow_scripts.corpus.tokenise --settings {params.settings:q} --threads {threads}"
         " --pairs {input.pairs:q} --model {input.model:q} --output {output.manifest:q} > {log:q} 2>&1"

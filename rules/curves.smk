@@ -12,18 +12,6 @@ localrules:
     card,
 
 
-def page_assets():
-    """The style and the script that the report carries inside."""
-    room = Path(workflow.basedir, "workflow_scripts", "curves")
-    return [os.path.relpath(room / name) for name in ("report.css", "report.js")]
-
-
-def speed_settings(wildcards):
-    """Every dimension at which some model is scored: searches are timed at these."""
-    dimensions = {d for model, _ in MODELS for d in STUDY.dimensions_of(model)}
-    return settings(dimensions=sorted(dimensions))
-
-
 rule curves:
     input:
         code=code("curves"),

@@ -29,7 +29,8 @@ rule embed:
     params:
         settings=embed_settings,
     shell:
-        "export {OFFLINE} OMP_NUM_THREADS={threads};"
+        f"export {OFFLINE};"
+        " export OMP_NUM_THREADS={threads};"
         " python -m workflow_scripts.embeddings.encode --settings {params.settings:q}"
         " --model {input.model:q} --texts {input.texts:q} --output {output.manifest:q} > {log:q} 2>&1"
 
@@ -57,6 +58,7 @@ rule embed_by_matrix:
     params:
         settings=embed_settings,
     shell:
-        "export {OFFLINE} OMP_NUM_THREADS={threads};"
+        f"export {OFFLINE};"
+        " export OMP_NUM_THREADS={threads};"
         " python -m workflow_scripts.embeddings.multiply --settings {params.settings:q}"
         " --model {input.model:q} --parent {input.parent:q} --output {output.manifest:q} > {log:q} 2>&1"

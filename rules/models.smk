@@ -58,7 +58,8 @@ rule transform:
     params:
         settings=made_settings,
     shell:
-        "export {OFFLINE} OMP_NUM_THREADS={threads};"
+        f"export {OFFLINE};"
+        " export OMP_NUM_THREADS={threads};"
         " python -m workflow_scripts.models.transform --settings {params.settings:q}"
         " --parent {input.parent:q} --pairs {input.pairs:q} --output {output.manifest:q} > {log:q} 2>&1"
 
@@ -91,7 +92,8 @@ rule train:
         settings=made_settings,
         checkpoint_minutes=STUDY.training.checkpoint_minutes,
     shell:
-        "export {OFFLINE} OMP_NUM_THREADS={threads};"
+        f"export {OFFLINE};"
+        " export OMP_NUM_THREADS={threads};"
         " python -m workflow_scripts.models.train --settings {params.settings:q}"
         " --checkpoint-minutes {params.checkpoint_minutes} --parent {input.parent:q} --pairs {input.pairs:q}"
         " --tokens {input.tokens:q} --output {output.manifest:q} > {log:q} 2>&1"

@@ -29,7 +29,8 @@ rule score:
     params:
         settings=score_settings,
     shell:
-        "export {OFFLINE} OMP_NUM_THREADS={threads};"
+        f"export {OFFLINE};"
+        " export OMP_NUM_THREADS={threads};"
         " python -m workflow_scripts.scores.score --settings {params.settings:q} --task {input.task:q}"
         " --embeddings {input.embeddings:q} --training-texts {input.training_texts:q}"
         " --output {output.scores:q} > {log:q} 2>&1"
