@@ -17,7 +17,8 @@ HEADER = "# Made by `make lock`; every version of the software environment stand
 def locked() -> list[str]:
     """`name==version` of every installed distribution, without local build tags such as +cpu."""
     found = {
-        d.metadata["Name"].lower().replace("_", "-"): d.version.split("+")[0] for d in importlib.metadata.distributions()
+        d.metadata["Name"].lower().replace("_", "-"): d.version.split("+")[0]
+        for d in importlib.metadata.distributions()
     }
     return [f"{name}=={version}" for name, version in sorted(found.items()) if name not in TOOLS]
 

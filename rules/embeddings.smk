@@ -51,7 +51,7 @@ rule embed_by_matrix:
         model=either_of(TRANSFORMED),
     conda:
         ENVIRONMENT
-    threads: 2
+    threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),

@@ -22,7 +22,7 @@ rule score:
         task=either_of(STUDY.tasks),
     conda:
         ENVIRONMENT
-    threads: 2
+    threads: score_threads
     resources:
         mem_mb=growing(6000),
         runtime=growing(240),
