@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,13 +24,14 @@ CUT_DOWN = {
 
 def one_layer_model(minilm: Path, folder: Path) -> Path:
     """The real model's embeddings and first layer: same width, a sixth of the work."""
-    from sentence_transformers import SentenceTransformer
+    import safetensors.torch
 
-    model = SentenceTransformer(str(minilm), device="cpu")
-    encoder = model[0].auto_model
-    encoder.encoder.layer = encoder.encoder.layer[:1]
-    encoder.config.num_hidden_layers = 1
-    model.save_pretrained(str(folder))
+    shutil.copytree(minilm, folder)
+    weights = safetensors.torch.load_file(minilm / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if not re.search(r"encoder\.layer\.[1-9]", name)}
+    safetensors.torch.save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
     return folder
 
 

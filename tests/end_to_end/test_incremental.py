@@ -112,8 +112,8 @@ def test_touching_files_and_editing_a_test_runs_nothing(finished: Path) -> None:
     now = time.time() + 5
     for file in [*finished.glob("workflow_scripts/**/*.py"), *finished.glob("rules/*.smk"), finished / "config.yaml"]:
         os.utime(file, (now, now))
-    with (finished / "tests/conftest.py").open("a") as file:
-        file.write("# edited\n")
+    with (finished / "tests/conftest.py").open("a") as test:
+        test.write("# edited\n")
     assert planned(finished) == Counter()
 
 
