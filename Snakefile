@@ -29,4 +29,5 @@ rule all:
     input:
         rules.report.output.page,
         rules.figures.output.svg,
+        all_scores,  # named, so that one that was deleted is made again
         model_cards(),

@@ -61,7 +61,7 @@ def test_every_artefact_of_the_contract_is_there(finished: Path) -> None:
 
 def test_adding_a_dimension_runs_no_training_and_no_encoding(finished: Path, small_model: Path) -> None:
     jobs = changed(finished, small_model, dimensions=[8, 32, 64, 384])
-    assert set(jobs) == {"score", "curves", "figures", "report", "card"}
+    assert set(jobs) == {"score", "speed", "curves", "figures", "report", "card"}
 
 
 def test_adding_a_task_runs_no_training(finished: Path, small_model: Path) -> None:
