@@ -139,13 +139,13 @@ def test_a_model_with_a_wrong_checksum_leaves_no_model_and_fetched_twice_has_one
     settings = json.dumps({"model": "base", "reference": f"{name}@{revision}", "width": WIDTH})
     command = ("workflow_scripts.models.fetch", "--settings", settings, "--output")
     sound_hub.hub.faults.append(Fault("wrong_bytes", "model.safetensors"))
-    result = run(sound_hub, tmp_path / "home", *command, str(tmp_path / "a" / "model.json"))
+    result = run(sound_hub, tmp_path / "home", *command, str(tmp_path / "a" / "s0" / "model.json"))
     assert result.returncode == 1
     assert "model.safetensors: checksum is wrong" in result.stderr.strip().splitlines()[-1]
-    assert not list(tmp_path.glob("a/[!.]*"))
+    assert not list(tmp_path.glob("a/s0/[!.]*"))
     digests = set()
     for folder in ("a", "b"):
-        manifest = tmp_path / folder / "model.json"
+        manifest = tmp_path / folder / "s0" / "model.json"
         fetched = run(sound_hub, tmp_path / "home", *command, str(manifest))
         assert fetched.returncode == 0, fetched.stderr
         digests.add(manifest.with_suffix(".sha256").read_text())
