@@ -119,7 +119,7 @@ def test_both_wordnet_tasks_score_as_stock_sentence_transformers_cut_short(minil
     for name, keep in (("WordNetLexicographerFiles", smaller_classification), ("WordNetExamples", smaller_retrieval)):
         task = keep(load(name))
         store = store_of(task, tmp_path / name, model.encode)
-        for one in score_all(task, store, [PREFIX], [16, 384]):
+        for one in score_all(task, store, [PREFIX], [8, 16, 32, 64, 128, 256, 384]):
             stock = SentenceTransformer(str(minilm), device="cpu", truncate_dim=one.dim)
             expected = mteb.evaluate(stock, task, cache=None, co2_tracker=False, show_progress_bar=False)
             assert one.result.get_score() == pytest.approx(expected.task_results[0].get_score(), abs=0.001)
