@@ -14,7 +14,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import statistics
 import sys
 import tempfile
@@ -31,6 +30,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from tests.scores.tasks import classification_task, retrieval_task, store_of  # noqa: E402
+from workflow_scripts import artefact  # noqa: E402
 from workflow_scripts.encoder import encode, load_encoder  # noqa: E402
 from workflow_scripts.scores import retrieval  # noqa: E402
 from workflow_scripts.scores.score import _lookup, score_all  # noqa: E402
@@ -177,7 +177,7 @@ def measure_search(folder: Path, documents: int, queries: int, repeats: int, dep
 
 def anonymous_memory() -> float:
     """The process's greatest memory (GB) that is not a file's: the peak less what of files is mapped now."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = artefact.peak_memory_bytes()
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
     of_files = int(status["RssFile"].split()[0]) * 1024
     return max(0.0, (peak - of_files) / 1e9)

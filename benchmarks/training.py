@@ -15,7 +15,6 @@ import gzip
 import json
 import multiprocessing
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -221,6 +220,8 @@ def serve(name: str, folder: Path, model_folder: Path, size: int, connection: An
     """A contender: takes the number of a step, answers with its seconds and facts; None ends it, with its memory."""
     import torch
 
+    from workflow_scripts import artefact
+
     facts: Callable[[int], dict[str, float]] | None = None
     if name.startswith("st_"):
         step = peer_step(folder, model_folder, size, name)
@@ -233,7 +234,7 @@ def serve(name: str, folder: Path, model_folder: Path, size: int, connection: An
     if torch.cuda.is_available():
         connection.send(torch.cuda.max_memory_allocated())
     else:
-        connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        connection.send(artefact.peak_memory_bytes())
 
 
 def measure(folder: Path, model_folder: Path, size: int, rounds: int, warm_up: int) -> dict[str, Any]:

@@ -178,6 +178,20 @@ def _bar(label: str, total: int, unit: str) -> Any:
     return tqdm(total=total, desc=label, unit=f" {unit}", file=stream, leave=False, dynamic_ncols=True)
 
 
+def peak_memory_bytes() -> int:
+    """Most memory that this process ever held, in bytes (on Linux; elsewhere what getrusage says).
+
+    Linux's `ru_maxrss` outlives exec, and so counts the process that started this one; `VmHWM` does not.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

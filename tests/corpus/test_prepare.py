@@ -209,10 +209,10 @@ def test_memory_does_not_grow_with_the_input(shared_data: Path, tmp_path: Path) 
     """Four times the text, and of what came to it less than half at the peak."""
     table = flat(real_rows(shared_data, "super_ni_task002_quoref", most=1000))
     script = (
-        "import resource, sys; from pathlib import Path;"
+        "import sys; from pathlib import Path; from workflow_scripts.artefact import peak_memory_bytes;"
         "from workflow_scripts.corpus.prepare import PairsSettings, prepare;"
         "prepare(PairsSettings.model_validate({'corpus': {'source': sys.argv[1]}, 'evaluation': []}),"
-        " sys.argv[1], Path(sys.argv[2])); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        " sys.argv[1], Path(sys.argv[2])); print(peak_memory_bytes())"
     )
     peaks = []
     for copies in (24, 96):
@@ -223,6 +223,6 @@ def test_memory_does_not_grow_with_the_input(shared_data: Path, tmp_path: Path) 
                 writer.write_table(table.set_column(0, "query", queries))
         command = [sys.executable, "-c", script, str(source), str(tmp_path / str(copies) / "corpus.json")]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        peaks.append(int(done.stdout) / 1024)
+        peaks.append(int(done.stdout) / 2**20)
     added = 72 * table.nbytes / 2**20
     assert peaks[1] - peaks[0] < 0.5 * added, f"peaks of {peaks} MiB, {added:.0f} MiB of text between them"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import sys
 from collections.abc import Callable
@@ -131,7 +130,7 @@ def cost(*, steps: int, tokens: int, seconds: float, flops: float, device: torch
         name, peak = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
     else:
         name = f"cpu, {torch.get_num_threads()} threads"
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = artefact.peak_memory_bytes()
     return {
         "steps": steps,
         "tokens": tokens,
