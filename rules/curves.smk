@@ -1,14 +1,15 @@
 # curves: the answer. Degradation curves with intervals, figures, the report, and a card for each model.
 #
-# Takes: all scores of the study and what every model cost. Leaves: curves/curves.parquet, curves.csv,
+# Takes: all scores of the study and every room's manifests. Leaves: curves/curves.parquet, curves.csv,
 # differences.parquet, summary.json, speed.json, curves.svg, curves.png, report.html; models/<model>/s<seed>/README.md.
+# `snakemake partial_report` leaves partial/report.html, from the scores that are there already.
 
 
 localrules:
     curves,
-    speed,
     figures,
     report,
+    partial_report,
     card,
 
 
@@ -16,8 +17,10 @@ rule curves:
     input:
         code=code("curves"),
         scores=all_scores,
-        models=all_models,
-        tasks=expand(f"{RESULTS}/tasks/{{task}}/task.sha256", task=STUDY.tasks),
+        values=all_values,
+        models=model_manifests,
+        tasks=task_manifests,
+        pairs=pairs_manifest,
     output:
         curves=f"{RESULTS}/curves/curves.parquet",
         table=f"{RESULTS}/curves/curves.csv",
@@ -105,6 +108,12 @@ rule report:
         differences=rules.curves.output.differences,
         summary=rules.curves.output.summary,
         speed=rules.speed.output.speed,
+        adaptive=all_adaptive,
+        training=training_logs,
+        models=model_manifests,
+        tasks=task_manifests,
+        pairs=pairs_manifest,
+        stores=store_manifests,
     output:
         page=report(
             f"{RESULTS}/curves/report.html",
@@ -130,10 +139,31 @@ rule report:
         " --output {output.page:q} > {log:q} 2>&1"
 
 
+# Asked for by name, and made anew each time: it depends on no file, so that no missing score is made for it.
+rule partial_report:
+    log:
+        f"{LOGS}/curves/partial_report.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=30,
+    params:
+        settings=curves_settings,
+    shell:
+        "(python -m workflow_scripts.curves.curves --settings {params.settings:q}"
+        f" --results {RESULTS} --output {RESULTS}/partial/curves.parquet"
+        " && python -m workflow_scripts.curves.report --settings {params.settings:q}"
+        f" --results {RESULTS} --output {RESULTS}/partial/report.html"
+        ") > {log:q} 2>&1"
+        f" && echo {RESULTS}/partial/report.html"
+
+
 rule card:
     input:
         code=code("curves"),
-        model=f"{RESULTS}/models/{{model}}/s{{seed}}/model.sha256",
+        model=f"{RESULTS}/models/{{model}}/s{{seed}}/model.json",
         scores=expand(
             f"{RESULTS}/scores/{{{{model}}}}/s{{{{seed}}}}/{{task}}.parquet",
             task=STUDY.tasks,

@@ -179,6 +179,10 @@ class Intervals(Section):
 
     confidence: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="Confidence level.")
     resamples: Positive = Field(2000, description="Bootstrap resamples.")
+    margin: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.01,
+        description="Two models count as equal where the whole interval of their difference in score lies within this of 0.",
+    )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of the resampling.")
 
 

@@ -28,6 +28,22 @@ EMBEDDED_GRAPH = [
 TASKS = {"WordNetLexicographerFiles": "Classification", "WordNetExamples": "Retrieval"}
 
 
+MEDI_LIKE = {  # corpus.json as workflow_scripts.corpus.prepare writes it
+    "source": "medi",
+    "revision": "0" * 40,
+    "rows_in": 1000,
+    "rows_out": 940,
+    "drops": {"exact duplicate": {"fever": 10}, "contaminated, near": {"fever": 5, "task1_quoref": 45}},
+    "tasks": {
+        "fever": {"rows_in": 400, "rows_out": 385, "contaminated": {"FEVER": 5}},
+        "task1_quoref": {"rows_in": 600, "rows_out": 555, "contaminated": {"SciFact": 45, "NFCorpus": 1}},
+    },
+    "decontaminated_against": ["FEVER", "SciFact", "NFCorpus"],
+    "seconds": 1.0,
+    "versions": {},
+}
+
+
 def seeded(models: list[Model], seeds: tuple[int, ...]) -> list[Model]:
     """The graph under these seeds: models without training in their line keep the first alone."""
     by_name = {model.name: model for model in models}
@@ -45,8 +61,11 @@ def write_study(
     dimensions: list[int],
     reductions: tuple[str, ...] = ("prefix",),
     queries: int = 60,
+    corpus: dict[str, Any] | None = None,
 ) -> None:
-    """Write scores, values, adaptive points, model and task manifests under `results`."""
+    """Write scores, values, adaptive points, model and task manifests under `results`; and that of the pairs."""
+    if corpus is not None:
+        _json(results / "corpus" / "corpus.json", corpus)
     rng = np.random.default_rng(0)
     for task, task_type in tasks.items():
         classification = task_type == "Classification"
@@ -117,23 +136,26 @@ def _scores(
         **{k: pl.lit(v) for k, v in shared.items()},
     ).write_parquet(folder / f"{task}.values.parquet")
     retrieval = task_type == "Retrieval" and len(dimensions) > 1
-    grid = [([d], [c]) for d in dimensions[:-1] for c in (100, 500)] if retrieval else []
+    grid: list[tuple[list[int], list[int], int]] = []
+    if retrieval:  # single dimensions, as the scores room writes them, then shortlists
+        grid = [([], [], d) for d in dimensions]
+        grid += [([d], [c], dimensions[-1]) for d in dimensions[:-1] for c in (100, 500)]
     pl.DataFrame(
         {
             "shortlist_dims": [g[0] for g in grid],
             "candidates": [g[1] for g in grid],
-            "rerank_dim": [dimensions[-1]] * len(grid),
-            "score": [full * (1 - 0.3 * (50 / c[0]) / d[0]) for d, c in grid],
-            "multiply_adds": [5000.0 * d[0] + c[0] * dimensions[-1] for d, c in grid],
-            "bytes_read": [20000.0 * d[0] + 4 * c[0] * dimensions[-1] for d, c in grid],
+            "rerank_dim": [last for _, _, last in grid],
+            "score": [full * (1 - 0.3 * (50 / c[0]) / d[0] if c else 1 - 1 / last) for d, c, last in grid],
+            "multiply_adds": [5000 * d[0] + c[0] * last if c else 5000 * last for d, c, last in grid],
+            "bytes_read": [4 * (5000 * d[0] + c[0] * last) if c else 20000 * last for d, c, last in grid],
         },
         schema={
             "shortlist_dims": pl.List(pl.Int64),
             "candidates": pl.List(pl.Int64),
             "rerank_dim": pl.Int64,
             "score": pl.Float64,
-            "multiply_adds": pl.Float64,
-            "bytes_read": pl.Float64,
+            "multiply_adds": pl.Int64,
+            "bytes_read": pl.Int64,
         },
     ).with_columns(**{k: pl.lit(v) for k, v in shared.items()}).write_parquet(folder / f"{task}.adaptive.parquet")
 

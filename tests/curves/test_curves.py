@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tests.curves.study_files import EMBEDDED_GRAPH, TASKS, seeded, write_study
+from tests.curves.study_files import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
 from workflow_scripts.curves import compare
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import answer, bytes_per_vector
@@ -94,7 +94,8 @@ def test_verdicts_say_when_the_data_cannot_tell() -> None:
     high = np.array([0.15, -0.05, 0.006, 0.07, np.nan])
     estimate = Estimate(value, low, high, np.ones(5), np.ones(5))
     corrected = np.array([0.001, 0.02, 0.9, 0.3, np.nan])
-    assert compare.verdicts(estimate, corrected, 0.95) == ["better", "worse", "same", "unclear", "unclear"]
+    assert compare.verdicts(estimate, corrected, 0.95, margin=0.01) == ["better", "worse", "same", "unclear", "unclear"]
+    assert compare.verdicts(estimate, corrected, 0.95, margin=0.001)[2] == "unclear"
 
 
 def test_the_smallest_dimension_must_hold_for_every_larger_one_too() -> None:
@@ -124,6 +125,59 @@ def test_missing_scores_are_named_and_the_rest_is_answered(tmp_path: Path) -> No
     assert curves.filter(variant="matryoshka", task="WordNetExamples")["seeds"].unique().to_list() == [1]
     assert curves.filter(variant="fixed", task_type="Retrieval").is_empty()
     assert any("missing" in note for note in summary["notes"])
+
+
+def test_a_mean_is_over_the_largest_block_of_tasks_and_models_without_a_gap(tmp_path: Path) -> None:
+    tasks = {f"Task{i}": "Retrieval" for i in range(4)}
+    models = made(tmp_path, (0,), tasks=tasks)
+    (tmp_path / "scores/fixed/s0/Task0.parquet").unlink()  # one task of one model: that model has no mean
+    for model in models:
+        (tmp_path / f"scores/{model.name}/s0/Task3.parquet").unlink()
+    curves, _, summary = answer(tmp_path, models, list(tasks), FEW, "s")
+    means = curves.filter(task="mean")
+    assert set(means["variant"]) == {model.name for model in models} - {"fixed"}
+    assert set(means["tasks"]) == {3}
+    assert any("no mean for fixed," in note for note in summary["notes"])
+
+
+def test_the_ladder_of_cost_keeps_only_what_is_surely_better_than_the_cheaper(tmp_path: Path) -> None:
+    models = made(tmp_path)
+    curves, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    for task_type in summary["task_types"]:
+        rungs = [row for row in summary["ladder"] if row["task_type"] == task_type]
+        assert rungs[0]["variant"] == "base"
+        assert rungs[0]["cost"] == 0
+        assert [row["cost"] for row in rungs] == sorted(row["cost"] for row in rungs)
+        assert all(row["gain_low"] > 0 for row in rungs[1:])
+        assert "base_rotated" in [row["variant"] for row in rungs], "a rotation costs little and helps in these files"
+        assert "fixed" not in [row["variant"] for row in rungs], "it costs more and keeps less"
+        points = curves.filter(variant="base", task="mean", task_type=task_type, reduction="prefix").sort("dim")
+        area = np.trapezoid(points["score"], np.log2(points["dim"])) / np.log2(384 / 8)
+        assert rungs[0]["area"] == pytest.approx(area, abs=1e-9)
+
+
+def test_in_domain_is_told_by_names_and_texts_and_what_was_not_cleaned_is_said(tmp_path: Path) -> None:
+    tasks = dict.fromkeys(["FEVER", "SciFact", "NFCorpus", "ArguAna"], "Retrieval")
+    models = made(tmp_path, (0,), tasks=tasks, corpus=MEDI_LIKE)
+    curves, _, summary = answer(tmp_path, models, list(tasks), FEW, "s")
+    inside = {name: entry["in_domain"] for name, entry in summary["domains"].items()}
+    assert inside == {"FEVER": True, "SciFact": True, "NFCorpus": False, "ArguAna": False}
+    assert "training task fever" in summary["domains"]["FEVER"]["why"]
+    assert "45 training rows" in summary["domains"]["SciFact"]["why"]
+    assert [entry["cleaned"] for entry in summary["domains"].values()] == ["yes", "yes", "yes", "no"]
+    assert any("not cleaned of the texts of ArguAna:" in note for note in summary["notes"])
+    for side, members in (("mean in domain", ["FEVER", "SciFact"]), ("mean out of domain", ["NFCorpus", "ArguAna"])):
+        expected = curves.filter(pl.col("task").is_in(members) & (pl.col("variant") == "fixed") & (pl.col("dim") == 32))
+        point = curves.filter(task=side, variant="fixed", dim=32).row(0, named=True)
+        assert point["score"] == pytest.approx(expected["score"].mean(), abs=1e-9)
+        assert point["share_low"] < point["share"] < point["share_high"]
+        assert any(row["task"] == side for row in summary["recommendations"])
+
+
+def test_models_that_saw_no_pairs_know_no_domain(tmp_path: Path) -> None:
+    write_study(tmp_path, EMBEDDED_GRAPH[:1], TASKS, DIMENSIONS, corpus=MEDI_LIKE)
+    _, _, summary = answer(tmp_path, EMBEDDED_GRAPH[:1], list(TASKS), FEW, "s")
+    assert summary["domains"] == {}
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,7 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,8 +14,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.conftest import ROOT
-from tests.curves.study_files import EMBEDDED_GRAPH, TASKS, seeded, write_study
+from tests.conftest import copy_project, snakemake
+from tests.curves import full_size
+from tests.curves.study_files import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
 from workflow_scripts.curves import report, speed
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import answer
@@ -90,6 +87,44 @@ def hostile_report(tmp_path_factory: pytest.TempPathFactory, bundle: str) -> Pat
     return build(folder, models, TASKS, bundle, rename=HOSTILE)
 
 
+def test_the_report_accounts_for_what_each_training_task_lost_and_what_was_not_cleaned(
+    tmp_path: Path, bundle: str
+) -> None:
+    tasks = dict.fromkeys(["FEVER", "SciFact", "NFCorpus", "ArguAna"], "Retrieval")
+    models = seeded(EMBEDDED_GRAPH, (0,))
+    write_study(tmp_path, models, tasks, [8, 384], corpus=MEDI_LIKE)
+    content = build(tmp_path, models, tasks, bundle).read_text()
+    run = re.sub(r"<[^>]+>", "|", content[content.index("<h2>What was run") : content.index("<script type=")])
+    cells = re.sub(r"\|+\s*\|*", "|", run)
+    assert "|task1_|quoref|600|555|0|45|SciFact: 45, NFCorpus: 1|" in cells  # rows in, kept, by reason, texts of
+    assert "|fever|400|385|10|5|FEVER: 5|" in cells
+    assert "|contaminated, near|50|task1_quoref: 45, fever: 5|" in cells
+    assert "|NFCorpus|1|task1_quoref: 1|" in cells
+    assert re.search(
+        r"\|ArguAna\|Retrieval\|ndcg_at_10\|[^|]*\|[^|]*\|[^|]*\|1,000\|NO\|not by names or texts\|", cells
+    )
+    assert "were not cleaned of the texts of ArguAna:" in content
+    assert "In domain: FEVER and SciFact" in content
+
+
+def test_a_partial_report_is_made_of_the_scores_that_are_there(tmp_path: Path) -> None:
+    project = copy_project(tmp_path)
+    results = project / "results" / "embedded"
+    models = seeded(EMBEDDED_GRAPH, (0,))
+    write_study(results, models, TASKS, [8, 16, 32, 64, 128, 256, 384])
+    (results / "scores/matryoshka/s0/WordNetExamples.parquet").unlink()
+    (project / "few.yaml").write_text("intervals: {resamples: 100}")
+    result = snakemake(project, "--cores", "1", "--configfile", "few.yaml", "--", "partial_report")
+    assert result.returncode == 0, result.stderr
+    assert "results/embedded/partial/report.html" in result.stdout
+    content = (results / "partial" / "report.html").read_text()
+    assert "1 scores are missing" in content
+    missing = content[content.index("Table: missing scores") :]
+    assert re.search(r"<code>matryoshka</code></th><td>0</td><td[^>]*>WordNetExamples</td>", missing)
+    assert "Retrieval: no mean for matryoshka," in content
+    assert not (results / "curves").exists()
+
+
 class Elements(HTMLParser):
     """Counts elements, and keeps what scripts hold."""
 
@@ -139,46 +174,16 @@ def test_a_study_without_scores_still_makes_a_page(tmp_path: Path) -> None:
     assert "14 scores are missing" in content
 
 
-FULL_STUDY = """
-import json, sys, time
-from pathlib import Path
-from workflow_scripts.curves import collect, curves, report
-from workflow_scripts.study import Intervals
-results, models = Path(sys.argv[1]), [collect.Model(**m) for m in json.loads(sys.argv[2])]
-tasks = json.loads(sys.argv[3])
-started = time.perf_counter()
-table, differences, summary = curves.answer(results, models, tasks, Intervals(), "full")
-extra = report.gather(results, summary, {"tasks": tasks})
-page = report.page(table, differences, summary, None, extra, report.vega_bundle())
-(results / "report.html").write_text(page)
-seconds = time.perf_counter() - started
-status = Path("/proc/self/status").read_text()  # ru_maxrss would count the process that started this one
-memory = int(status.split("VmHWM:")[1].split()[0]) / 1024
-print(json.dumps({"seconds": seconds, "memory_mb": memory, "bytes": len(page.encode()), "rows": table.height}))
-"""
-
-
 @pytest.fixture(scope="session")
 def full_study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """15 variants, 3 seeds, 17 tasks, 9 dimensions, 4 reductions: how long, how much memory, how large."""
     folder = tmp_path_factory.mktemp("full")
-    more = [replace(EMBEDDED_GRAPH[2], name=f"budget_{i}", steps=10 * i) for i in range(1, 9)]
-    models = seeded([replace(m, width=2048) for m in [*EMBEDDED_GRAPH, *more]], (0, 1, 2))
-    tasks = {f"Task{i}": "Classification" if i < 8 else "Retrieval" for i in range(17)}
-    dimensions = [8, 16, 32, 64, 128, 256, 512, 1024, 2048]
-    write_study(folder, models, tasks, dimensions, ("prefix", "last", "prefix:int8", "prefix:binary"), queries=100)
-    graph = json.dumps([vars(m) for m in models])
-    command = [sys.executable, "-c", FULL_STUDY, str(folder), graph, json.dumps(list(tasks))]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    measured: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
-    return measured | {"page": folder / "report.html"}
+    return full_size.measured(folder) | {"page": folder / "report.html"}
 
 
 def test_a_full_study_is_built_within_30_seconds_1_gb_and_8_mb(full_study: dict[str, Any]) -> None:
-    assert full_study["rows"] == 15 * 19 * 9 * 4
+    assert full_study["rows"] == full_size.ROWS == 15 * 19 * 9 * 4
     assert full_study["seconds"] <= 30, full_study
-    assert full_study["memory_mb"] <= 1000, full_study
+    assert full_study["memory"] <= 1e9, full_study
     assert full_study["bytes"] <= 8e6, full_study
 
 
@@ -212,10 +217,7 @@ class Visit:
         self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
-        started = time.perf_counter()
-        self.page.goto(path.as_uri())
-        self.page.wait_for_selector("#curves-panels svg.marks")
-        self.seconds = time.perf_counter() - started
+        self.seconds = full_size.seconds_to_first_chart(self.page, path)
         self.settle()
 
     def settle(self) -> None:
@@ -277,18 +279,43 @@ def test_values_stand_under_the_pointer(chromium: Any, small_report: Path) -> No
 def test_the_answer_tables_numbers_are_those_of_curves_parquet(chromium: Any, small_report: Path) -> None:
     visit = Visit(chromium, small_report)
     curves = pl.read_parquet(small_report.with_name("curves.parquet")).filter(task="mean", reduction="prefix")
-    rows = visit.page.locator("#answer-table tbody tr").evaluate_all(
-        "rows => rows.map(r => [...r.children].map(c => [c.innerText, c.dataset.dim ?? null]))"
+    bodies = visit.page.locator("#answer-table tbody").evaluate_all(
+        "all => all.map(b => [...b.rows].map(r => [...r.cells].map(c => [c.innerText, c.dataset.dim ?? null])))"
     )
-    assert len(rows) == 14
-    for cells in rows:
-        task_type, variant = cells[0][0].strip(), cells[1][0].strip()
-        points = curves.filter(variant=variant, task_type=task_type).sort("dim")
-        assert cells[2][0].split()[0] == f"{points['score'][-1]:.4f}"
-        for (_, dim), wanted in zip(cells[3:], (0.99, 0.98, 0.95, 0.9), strict=True):
-            assert (points.filter(pl.col("dim") >= int(dim))["share_low"] >= wanted).all()
-            smaller = points.filter(pl.col("dim") < int(dim))["share_low"]
-            assert smaller.is_empty() or smaller[-1] < wanted
+    assert [body[0][0][0].strip() for body in bodies] == ["Classification", "Retrieval"]
+    for body in bodies:
+        task_type = body[0][0][0].strip()
+        assert len(body) == 1 + 7
+        for cells in body[1:]:
+            points = curves.filter(variant=cells[0][0].strip(), task_type=task_type).sort("dim")
+            assert cells[1][0].split()[0] == f"{points['score'][-1]:.4f}"
+            for (_, dim), wanted in zip(cells[2:], (0.99, 0.98, 0.95, 0.9), strict=True):
+                assert (points.filter(pl.col("dim") >= int(dim))["share_low"] >= wanted).all()
+                smaller = points.filter(pl.col("dim") < int(dim))["share_low"]
+                assert smaller.is_empty() or smaller[-1] < wanted
+    visit.context.close()
+
+
+@pytest.mark.browser
+def test_the_first_paragraph_answers_with_numbers_of_curves_parquet(chromium: Any, small_report: Path) -> None:
+    visit = Visit(chromium, small_report)
+    curves = pl.read_parquet(small_report.with_name("curves.parquet")).filter(task="mean", reduction="prefix")
+    answers = visit.page.locator(".lead > li").all_inner_texts()
+    assert len(answers) == 2
+    for said, task_type in zip(answers, ("Classification", "Retrieval"), strict=True):
+        found = re.match(rf"{task_type}\. (?:Use (\d+) of|Keep all) (?:the )?384 dimensions of (\w+)", said)
+        assert found is not None, said
+        points = curves.filter(variant=found[2], task_type=task_type)
+        if found[1] is None:
+            assert points.filter((pl.col("dim") < 384) & (pl.col("share_low") >= 0.9)).is_empty()
+            assert "The data cannot tell" in said
+        else:
+            share = re.search(r"at least (\d+)% of its full-width score", said)
+            assert share is not None
+            assert (points.filter(pl.col("dim") >= int(found[1]))["share_low"] >= int(share[1]) / 100).all()
+            lost = 100 * (1 - points.filter(dim=int(found[1]))["share"].item())
+            assert f"It loses {lost:.1f}% at {found[1]} " in said
+        assert "The cheapest way to lose less is base_rotated: for 12 s of computing" in said
     visit.context.close()
 
 

@@ -138,14 +138,14 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--settings", required=True)
-    parser.add_argument("--model", required=True, type=Path, help="the model's model.sha256")
+    parser.add_argument("--model", required=True, type=Path, help="the model's model.json")
     parser.add_argument("--scores", required=True, type=Path, nargs="+")
     parser.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args()
     start_log()
     try:
         study = study_of(arguments.settings)
-        manifest = read_json(arguments.model.with_name("model.json"))
+        manifest = read_json(arguments.model)
         scores = pl.concat([read_table(path, SCORE_COLUMNS) for path in arguments.scores], how="vertical_relaxed")
         text = card(study, manifest, scores)
     except (StudyError, ValueError) as error:

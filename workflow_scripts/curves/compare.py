@@ -13,8 +13,6 @@ import numpy as np
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.statistics import Estimate
 
-# A difference that lies within this many points of score, interval and all, counts as none.
-MARGIN = 0.01
 SHARES = (0.99, 0.98, 0.95, 0.90)
 
 QUESTIONS = {
@@ -105,7 +103,7 @@ def total_steps(by_name: dict[str, Model], model: Model) -> int:
     return model.steps + (total_steps(by_name, by_name[model.parent]) if model.parent is not None else 0)
 
 
-def verdicts(estimate: Estimate, corrected: np.ndarray, confidence: float, margin: float = MARGIN) -> list[str]:
+def verdicts(estimate: Estimate, corrected: np.ndarray, confidence: float, margin: float) -> list[str]:
     """`better`, `worse`, `same` (the interval within the margin) or `unclear`, per cell.
 
     Better and worse need the p-value corrected for all comparisons of the family, not the single interval.

@@ -18,11 +18,14 @@ from pydantic import BaseModel, ConfigDict
 from workflow_scripts.artefact import log, read_json, start_log, whole_file, write_json
 from workflow_scripts.curves import compare, statistics
 from workflow_scripts.curves.collect import Model, TaskScores, graph_of, missing_scores, read_task
+from workflow_scripts.curves.domain import domains_of
 from workflow_scripts.curves.statistics import Estimate, Sample
 from workflow_scripts.study import Intervals, Study, StudyError, load_study
 
 BITS = {"float32": 32, "int8": 8, "binary": 1}
 COSTS = ("steps", "tokens", "seconds", "flops")
+# What stands for a task in a row about several: all of a type, those like the training pairs, the others.
+MEAN, MEAN_INSIDE, MEAN_OUTSIDE = "mean", "mean in domain", "mean out of domain"
 
 CURVES_SCHEMA: dict[str, Any] = {
     "variant": pl.String,
@@ -112,17 +115,19 @@ def group_of_task(scores: TaskScores, intervals: Intervals, place: int) -> Group
     return group
 
 
-def group_of_type(task_type: str, groups: list[Group]) -> Group | None:
-    """The mean over the tasks of one type that every model has; each model under the seeds that have them all."""
-    models = list(dict.fromkeys(model for group in groups for model in group.samples))
-    shared = [group for group in groups if all(model in group.samples for model in models)]
+def group_of_tasks(name: str, task_type: str, groups: list[Group]) -> Group | None:
+    """The mean over tasks; each model under the seeds that have them all.
+
+    Where scores are missing: over the tasks and the models of the largest block without a gap.
+    """
+    shared, models = largest_block(groups)
     if not shared:
         return None
     metrics = {group.metric for group in shared}
     chances = [group.chance for group in shared]
     chance = None if None in chances else float(np.mean([c for c in chances if c is not None]))
     mean = Group(
-        "mean",
+        name,
         task_type,
         metrics.pop() if len(metrics) == 1 else "mean of main scores",
         chance,
@@ -142,6 +147,18 @@ def group_of_type(task_type: str, groups: list[Group]) -> Group | None:
         mean.cells[model], mean.seeds[model] = cells, seeds
         mean.samples[model] = statistics.mean_over_tasks(parts)
     return mean
+
+
+def largest_block(groups: list[Group]) -> tuple[list[Group], list[str]]:
+    """Tasks and models such that every model has every task, with the most scores; all of both where none is missing."""
+    models = list(dict.fromkeys(model for group in groups for model in group.samples))
+    best: tuple[list[Group], list[str]] = [], []
+    for model in models:
+        tasks = [group for group in groups if model in group.samples]
+        complete = [other for other in models if all(other in group.samples for group in tasks)]
+        if len(tasks) * len(complete) > len(best[0]) * len(best[1]):
+            best = tasks, complete
+    return best
 
 
 def curve_rows(group: Group, confidence: float) -> list[dict[str, Any]]:
@@ -194,7 +211,7 @@ def pair_up(group: Group, first: str, second: str, dimensions: list[int]) -> tup
     return _columns(a, [seeds_a.index(s) for s in common]), _columns(b, [seeds_b.index(s) for s in common])
 
 
-def difference_rows(group: Group, pairs: list[compare.Pair], confidence: float) -> list[dict[str, Any]]:
+def difference_rows(group: Group, pairs: list[compare.Pair], intervals: Intervals) -> list[dict[str, Any]]:
     """Paired differences at every prefix dimension both models have, corrected together for their number."""
     rows: list[dict[str, Any]] = []
     estimates: list[Estimate] = []
@@ -202,7 +219,7 @@ def difference_rows(group: Group, pairs: list[compare.Pair], confidence: float) 
         shared = sorted(set(group.dimensions(pair.first, "prefix")) & set(group.dimensions(pair.second, "prefix")))
         if not shared:
             continue
-        estimate = statistics.difference(*pair_up(group, pair.first, pair.second, shared), confidence)
+        estimate = statistics.difference(*pair_up(group, pair.first, pair.second, shared), intervals.confidence)
         estimates.append(estimate)
         rows += [
             {
@@ -220,7 +237,7 @@ def difference_rows(group: Group, pairs: list[compare.Pair], confidence: float) 
     joined = Estimate(*(np.concatenate(parts) for parts in zip(*estimates, strict=True)))
     p = statistics.p_values(joined)
     corrected = statistics.holm(p)
-    said = compare.verdicts(joined, corrected, confidence)
+    said = compare.verdicts(joined, corrected, intervals.confidence, intervals.margin)
     for i, row in enumerate(rows):
         row |= {
             "difference": _number(joined.value[i]),
@@ -240,7 +257,7 @@ def area_rows(group: Group, confidence: float) -> list[dict[str, Any]]:
         for reduction in dict.fromkeys(name for name, _ in cells):
             dimensions = group.dimensions(model, reduction)
             sample = group.pick(model, [(reduction, dim) for dim in dimensions])
-            estimate = statistics.area(sample, dimensions, confidence)
+            estimate = statistics.level(statistics.area(sample, dimensions), confidence)
             rows.append(
                 {
                     "variant": model,
@@ -258,10 +275,10 @@ def area_rows(group: Group, confidence: float) -> list[dict[str, Any]]:
 
 
 def recommendations(curves: pl.DataFrame) -> list[dict[str, Any]]:
-    """The smallest prefix dimension that keeps each share, per model and task type, surely and by estimate."""
+    """The smallest prefix dimension that keeps each share, per model and mean over tasks, surely and by estimate."""
     rows = []
-    means = curves.filter((pl.col("task") == "mean") & (pl.col("reduction") == "prefix"))
-    for (model, task_type), part in means.group_by(["variant", "task_type"], maintain_order=True):
+    means = curves.filter(pl.col("task").is_in([MEAN, MEAN_INSIDE, MEAN_OUTSIDE]) & (pl.col("reduction") == "prefix"))
+    for (model, task_type, task), part in means.group_by(["variant", "task_type", "task"], maintain_order=True):
         dimensions = part["dim"].to_list()
         width = max(dimensions)
         low = part["share_low"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
@@ -273,6 +290,7 @@ def recommendations(curves: pl.DataFrame) -> list[dict[str, Any]]:
                 {
                     "variant": model,
                     "task_type": task_type,
+                    "task": task,
                     "share": wanted,
                     "dim": sure,
                     "dim_by_estimate": likely,
@@ -288,7 +306,7 @@ def comparisons(differences: pl.DataFrame, models: list[dict[str, Any]]) -> list
     """Each pair's verdicts per task type, with what either side cost."""
     cost = {model["name"]: model["cost"] for model in models}
     rows = []
-    means = differences.filter(pl.col("task") == "mean")
+    means = differences.filter(pl.col("task") == MEAN)
     keys = ["question", "first", "second", "task_type"]
     for (question, first, second, task_type), part in means.group_by(keys, maintain_order=True):
         row: dict[str, Any] = {"question": question, "first": first, "second": second, "task_type": task_type}
@@ -318,9 +336,12 @@ def costs(results: Path, models: list[Model]) -> list[dict[str, Any]]:
         total[model.name] = {}
         for unit in COSTS:
             known = [cost[unit] for cost in given if cost.get(unit) is not None]
-            fallback = 0.0 if model.parent is None and manifests else None
-            mine = float(np.mean(known)) if known else fallback
-            before = 0.0 if model.parent is None else total[model.parent][unit]
+            mine = float(np.mean(known)) if known else None
+            before: float | None = 0.0
+            if model.parent is None:
+                mine = 0.0  # it exists already: fetching it is no part of making it truncatable
+            else:
+                before = total[model.parent][unit]
             own[model.name][unit] = mine
             total[model.name][unit] = None if mine is None or before is None else mine + before
         described.append(
@@ -343,11 +364,65 @@ def costs(results: Path, models: list[Model]) -> list[dict[str, Any]]:
     return described
 
 
-def notes_of(models: list[Model], groups: list[Group], curves: pl.DataFrame, missing: list[Any]) -> list[str]:
+def rungs(group: Group, models: list[dict[str, Any]], confidence: float) -> list[dict[str, Any]]:
+    """The ladder of cost: from the cheapest model up, each that is surely better than the last one on it.
+
+    Better: the mean height of the score's curve over all dimensions, paired difference, p corrected for the number of
+    models (Bonferroni). Models that lack a dimension of the widest are left out; of models that cost the same, the
+    highest comes first. Nothing where costs are not known.
+    """
+    dimensions = max((group.dimensions(model, "prefix") for model in group.cells), key=lambda d: d[-1:], default=[])
+    total = {m["name"]: m["cost"]["total"] for m in models}
+    able = [name for name in group.cells if dimensions and set(dimensions) <= set(group.dimensions(name, "prefix"))]
+    unit = next((u for u in ("seconds", "steps") if all(total[name][u] is not None for name in able)), None)
+    if len(dimensions) < 2 or unit is None:
+        return []
+    heights = {
+        name: statistics.level(
+            statistics.area(group.pick(name, [("prefix", d) for d in dimensions]), dimensions), confidence
+        )
+        for name in able
+    }
+    rows: list[dict[str, Any]] = []
+    for name in sorted(able, key=lambda name: (total[name][unit], -heights[name].value[0])):
+        row = {"variant": name, "task_type": group.task_type, "unit": unit, "cost": total[name][unit]}
+        row |= {"from": dimensions[0], "to": dimensions[-1]}
+        row |= {key: _number(part[0]) for key, part in zip(("area", "low", "high"), heights[name][:3], strict=True)}
+        if rows:
+            pair = pair_up(group, name, rows[-1]["variant"], dimensions)
+            first, second = (statistics.area(side, dimensions) for side in pair)
+            gain = statistics.difference(first, second, confidence)
+            if not (gain.value[0] > 0 and statistics.p_values(gain)[0] * (len(able) - 1) < 1 - confidence):
+                continue
+            row |= {
+                key: _number(part[0]) for key, part in zip(("gain", "gain_low", "gain_high"), gain[:3], strict=True)
+            }
+        rows.append(row)
+    return rows
+
+
+def notes_of(
+    models: list[Model],
+    groups: list[Group],
+    means: list[Group],
+    curves: pl.DataFrame,
+    missing: list[Any],
+    domains: dict[str, dict[str, Any]],
+) -> list[str]:
     """What this study cannot tell, in sentences."""
     notes = []
     if missing:
-        notes.append(f"{len(missing)} scores are missing; means are over the tasks that every model has.")
+        notes.append(f"{len(missing)} scores are missing (listed under What was run).")
+    for mean in means:
+        if mean.task != MEAN:
+            continue
+        of_type = [group for group in groups if group.task_type == mean.task_type]
+        without = [group.task for group in of_type if group.task not in mean.members]
+        absent = [m.name for m in models if m.name not in mean.samples]
+        if without:
+            notes.append(f"{mean.task_type}: the means leave out {', '.join(without)}, which not every model has.")
+        if absent:
+            notes.append(f"{mean.task_type}: no mean for {', '.join(absent)}, which lack scores that the others have.")
     trained = [m for m in models if m.trained]
     if trained and max(len(m.seeds) for m in trained) == 1:
         notes.append("One seed: the intervals cover the choice of queries and experiments, not another training run.")
@@ -356,13 +431,40 @@ def notes_of(models: list[Model], groups: list[Group], curves: pl.DataFrame, mis
         for group in groups
         if group.units < 2
     ]
-    types = curves.filter(pl.col("task") == "mean")
+    types = curves.filter(pl.col("task") == MEAN)
     for (task_type,), part in types.group_by(["task_type"], maintain_order=True):
         if part["tasks"].max() == 1:
             notes.append(f"{task_type} stands on one task: nothing is known of how tasks differ.")
     if curves.height and curves["dim"].n_unique() == 1:
         notes.append("One dimension was measured: there is no curve, and nothing is known of cutting short.")
+    if domains:
+        inside = {entry["in_domain"] for entry in domains.values()}
+        if inside == {True}:
+            notes.append(
+                "Every task is in domain (its data are like the training pairs'): nothing is known of other data."
+            )
+        elif inside == {False}:
+            notes.append("No task is known to be in domain: nothing is known of data like the training pairs'.")
+        if unclean := [task for task, entry in domains.items() if entry["cleaned"] == "no"]:
+            notes.append(
+                f"The training pairs were not cleaned of the texts of {', '.join(unclean)}: their scores may owe something to memory."
+            )
     return notes
+
+
+def means_of(groups: list[Group], domains: dict[str, dict[str, Any]]) -> list[Group]:
+    """The mean of each task type; and of its tasks in domain and out of it, where it has both."""
+    by_type: dict[str, list[Group]] = {}
+    for group in groups:
+        by_type.setdefault(group.task_type, []).append(group)
+    means = [group_of_tasks(MEAN, name, members) for name, members in by_type.items()]
+    for name, members in by_type.items():
+        sides: dict[str, list[Group]] = {MEAN_INSIDE: [], MEAN_OUTSIDE: []}
+        for group in members if domains else []:
+            sides[MEAN_INSIDE if domains[group.task]["in_domain"] else MEAN_OUTSIDE].append(group)
+        if all(sides.values()):
+            means += [group_of_tasks(side, name, of_side) for side, of_side in sides.items()]
+    return [mean for mean in means if mean is not None]
 
 
 def answer(
@@ -375,10 +477,8 @@ def answer(
         scores = read_task(results, models, task)
         if scores is not None:
             groups.append(group_of_task(scores, intervals, place))
-    by_type: dict[str, list[Group]] = {}
-    for group in groups:
-        by_type.setdefault(group.task_type, []).append(group)
-    means = [mean for name, members in by_type.items() if (mean := group_of_type(name, members)) is not None]
+    domains = domains_of(results, models, tasks)
+    means = means_of(groups, domains)
     pairs = compare.pairs_of(models)
     rows: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
@@ -386,7 +486,7 @@ def answer(
     for group in [*means, *groups]:
         log.info("intervals of %s, %s", group.task_type, group.task)
         rows += curve_rows(group, intervals.confidence)
-        differences += difference_rows(group, pairs, intervals.confidence)
+        differences += difference_rows(group, pairs, intervals)
         areas += area_rows(group, intervals.confidence)
     curves = pl.DataFrame(rows, schema=CURVES_SCHEMA)
     difference_table = pl.DataFrame(differences, schema=DIFFERENCES_SCHEMA)
@@ -396,19 +496,25 @@ def answer(
         "study": study,
         "confidence": intervals.confidence,
         "resamples": intervals.resamples,
-        "margin": compare.MARGIN,
+        "margin": intervals.margin,
         "models": described,
         "task_types": {
-            group.task_type: {"tasks": group.members, "metric": group.metric, "chance": group.chance} for group in means
+            group.task_type: {"tasks": group.members, "metric": group.metric, "chance": group.chance}
+            for group in means
+            if group.task == MEAN
         },
+        "domains": domains,
         "recommendations": recommendations(curves),
         "comparisons": comparisons(difference_table, described),
         "areas": areas,
+        "ladder": [
+            row for group in means if group.task == MEAN for row in rungs(group, described, intervals.confidence)
+        ],
         "bytes_per_million": {
             str(dim): bytes_per_vector("prefix", dim) * 1e6 for dim in sorted(curves["dim"].unique().to_list())
         },
         "missing": missing,
-        "notes": notes_of(models, groups, curves, missing),
+        "notes": notes_of(models, groups, means, curves, missing, domains),
     }
     return curves, difference_table, summary
 

@@ -10,6 +10,8 @@
   const colour = data.variants.map((_, i) => `var(--c${i % COLOURS})`);
   const dash = data.variants.map((_, i) => DASHES[Math.floor(i / COLOURS) % DASHES.length]);
   const shape = data.variants.map((_, i) => SHAPES[i % SHAPES.length]);
+  const PUBLISHED = [...new Set(data.published.map((p) => p.model))];
+  const FAINT = [{ dash: [2, 3], shape: "circle" }, { dash: [8, 3, 2, 3], shape: "square" }];
   const MEASURES = {
     share: { title: "share of full width", format: ".1%", axis: ".0%" },
     score: { title: "score", format: ".4f", axis: "~g" },
@@ -24,7 +26,7 @@
     return {
       background: "transparent", font: "system-ui, sans-serif", view: { stroke: null },
       axis: { labelColor: ink, titleColor: ink, domainColor: ink, tickColor: ink, gridColor: ink, gridOpacity: 0.13,
-              labelFontSize: 13, titleFontSize: 13, titleFontWeight: "normal", labelOverlap: "greedy" },
+              labelFontSize: 13, titleFontSize: 13, titleFontWeight: "normal", labelOverlap: "greedy", labelSeparation: 5 },
       legend: { labelColor: ink, titleColor: ink, labelFontSize: 13, titleFontSize: 13, symbolStrokeColor: ink, orient: "bottom", columns: 3 },
       text: { color: ink },
     };
@@ -60,6 +62,27 @@
     return chart;
   }
 
+  // The shown models' marks and names, under the charts of a section: on paper and on a phone the switches are far away.
+  function legend(box, reference = false) {
+    const list = document.createElement("p");
+    list.className = "legend";
+    data.variants.forEach((name, i) => {
+      if (!shown.has(i)) { return; }
+      const item = document.createElement("span"), words = document.createElement("span");
+      words.textContent = name;
+      item.append(swatch(i), words);
+      list.append(item);
+    });
+    (reference ? PUBLISHED : []).forEach((name, i) => {
+      const item = document.createElement("span"), words = document.createElement("span");
+      words.textContent = `${name}, published`;
+      item.append(mark("var(--soft)", FAINT[i % 2].dash, FAINT[i % 2].shape), words);
+      list.append(item);
+    });
+    if (box.nextElementSibling.className === "legend") { box.nextElementSibling.remove(); }
+    box.after(list);
+  }
+
   function say(box, words) {
     const line = document.createElement("p");
     line.className = "soft";
@@ -76,8 +99,16 @@
   }
 
   const curves = data.curves;
-  const groupTitle = (g) => `${data.groups[g].type} · ${data.groups[g].task === "mean" ? "mean of " + data.groups[g].tasks + (data.groups[g].tasks === 1 ? " task" : " tasks") : data.groups[g].task} (${data.groups[g].metric})`;
-  const means = data.groups.map((_, g) => g).filter((g) => data.groups[g].task === "mean");
+  const counted = (n) => n + (n === 1 ? " task" : " tasks");
+  const SIDES = ["mean in domain", "mean out of domain"];
+  function groupTitle(g) {
+    const { type, task, metric, tasks } = data.groups[g];
+    const what = task === "mean" ? `mean of ${counted(tasks)}` : SIDES.includes(task) ? `${task}, ${counted(tasks)}` : task;
+    return `${type} · ${what} (${metric})`;
+  }
+  const groupsOf = (names) => data.groups.map((_, g) => g).filter((g) => names.includes(data.groups[g].task));
+  const means = groupsOf(["mean"]), sides = groupsOf(SIDES);
+  const chosenGroups = (value) => (value === "all" ? means : value === "sides" ? sides : [Number(value)]);
   const round = (dims) => [...new Set(dims)].sort((a, b) => a - b);
   const dimAxis = (values) => ({ field: "d", type: "quantitative", scale: { type: "log", base: 2, nice: false, padding: 10 },
     axis: { values: round(values), format: "d", title: "dimension" } });
@@ -111,8 +142,9 @@
     const measureName = byId("measure").value, measure = MEASURES[measureName];
     const chosen = byId("group").value;
     const reduction = Number(byId("reduction").value);
-    const wanted = chosen === "all" ? means : [Number(chosen)];
+    const wanted = chosenGroups(chosen);
     const jobs = [];
+    let reference = false;
     for (const g of wanted) {
       const points = curveRows(g, measureName, reduction);
       const chart = panel(box, groupTitle(g));
@@ -125,15 +157,19 @@
         const known = data.published.filter((p) => (p.type === null || p.type === data.groups[g].type) && p.dim >= least && p.dim <= Math.max(widest, 768));
         if (known.length) {
           dims = dims.concat(known.map((p) => p.dim));
-          layers.unshift({ data: { values: known.map((p) => ({ d: p.dim, y: p.share, name: p.model, source: p.source })) },
-            mark: { type: "line", strokeDash: [2, 3], opacity: 0.55, color: "var(--soft)", point: { color: "var(--soft)", size: 25, filled: true }, tooltip: true },
-            encoding: { y, detail: { field: "name" },
-              tooltip: [{ field: "name", title: "published" }, { field: "d", title: "dimension" }, { field: "y", title: "share", format: ".1%" }, { field: "source", title: "source" }] } });
+          PUBLISHED.forEach((name, i) => known.some((p) => p.model === name) && layers.unshift({
+            data: { values: known.filter((p) => p.model === name).map((p) => ({ d: p.dim, y: p.share, name, source: p.source })) },
+            mark: { type: "line", strokeDash: FAINT[i % 2].dash, opacity: 0.6, color: "var(--soft)", tooltip: true,
+                    point: { color: "var(--soft)", shape: FAINT[i % 2].shape, size: 30, filled: true } },
+            encoding: { y, tooltip: [{ field: "name", title: "published" }, { field: "d", title: "dimension" }, { field: "y", title: "share", format: ".1%" }, { field: "source", title: "source" }] },
+          }));
+          reference = true;
         }
       }
       jobs.push(() => draw(chart, `${measure.title} against dimension, ${groupTitle(g)}`,
         { data: { values: points }, encoding: { x: dimAxis(dims) }, layer: layers }));
     }
+    legend(box, reference);
     return jobs;
   }
 
@@ -148,7 +184,7 @@
         (i) => ({ v: curves.v[i], name: data.variants[curves.v[i]], label: data.variants[curves.v[i]].slice(0, 28), x: data.cost[unit][curves.v[i]], y: curves[measureName][i],
           lo: curves[measureName + "_low"][i], hi: curves[measureName + "_high"][i],
           interval: interval(curves[measureName + "_low"][i], curves[measureName + "_high"][i], measure.format) }));
-      const chart = panel(box, groupTitle(g));
+      const chart = panel(box, `${groupTitle(g)}, at dimension ${dim}`);
       if (!points.length) { say(chart, "No cost, or no score at this dimension."); continue; }
       const positive = points.map((p) => p.x).filter((x) => x > 0);
       const constant = positive.length ? Math.min(...positive) : 1;
@@ -163,6 +199,7 @@
             { field: "y", title: measure.title, format: measure.format }, { field: "interval", title: data.confidence + " interval" }] } },
         ] }));
     }
+    legend(box);
     return jobs;
   }
 
@@ -186,6 +223,7 @@
             { field: "d", title: "dimension" }, { field: "bytes", title: "bytes" }, { field: "y", title: "score", format: ".4f" }, { field: "interval", title: data.confidence + " interval" }] } },
         ] }));
     }
+    legend(box);
     return jobs;
   }
 
@@ -196,8 +234,9 @@
     const task = Number(byId("adaptive-task").value);
     const points = rows(a, (i) => a.task[i] === task && shown.has(a.v[i]) && a[unit][i] !== null,
       (i) => ({ v: a.v[i], name: data.variants[a.v[i]], x: a[unit][i], y: a.score[i], how: a.how[i], single: a.single[i] }));
-    const chart = panel(box, "");
+    const chart = panel(box, data.adaptive.tasks[task]);
     if (!points.length) { say(chart, "Nothing was measured here."); return []; }
+    legend(box);
     const y = { field: "y", type: "quantitative", scale: { zero: false }, axis: { title: "score", format: "~g" } };
     const x = { field: "x", type: "quantitative", scale: { type: "log", nice: false, padding: 10 }, axis: { title: byId("adaptive-unit").selectedOptions[0].textContent, format: "~s", tickCount: 6 } };
     const tips = [{ field: "name", title: "model" }, { field: "how", title: "search" }, { field: "x", title: "per query", format: ".3~s" }, { field: "y", title: "score", format: ".4f" }];
@@ -216,10 +255,11 @@
     const d = data.differences, p = Number(byId("pair").value);
     const chosen = byId("difference-group").value;
     const jobs = [];
-    for (const g of chosen === "all" ? means : [Number(chosen)]) {
+    for (const g of chosenGroups(chosen)) {
       const points = rows(d, (i) => d.p[i] === p && d.g[i] === g, (i) => ({ d: d.d[i], y: d.value[i], lo: d.low[i], hi: d.high[i], pc: d.pc[i],
         verdict: data.verdicts[d.verdict[i]], interval: interval(d.low[i], d.high[i], "+.4f") }));
-      const chart = panel(box, groupTitle(g));
+      const pair = data.pairs[p];
+      const chart = panel(box, `${pair.first} − ${pair.second}: ${groupTitle(g)}`);
       if (!points.length) { say(chart, "These two have no dimension in common here."); continue; }
       const y = { field: "y", type: "quantitative", axis: { title: "difference in score", format: "+~g" } };
       const verdict = { field: "verdict", type: "nominal", title: null, scale: { domain: ["better", "same", "unclear", "worse"], range: ["var(--c0)", "var(--c2)", "var(--soft)", "var(--c1)"] }, legend: { values: [...new Set(points.map((q) => q.verdict))] } };
@@ -239,7 +279,7 @@
     if (!byId("training-panels")) { return []; }
     const box = clear("training-panels");
     const t = data.training[Number(byId("training-model").value)];
-    const chart = panel(box, "");
+    const chart = panel(box, `${data.variants[t.v]}, seed ${t.seed}: loss by dimension`);
     const series = Object.keys(t.losses);
     const points = series.flatMap((s) => t.step.map((step, i) => ({ step, y: t.losses[s][i], s: Number(s) || s })));
     const range = series.map((_, i) => `var(--c${i % COLOURS})`);
@@ -272,17 +312,19 @@
     if (working === 0) { document.documentElement.dataset.ready = "yes"; }
   }
 
-  function swatch(i) {
+  const swatch = (i) => mark(colour[i], dash[i], shape[i]);
+
+  function mark(paint, dashes, form) {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     svg.setAttribute("width", "30"); svg.setAttribute("height", "14"); svg.setAttribute("aria-hidden", "true");
     const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
-    for (const [k, v] of [["x1", 1], ["x2", 29], ["y1", 7], ["y2", 7], ["stroke", colour[i]], ["stroke-width", 2.5],
-      ["stroke-dasharray", dash[i][1] ? dash[i].join(" ") : "none"]]) { line.setAttribute(k, v); }
-    const mark = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    for (const [k, v] of [["x1", 1], ["x2", 29], ["y1", 7], ["y2", 7], ["stroke", paint], ["stroke-width", 2.5],
+      ["stroke-dasharray", dashes[1] ? dashes.join(" ") : "none"]]) { line.setAttribute(k, v); }
+    const point = document.createElementNS("http://www.w3.org/2000/svg", "path");
     const size = { circle: "M11,7a4,4 0 1,0 8,0a4,4 0 1,0 -8,0", square: "M11,3h8v8h-8z", "triangle-up": "M15,2l5,9h-10z", diamond: "M15,1l5,6l-5,6l-5,-6z",
       "triangle-down": "M15,12l5,-9h-10z", cross: "M13,2h4v3h3v4h-3v3h-4v-3h-3v-4h3z", "triangle-right": "M11,2l9,5l-9,5z" };
-    mark.setAttribute("d", size[shape[i]]); mark.setAttribute("fill", colour[i]);
-    svg.append(line, mark);
+    point.setAttribute("d", size[form]); point.setAttribute("fill", paint);
+    svg.append(line, point);
     return svg;
   }
 
@@ -321,13 +363,14 @@
     window.addEventListener("beforeprint", () => {
       byId("theme").dataset.before = document.documentElement.dataset.theme;
       theme("light");
-      for (const part of document.querySelectorAll("details.print")) { part.open = true; }
+      for (const part of document.querySelectorAll("details.print")) { part.open = true; }  // the long ones print if the reader opened them
     });
     window.addEventListener("afterprint", () => theme(byId("theme").dataset.before));
     for (const id of ["group", "difference-group"]) {
       if (!byId(id)) { continue; }
       if (means.length) { option(byId(id), "all", "every task type (means)"); }
-      data.groups.forEach((_, g) => { if (data.groups[g].task !== "mean") { option(byId(id), g, groupTitle(g)); } });
+      if (sides.length) { option(byId(id), "sides", "in domain and out of domain (means)"); }
+      data.groups.forEach((_, g) => { if (!means.includes(g) && !sides.includes(g)) { option(byId(id), g, groupTitle(g)); } });
     }
     data.reductions.forEach((name, r) => option(byId("reduction"), r, name));
     const dims = round(curves.d);
@@ -340,7 +383,11 @@
         option(block, i, `${pair.first} − ${pair.second}`);
       });
     }
-    if (byId("training-model")) { data.training.forEach((t, i) => option(byId("training-model"), i, data.variants[t.v] + ", seed " + t.seed)); }
+    if (byId("training-model")) {
+      data.training.forEach((t, i) => option(byId("training-model"), i, data.variants[t.v] + ", seed " + t.seed));
+      const most = Math.max(...data.training.map((t) => Object.keys(t.losses).length));
+      byId("training-model").value = String(data.training.findIndex((t) => Object.keys(t.losses).length === most));
+    }
     if (byId("adaptive-task")) { data.adaptive.tasks.forEach((name, i) => option(byId("adaptive-task"), i, name)); }
     for (const [chart, controls] of [[drawCurves, ["measure", "group", "reduction", "published"]], [drawCost, ["cost-unit", "cost-dim", "cost-measure"]],
       [drawBytes, ["bytes-cuts"]], [drawAdaptive, ["adaptive-unit", "adaptive-task"]], [drawDifferences, ["pair", "difference-group"]], [drawTraining, ["training-model"]]]) {

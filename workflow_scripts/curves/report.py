@@ -71,11 +71,10 @@ def page(
         f"{_link(data, 'adaptive')}{_link(data, 'differences')}{_link(data, 'training')}<a href='#run'>What was run</a>"
         f"<button id=theme type=button>Dark or light</button></nav><h1>What is kept of an embedding cut short: {text(summary['study'])}</h1></header>",
         "<main><section aria-label=Answer>",
-        words.which_dimension(summary, curves, speeds),
-        words.recommendation_table(summary, curves, speeds),
-        words.what_is_cheapest(summary),
+        words.short_answer(summary, curves, speeds),
         f'<div class="note"><b>What this study cannot say</b><ul>{notes}</ul></div>' if notes else "",
-        f"<details class=print><summary>Table: storage and searches by dimension</summary>{words.saving_table(summary, speeds, measured)}</details></section>",
+        _answer_sections(summary, curves, speeds, measured) if summary["task_types"] else "",
+        "</section>",
         _charts(data, curves, differences, summary),
         f"<section id=run><h2>What was run</h2>{extra['run']}</section></main>",
     ]
@@ -92,6 +91,24 @@ def page(
             f'\n<script type="application/json" id="data">{json_text(data)}</script>',
             f"\n<script>{scripts}</script>",
             f"\n<script>{here.with_name('report.js').read_text()}</script></body></html>\n",
+        ]
+    )
+
+
+def _answer_sections(summary: dict[str, Any], curves: pl.DataFrame, speeds: words.Speeds, measured: str) -> str:
+    """The answer in full: what is lost, which dimension keeps what, and what made a model lose less."""
+    domains = words.domain_tables(summary, curves, speeds)
+    return "".join(
+        [
+            f"<h2>What do I lose?</h2>{words.loss_table(summary, curves)}",
+            "<h2>Which dimension should I use?</h2><div id=answer-table>",
+            f"{words.recommendation_table(summary, curves, speeds)}</div>",
+            _details("in domain and out of domain", domains) if domains else "",
+            _details("storage and searches by dimension", words.saving_table(summary, speeds, measured)),
+            "<h2>What is the cheapest way to lose less?</h2><p class=soft>From the cheapest model up, each that is surely"
+            " better than the one before.</p>",
+            words.ladder_list(summary),
+            words.what_is_cheapest(summary),
         ]
     )
 
@@ -156,7 +173,7 @@ def chart_data(
             "pc": rounded(differences["p_corrected"]),
             "verdict": [VERDICTS.index(v) for v in differences["verdict"]],
         },
-        "adaptive": adaptive_data(extra["adaptive"], curves, variants),
+        "adaptive": adaptive_data(extra["adaptive"], variants),
         "training": [t | {"v": variants.index(t["v"])} for t in extra["training"] if t["v"] in variants],
         "published": [
             {"model": model, "source": source, "type": kind, "dim": dim, "share": round(score / points[max(points)], 4)}
@@ -171,51 +188,28 @@ def rounded(values: Iterable[float | None]) -> list[float | None]:
     return [None if v is None or not math.isfinite(v) else float(f"{v:.6g}") for v in values]
 
 
-def adaptive_data(adaptive: pl.DataFrame, curves: pl.DataFrame, variants: list[str]) -> dict[str, Any]:
-    """Adaptive searches next to searches at a single dimension, per task.
-
-    Where the table holds no single-dimension rows, their costs follow from it: a shortlist at d over n documents
-    costs n d multiply-adds and 4 n d bytes, so n is what the one-step searches leave after their re-ranking.
-    """
-    columns: dict[str, list[Any]] = {
-        k: [] for k in ("v", "task", "multiply_adds", "bytes_read", "score", "how", "single")
-    }
-    tasks = list(dict.fromkeys(adaptive["task"].to_list()))
+def adaptive_data(adaptive: pl.DataFrame, variants: list[str]) -> dict[str, Any]:
+    """Adaptive searches and, in the same table, searches at a single dimension (no shortlist); means over seeds."""
+    keys = ["variant", "task", "shortlist_dims", "candidates", "rerank_dim", "metric"]
     mean = (
-        adaptive.group_by(
-            ["variant", "task", "shortlist_dims", "candidates", "rerank_dim", "metric"], maintain_order=True
-        )
+        adaptive.group_by(keys, maintain_order=True)
         .agg(pl.col("score", "multiply_adds", "bytes_read").mean())
         .filter(pl.col("variant").is_in(variants))
     )
-    documents: dict[str, float] = {}
-    has_single = False
-    for row in mean.iter_rows(named=True):
-        dims, candidates = list(row["shortlist_dims"]), list(row["candidates"])
-        single = not dims or not candidates
-        has_single = has_single or single
-        if len(dims) == 1 and len(candidates) == 1:
-            left = row["multiply_adds"] - candidates[0] * row["rerank_dim"]
-            documents[row["task"]] = max(left / dims[0], 0)
-        steps = " → ".join(f"{d} ({c} kept)" for d, c in zip(dims, candidates, strict=False))
-        how = f"{row['rerank_dim']} alone" if single else f"{steps} → {row['rerank_dim']}"
-        _add(columns, variants.index(row["variant"]), tasks.index(row["task"]), row, how, single)
-    if not has_single:
-        single_rows = curves.filter((pl.col("reduction") == "prefix") & pl.col("task").is_in(list(documents)))
-        for row in single_rows.iter_rows(named=True):
-            cost = documents[row["task"]] * row["dim"]
-            point = {"multiply_adds": cost, "bytes_read": 4 * cost, "score": row["score"]}
-            _add(columns, variants.index(row["variant"]), tasks.index(row["task"]), point, f"{row['dim']} alone", True)
-    return {**columns, "tasks": tasks}
-
-
-def _add(columns: dict[str, list[Any]], variant: int, task: int, row: dict[str, Any], how: str, single: bool) -> None:
-    columns["v"].append(variant)
-    columns["task"].append(task)
-    for name in ("multiply_adds", "bytes_read", "score"):
-        columns[name].append(rounded([row[name]])[0])
-    columns["how"].append(how)
-    columns["single"].append(single)
+    tasks = list(dict.fromkeys(mean["task"].to_list()))
+    how, single = [], []
+    for dims, candidates, last in mean.select("shortlist_dims", "candidates", "rerank_dim").iter_rows():
+        single.append(not dims)
+        steps = " → ".join(f"{d} ({c} kept)" for d, c in zip(dims, candidates, strict=True))
+        how.append(f"{steps} → {last}" if dims else f"{last} alone")
+    return {
+        "v": [variants.index(name) for name in mean["variant"]],
+        "task": [tasks.index(name) for name in mean["task"]],
+        **{name: rounded(mean[name]) for name in ("multiply_adds", "bytes_read", "score")},
+        "how": how,
+        "single": single,
+        "tasks": tasks,
+    }
 
 
 def _link(data: dict[str, Any], section: str) -> str:
@@ -244,7 +238,8 @@ def _charts(data: dict[str, Any], curves: pl.DataFrame, differences: pl.DataFram
         "<label>of <select id=group></select></label><label>cut <select id=reduction></select></label>"
         "<label><input type=checkbox id=published checked> published curves of known models, faint</label></div>"
         "<div class=panels id=curves-panels></div><noscript>Charts need scripts; the tables do not.</noscript>"
-        f"{_details('every point of the prefix curves', words.curve_tables(curves))}</section>",
+        f"{_details('every point of the prefix curves, means over tasks', words.curve_tables(curves, means=True))}"
+        f"{_details('the same for each task', words.curve_tables(curves, means=False), printed=False)}</section>",
         "<section id=cost><h2>Cost against what is kept</h2><p class=soft>What it cost to make each model, its parents "
         "included; a rotation costs one encoding pass.</p><div class=controls>"
         "<label>cost in <select id=cost-unit><option>seconds</option><option>steps</option><option>flops</option></select></label>"
@@ -263,7 +258,7 @@ def _charts(data: dict[str, Any], curves: pl.DataFrame, differences: pl.DataFram
             "<label>task <select id=adaptive-task></select></label><label>cost <select id=adaptive-unit>"
             "<option value=multiply_adds>multiply-adds per query</option><option value=bytes_read>bytes read per query</option>"
             "</select></label></div><div class=panels id=adaptive-panels></div>"
-            f"{_details('the searches', _adaptive_table(data))}</section>"
+            f"{_details('the searches', _adaptive_table(data), printed=False)}</section>"
         )
     if _has(data, "differences"):
         parts.append(
@@ -271,27 +266,28 @@ def _charts(data: dict[str, Any], curves: pl.DataFrame, differences: pl.DataFram
             "model. Better and worse hold after Holm's correction for all comparisons of the task type; "
             f"<i>same</i>: the whole interval within {summary['margin']:g} of score; else the data cannot tell.</p><div class=controls>"
             "<label>pair <select id=pair></select></label><label>of <select id=difference-group></select></label></div>"
-            f"<div class=panels id=difference-panels></div>{_details('all paired differences', words.difference_table(differences))}</section>"
+            f"<div class=panels id=difference-panels></div>{_details('all paired differences', words.difference_table(differences), printed=False)}</section>"
         )
     if _has(data, "training"):
         parts.append(
             "<section id=training><h2>Training</h2><div class=controls><label>model <select id=training-model></select></label>"
             "</div><div class=panels id=training-panels></div>"
-            f"{_details('last losses', _training_table(data))}</section>"
+            f"{_details('last losses', _training_table(data), printed=False)}</section>"
         )
     return "".join(parts) + _published_table(data)
 
 
-def _details(title: str, inside: str) -> str:
-    return f"<details class=print><summary>Table: {title}</summary>{inside}</details>"
+def _details(title: str, inside: str, printed: bool = True) -> str:
+    """A table to open; `printed`: on paper it is open, the others only where the reader opened them."""
+    return f"<details{' class=print' * printed}><summary>Table: {title}</summary>{inside}</details>"
 
 
 def _area_table(summary: dict[str, Any]) -> str:
     rows = [
         [
             code(a["variant"]),
-            text(a["task_type"]),
-            text(a["reduction"]),
+            words.cell(a["task_type"]),
+            words.cell(a["reduction"]),
             f"{a['from']} to {a['to']}",
             number(a["area"]),
             "–" if a["low"] is None else f"{a['low']:.4f} to {a['high']:.4f}",  # noqa: RUF001
@@ -311,8 +307,8 @@ def _adaptive_table(data: dict[str, Any]) -> str:
     rows = [
         [
             code(data["variants"][a["v"][i]]),
-            text(a["tasks"][a["task"][i]]),
-            text(a["how"][i]),
+            words.cell(a["tasks"][a["task"][i]]),
+            words.cell(a["how"][i]),
             quantity(a["multiply_adds"][i]),
             storage(a["bytes_read"][i]),
             number(a["score"][i]),
@@ -333,7 +329,10 @@ def _training_table(data: dict[str, Any]) -> str:
 
 
 def _published_table(data: dict[str, Any]) -> str:
-    rows = [[text(p["model"]), str(p["dim"]), f"{100 * p['share']:.1f}%", text(p["source"])] for p in data["published"]]
+    rows = [
+        [text(p["model"]), str(p["dim"]), f"{100 * p['share']:.1f}%", words.cell(p["source"])]
+        for p in data["published"]
+    ]
     return (
         "<section><h2>Published curves</h2><p class=soft>Of other models, on other tasks: for orientation.</p>"
         f"{_details('published shares of full width', table(['model', 'dimension', 'share', 'source'], rows))}</section>"
@@ -346,10 +345,12 @@ def _published_table(data: dict[str, Any]) -> str:
 def gather(results: Path, summary: dict[str, Any], study: dict[str, Any]) -> dict[str, Any]:
     """Adaptive scores, training curves and the account of what was run, from the rooms' files."""
     models = [(model["name"], seed) for model in summary["models"] for seed in model["seeds"]]
+    tasks: list[str] = study.get("tasks", [])
     adaptive = [
         pl.read_parquet(path)
         for name, seed in models
-        for path in sorted((results / "scores" / name / f"s{seed}").glob("*.adaptive.parquet"))
+        for task in tasks
+        if (path := results / "scores" / name / f"s{seed}" / f"{task}.adaptive.parquet").exists()
     ]
     adaptive = [frame for frame in adaptive if not frame.is_empty()]
     training = []
@@ -366,8 +367,8 @@ def gather(results: Path, summary: dict[str, Any], study: dict[str, Any]) -> dic
 
 def _no_adaptive() -> pl.DataFrame:
     names = ("variant", "task", "shortlist_dims", "candidates", "rerank_dim", "metric")
-    numbers = dict.fromkeys(("score", "multiply_adds", "bytes_read"), pl.Float64)
-    return pl.DataFrame(schema={**dict.fromkeys(names, pl.String), **numbers})
+    numbers = ("score", "multiply_adds", "bytes_read")
+    return pl.DataFrame(schema=[*((name, pl.String) for name in names), *((name, pl.Float64) for name in numbers)])
 
 
 def training_curve(steps: pl.DataFrame) -> dict[str, Any]:
@@ -395,9 +396,9 @@ def what_was_run(results: Path, summary: dict[str, Any], models: list[tuple[str,
         [
             _missing(summary),
             _models(results, models),
-            _tasks(results, study.get("tasks", [])),
-            _corpus(results),
-            _encoding(results, models),
+            _tasks(results, study.get("tasks", []), summary["domains"]),
+            _corpus(results, used=any(model["trained"] or model["rotated"] for model in summary["models"])),
+            _encoding(results, models, study.get("tasks", [])),
             f"<details><summary>The whole configuration</summary><pre tabindex=0>{html.escape(yaml.safe_dump(study, sort_keys=False, allow_unicode=True))}</pre></details>",
         ]
     )
@@ -406,7 +407,7 @@ def what_was_run(results: Path, summary: dict[str, Any], models: list[tuple[str,
 def _missing(summary: dict[str, Any]) -> str:
     if not summary["missing"]:
         return "<p>No score is missing.</p>"
-    rows = [[code(m["variant"]), text(m["seed"]), text(m["task"])] for m in summary["missing"]]
+    rows = [[code(m["variant"]), text(m["seed"]), words.cell(m["task"])] for m in summary["missing"]]
     return f"<p>{len(rows)} scores are missing.</p>{_details('missing scores', table(['model', 'seed', 'task'], rows))}"
 
 
@@ -415,7 +416,7 @@ def _models(results: Path, models: list[tuple[str, int]]) -> str:
     for name, seed in models:
         path = results / "models" / name / f"s{seed}" / "model.json"
         if not path.exists():
-            rows.append([code(name), str(seed), "no manifest", *[""] * 8])
+            rows.append([code(name), str(seed), words.cell("not made yet"), *[""] * 9])
             continue
         made = read_json(path)
         cost = made.get("cost") or {}
@@ -424,67 +425,106 @@ def _models(results: Path, models: list[tuple[str, int]]) -> str:
             [
                 code(name),
                 str(seed),
-                text(made.get("kind", "")),
-                text(made.get("reference") or ""),
-                text(made.get("licence") or ""),
+                words.cell(made.get("kind", "")),
+                words.cell(made.get("reference") or ""),
+                words.cell(str(made.get("revision") or "")[:12]),
+                words.cell(made.get("licence") or ""),
                 text(made.get("width", "")),
                 quantity(cost.get("steps")),
                 quantity(cost.get("tokens")),
                 duration(cost.get("seconds")),
                 storage(memory) if memory else "–",  # noqa: RUF001
-                text(cost.get("device") or ""),
+                words.cell(cost.get("device") or ""),
             ]
         )
     head = [
-        "model", "seed", "made", "reference", "licence", "width", "steps", "tokens", "time", "memory", "device",
+        "model", "seed", "made", "reference", "revision", "licence", "width", "steps", "tokens", "time", "memory", "device",
     ]  # fmt: skip
     return "<h3>Models</h3>" + table(head, rows, "Each model's own cost, without its parents'.")
 
 
-def _tasks(results: Path, tasks: list[str]) -> str:
+def _tasks(results: Path, tasks: list[str], domains: dict[str, dict[str, Any]]) -> str:
     rows = []
     for name in tasks:
         path = results / "tasks" / name / "task.json"
         task = read_json(path) if path.exists() else {}
-        rows.append(
-            [
-                text(name),
-                text(task.get("type") or "not prepared"),
-                text(task.get("metric") or ""),
-                number(task.get("chance")),
-                text(task.get("dataset") or ""),
-                text(task.get("revision") or ""),
-                quantity(task.get("texts")),
-            ]
-        )
-    return "<h3>Tasks</h3>" + table(["task", "type", "metric", "chance", "data set", "revision", "texts"], rows)
+        row = [
+            code(name),
+            words.cell(task.get("type") or "not prepared"),
+            words.cell(task.get("metric") or ""),
+            number(task.get("chance")),
+            words.cell(task.get("dataset") or ""),
+            words.cell(str(task.get("revision") or "")[:12]),
+            quantity(task.get("texts")),
+        ]
+        if domains:
+            domain = domains.get(name, {"in_domain": False, "why": "", "cleaned": ""})
+            why = f"yes: {domain['why']}" if domain["in_domain"] else "not by names or texts"
+            row += [words.cell({"no": "NO"}.get(domain["cleaned"], domain["cleaned"])), words.cell(why)]
+        rows.append(row)
+    head = ["task", "type", "metric", "chance", "data set", "revision", "texts"]
+    caption = ""
+    if domains:
+        head += ["pairs cleaned of its texts", "in domain"]
+        caption = "Held out: made apart from the pairs, from the same source. In domain: data like the training pairs'."
+    return "<h3>Tasks</h3>" + table(head, rows, caption)
 
 
-def _corpus(results: Path) -> str:
+def _corpus(results: Path, used: bool) -> str:
+    """What became of the training pairs: rows dropped and why, in all and by training task; evaluation texts found."""
     path = results / "corpus" / "corpus.json"
-    if not path.exists():
+    if not used or not path.exists():
         return "<h3>Training pairs</h3><p>None were needed, or none are there.</p>"
     corpus = read_json(path)
+    reasons: dict[str, dict[str, int]] = corpus.get("drops") or {}
+    tasks: dict[str, dict[str, Any]] = corpus.get("tasks") or {}
+    rows_in = corpus.get("rows_in", 0)
     drops = [
-        [text(reason), f"{sum(by_task.values()):,}", words.listed([f"{t}: {n:,}" for t, n in _largest(by_task)])]
-        for reason, by_task in (corpus.get("drops") or {}).items()
+        [text(reason), f"{sum(by_task.values()):,}", words.cell(", ".join(f"{t}: {n:,}" for t, n in _largest(by_task)))]
+        for reason, by_task in reasons.items()
     ]
-    contaminated: dict[str, int] = {}
-    for entry in (corpus.get("tasks") or {}).values():
+    found: dict[str, dict[str, int]] = {}
+    for name, entry in tasks.items():
         for task, count in (entry.get("contaminated") or {}).items():
-            contaminated[task] = contaminated.get(task, 0) + count
+            found.setdefault(task, {})[name] = count
     against = corpus.get("decontaminated_against") or []
-    found = [[text(task), f"{count:,}"] for task, count in sorted(contaminated.items(), key=lambda i: -i[1])]
-    return (
-        f"<h3>Training pairs</h3><p>{text(corpus.get('source'))}, revision {code(corpus.get('revision'))}: "
-        f"{corpus.get('rows_in', 0):,} rows in, {corpus.get('rows_out', 0):,} kept, in {duration(corpus.get('seconds'))}.</p>"
-        + table(["dropped because", "rows", "most of them in"], drops)
-        + (
-            f"<p>Cleaned of the evaluation texts of {words.listed(against)}.</p>"
-            if against
-            else "<p>Not cleaned of any evaluation texts.</p>"
+    held = [
+        [
+            code(task),
+            f"{sum(found.get(task, {}).values()):,}",
+            words.cell(", ".join(f"{t}: {n:,}" for t, n in _largest(found.get(task, {})))),
+        ]
+        for task in sorted(dict.fromkeys([*against, *found]), key=lambda task: -sum(found.get(task, {}).values()))
+    ]
+    by_task = [
+        [
+            code(name),
+            f"{entry.get('rows_in', 0):,}",
+            f"{entry.get('rows_out', 0):,}",
+            *(f"{reasons[reason].get(name, 0):,}" for reason in reasons),
+            words.cell(", ".join(f"{t}: {n:,}" for t, n in (entry.get("contaminated") or {}).items())),
+        ]
+        for name, entry in sorted(
+            tasks.items(), key=lambda item: item[1].get("rows_out", 0) - item[1].get("rows_in", 0)
         )
-        + (_details("rows that held evaluation texts", table(["evaluation task", "rows"], found)) if found else "")
+    ]
+    revision = f", revision {code(corpus['revision'])}" if corpus.get("revision") else ""
+    per_task = ["training task", "rows in", "kept", *map(text, reasons), "held texts of"]
+    return (
+        f"<h3>Training pairs</h3><p>{text(corpus.get('source'))}{revision}: "
+        f"{rows_in:,} rows in, {corpus.get('rows_out', 0):,} kept, in {duration(corpus.get('seconds'))}.</p>"
+        + (table(["dropped because", "rows", "most of them in"], drops) if drops else "")
+        + ("" if against else "<p>Not cleaned of any evaluation texts.</p>")
+        + (
+            table(
+                ["cleaned of the texts of", "rows dropped for it", "most of them in"],
+                held,
+                "A row that holds texts of several tasks counts for each.",
+            )
+            if held
+            else ""
+        )
+        + (_details("what each training task lost", table(per_task, by_task), printed=False) if by_task else "")
     )
 
 
@@ -492,18 +532,20 @@ def _largest(by_task: dict[str, int], most: int = 4) -> list[tuple[str, int]]:
     return sorted(by_task.items(), key=lambda item: (-item[1], item[0]))[:most]
 
 
-def _encoding(results: Path, models: list[tuple[str, int]]) -> str:
+def _encoding(results: Path, models: list[tuple[str, int]], tasks: list[str]) -> str:
     seconds = texts = 0.0
     devices: dict[str, None] = {}
     for name, seed in models:
-        for path in (results / "embeddings" / name / f"s{seed}").glob("*/embeddings.json"):
-            made = read_json(path)
-            seconds += made.get("seconds") or 0
-            texts += made.get("texts") or 0
-            devices[f"{made.get('device')}, {made.get('precision')}"] = None
+        for task in tasks:
+            path = results / "embeddings" / name / f"s{seed}" / task / "embeddings.json"
+            if path.exists():
+                made = read_json(path)
+                seconds += made.get("seconds") or 0
+                texts += made.get("texts") or 0
+                devices[f"{made.get('device')}, {made.get('precision')}"] = None
     if not devices:
         return ""
-    return f"<h3>Encoding</h3><p>{texts:,.0f} texts in {duration(seconds)}, on {words.listed(list(devices))}.</p>"
+    return f"<h3>Encoding</h3><p>{texts:,.0f} evaluation texts in {duration(seconds)}, on {words.listed(list(devices))}.</p>"
 
 
 def vega_bundle() -> str:

@@ -132,20 +132,15 @@ def difference(first: Sample, second: Sample, confidence: float) -> Estimate:
     return _interval(score.mean(1), draws.mean(1), score, draws, np.fmin(first.freedom, second.freedom), confidence)
 
 
-def area(sample: Sample, dimensions: list[int], confidence: float) -> Estimate:
-    """Area under the score over log2(dimension), divided by the range: the mean height of the curve.
+def area(sample: Sample, dimensions: list[int]) -> Sample:
+    """Area under the score over log2(dimension), divided by the range: the mean height of the curve, as one cell.
 
     The cells of `sample` are the dimensions, rising. One dimension: its score.
     """
     weights = area_weights(dimensions)
-    return _interval(
-        np.array([weights @ sample.score.mean(1)]),
-        (weights.astype(np.float32) @ sample.draws.mean(1))[None],
-        (weights @ sample.score)[None],
-        np.tensordot(weights.astype(np.float32), sample.draws, 1)[None],
-        np.array([np.nanmin(sample.freedom) if np.isfinite(sample.freedom).any() else np.nan]),
-        confidence,
-    )
+    freedom = np.nanmin(sample.freedom) if np.isfinite(sample.freedom).any() else np.nan
+    draws = np.tensordot(weights.astype(np.float32), sample.draws, 1)[None]
+    return Sample((weights @ sample.score)[None], draws, np.array([freedom]))
 
 
 def area_weights(dimensions: list[int]) -> Array:

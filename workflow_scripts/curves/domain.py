@@ -1,0 +1,60 @@
+"""Which evaluation tasks resemble the training pairs, and whether the pairs were cleaned of their texts.
+
+Takes corpus.json and the tasks' task.json; leaves, for each task, whether it is in domain, why, and what was cleaned.
+Names and texts are all that is looked at: a task that neither gives away counts as out of domain, and the report says so.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.artefact import read_json
+from workflow_scripts.curves.collect import Model
+
+# What a task's name has beyond the name of its data.
+ENDINGS = re.compile(
+    r"(Classification|Retrieval|HardNegatives|Extraction|Domain|Intent|Scenario|\.?v\d+|20\d\d|s)+$", re.IGNORECASE
+)
+SHORTEST_NAME = 4
+# So many training rows that held a task's texts, as a share of those texts, are no coincidence.
+SHARE_OF_TEXTS = 0.01
+
+
+def domains_of(results: Path, models: list[Model], tasks: list[str]) -> dict[str, dict[str, Any]]:
+    """Per task `in_domain`, `why` and `cleaned` ("yes", "held out", "no"); nothing where no model saw training pairs."""
+    manifest = results / "corpus" / "corpus.json"
+    if not manifest.exists() or not any(model.trained or model.rotated for model in models):
+        return {}
+    corpus = read_json(manifest)
+    return {task: domain_of(task, _described(results, task), corpus) for task in tasks}
+
+
+def domain_of(task: str, described: dict[str, Any], corpus: dict[str, Any]) -> dict[str, Any]:
+    """One task's place. In domain: the same source, training tasks of its name, or training rows with its texts."""
+    pairs = corpus.get("tasks") or {}
+    same_source = bool(described.get("dataset")) and described["dataset"] == corpus.get("source")
+    rows = sum((entry.get("contaminated") or {}).get(task, 0) for entry in pairs.values())
+    stem = _plain(ENDINGS.sub("", task))
+    namesakes = [name for name in pairs if len(stem) >= SHORTEST_NAME and stem in _plain(name)]
+    why = []
+    if same_source:
+        why.append(f"made from {corpus['source']}, as the pairs are")
+    if namesakes:
+        more = f" and {len(namesakes) - 3} more" if len(namesakes) > 3 else ""
+        why.append(f"named like the training task{'s' * (len(namesakes) > 1)} {', '.join(namesakes[:3])}{more}")
+    if rows and rows >= SHARE_OF_TEXTS * (described.get("texts") or 0):
+        why.append(f"{rows:,} training rows held its texts")
+    cleaned = "yes" if task in (corpus.get("decontaminated_against") or []) else "held out" if same_source else "no"
+    return {"in_domain": bool(why), "why": "; ".join(why), "cleaned": cleaned}
+
+
+def _described(results: Path, task: str) -> dict[str, Any]:
+    path = results / "tasks" / task / "task.json"
+    description: dict[str, Any] = read_json(path) if path.exists() else {}
+    return description
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
