@@ -127,9 +127,8 @@ def patiently(ask: Callable[[], Result], what: str, waits: Sequence[float] = WAI
                 ) from None
             wait = next(tries, None)
             if wait is None:
-                raise HubError(
-                    f"{what}: {_short(error)}, still after {len(waits)} new tries; run again later, what is complete is kept"
-                ) from None
+                tried = f", still after {len(waits)} new tries" if waits else ""
+                raise HubError(f"{what}: {_short(error)}{tried}; run again later, what is complete is kept") from None
             log.info("%s: %s; trying again in %.0f s", what, _short(error), max(wait, asked))
             time.sleep(max(wait, asked))
 

@@ -22,7 +22,8 @@ CHARACTERS_PER_TOKEN = 4.0
 TOKENS_PER_TRIPLE = {"wordnet": 80.0}  # until tokens.json says
 TOKENS_PER_MEDI_TRIPLE = 400.0  # 1.7 kB of text in a triple on average; also assumed for pairs of one's own
 ROWS = {"avsolatorio/medi-data": 1_435_000}
-REPOSITORY_BYTES = {"avsolatorio/medi-data": 1_230_000_000}  # where the hub cannot be asked
+# Where the hub cannot be asked.
+REPOSITORY_BYTES = {"avsolatorio/medi-data": 1_230_000_000, "distilbert/distilroberta-base": 333_000_000}
 CHARACTERS_UNKNOWN = 1_500_000  # of a task whose size mteb does not state
 TEXTS_UNKNOWN = 20_000
 FORWARD_SHARE = 1 / 3  # of a training token's work: the backward pass takes twice the forward's
@@ -275,7 +276,9 @@ def _configuration(study: Study, root: str, results: Path) -> str:
         try:
             download_snapshot(name, revision or "main", folder, "model", ("config.json",), waits=())
         except HubError as error:
-            raise StudyError(f"budget.tokens_per_second: not given, and not measurable here: {error}") from None
+            raise StudyError(
+                f"no throughput is given (budget: tokens_per_second) and none can be measured here ({error})"
+            ) from None
     assert folder is not None  # the study was checked
     return str(folder)
 
@@ -315,16 +318,19 @@ def page(study: Study, results: Path, rate: float | None, basis: str) -> str:
     of_models = costs(study, results)
     width = max(len(cost.model) for cost in of_models)
     lines += ["", f"GPU-hours (about): {basis}; {per_triple:.0f} tokens a triple"]
+    heads = ["seeds", " steps", "M tokens trained", "encoded"]
+    heads += ["hours training", "encoding", "  in all"] if rate else []
+    lines.append("  ".join([f"  {'variant':{width}}", *heads]))
+    for cost in of_models:
+        cells = [f"{cost.seeds:,}", f"{cost.steps:,}"]
+        cells += [f"{cost.training_tokens / 1e6:,.1f}", f"{cost.encoding_tokens / 1e6:,.1f}"]
+        if rate:
+            cells += [f"{hours:,.2f}" for hours in (*cost.hours(rate), sum(cost.hours(rate)))]
+        lines.append("  ".join([f"  {cost.model:{width}}", *map(str.rjust, cells, map(len, heads))]))
     if rate is None:
         return "\n".join(lines) + "\n"
-    lines.append(f"  {'variant':{width}}  seeds   steps  training  encoding       all")
-    for cost in of_models:
-        training, encoding = cost.hours(rate)
-        lines.append(
-            f"  {cost.model:{width}}  {cost.seeds:>5}  {cost.steps:>6,}  {training:>8,.2f}  {encoding:>8,.2f}  {training + encoding:>8,.2f}"
-        )
     left, spent = gpu_hours(of_models, rate)
-    lines.append(f"  {'in all':{width}}  {'':>5}  {'':>6}  {'':>8}  {'':>8}  {left:>8,.2f}")
+    lines.append(f"  {'in all':{width}}  " + f"{left:,.2f}".rjust(len("  ".join(heads))))
     if spent >= 0.005:
         lines.append(f"  spent on what is there already: {spent:,.2f}")
     if (limit := study.budget.gpu_hours) is not None:
@@ -360,7 +366,7 @@ def main() -> None:
             try:
                 rate, device = calibrate(study, results)
             except StudyError as error:
-                basis = f"unknown; {error}"
+                basis = f"unknown: {error}"
             else:
                 basis = f"at {rate:,.0f} tokens/s in training, measured on {device}"
                 write_json(results / "plan.json", {"tokens_per_second": rate, "device": device})

@@ -60,7 +60,7 @@ def plainly_found(texts: list[str], evaluation: list[str], threshold: float) -> 
     ],
 )
 def test_a_copy_is_told_from_an_innocent_text(text: str, kind: int) -> None:
-    assert Index([strings([STORY, "Is it?", "?"])], 0.8).look(strings([text])).kinds.tolist() == [kind]
+    assert Index([[strings([STORY, "Is it?", "?"])]], 0.8).look(strings([text])).kinds.tolist() == [kind]
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.8, 1.0])
@@ -79,7 +79,9 @@ def test_the_join_finds_what_the_definition_says(threshold: float, shared_data: 
             words.insert(draw.integers(len(words) + 1), ["zebra", "—", "Ωmega"][draw.integers(3)])
         mutated.append(" ".join(words[draw.integers(3) : len(words) - draw.integers(5)]))
     looked = texts + mutated
-    found = Index([strings(evaluation[:40]), strings(evaluation[40:])], threshold).look(strings(looked))
+    found = Index([[strings(evaluation[:20]), strings(evaluation[20:40])], [strings(evaluation[40:])]], threshold).look(
+        strings(looked)
+    )
     assert found.kinds.tolist() == plainly_found(looked, evaluation, threshold)
     assert Counter(found.kinds.tolist())[1] >= 80
 

@@ -106,14 +106,14 @@ def test_text_that_cannot_be_text_is_counted(line: bytes, layout: str, tmp_path:
     assert len(pairs) == len(GOOD)
 
 
-def test_invalid_utf8_in_parquet_is_counted(tmp_path: Path) -> None:
+def test_null_invalid_utf8_and_a_lone_surrogate_in_parquet_are_counted(tmp_path: Path) -> None:
     table = flat(GOOD)
-    texts = pa.array([b"fine", b"bro\xffken", b"fine too", None, b"good"], pa.binary())
+    texts = pa.array([b"fine", b"bro\xffken", b"lone \xed\xa0\x80", None, b"good"], pa.binary())
     broken = pa.StringArray.from_buffers(5, texts.buffers()[1], texts.buffers()[2], texts.buffers()[0])
     pq.write_table(table.set_column(1, "pos", broken), tmp_path / "pairs.parquet")
     manifest, pairs = prepared(tmp_path / "pairs.parquet", tmp_path / "out")
-    assert manifest["drops"] == {"malformed": {"a_task": 2}}
-    assert [p["pos"] for p in pairs] == ["fine", "fine too", "good"]
+    assert manifest["drops"] == {"malformed": {"a_task": 3}}
+    assert [p["pos"] for p in pairs] == ["fine", "good"]
 
 
 def test_a_cap_keeps_a_seeded_draw_of_each_task(rows: list[dict[str, object]], tmp_path: Path) -> None:

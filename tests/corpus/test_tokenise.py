@@ -25,6 +25,8 @@ def pairs(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     rows = real_rows(shared_data, "copa_choice", "boolq_passage", "snips_intent", most=60)
     rows += [row("no instruction", "at all", "here", task="bare", instruction="")]
     rows += [row("a very", "long", "instruction", task="long", instruction="Represent this: " * 40)]
+    rows += [row("x" * 500, "words and " * 100, "a word " + "y" * 500 + " and" * 60, task="long")]
+    rows += [row("; " * 200 + "few", " " * 600 + "few", "few " + " " * 600 + "words", task="long")]
     rows += [row("the same query", "one", "two", task="bare"), row("the same query", "three", "two", task="bare")]
     _, made = prepared(write_jsonl(folder / "rows.jsonl", rows), folder)
     return folder / "pairs.parquet", made
@@ -54,7 +56,52 @@ def test_the_tokens_are_the_tokenizers_own(
     assert table.schema.field("pos_ids").type == pa.list_(pa.uint16())
     assert manifest["rows"] == len(pairs[1])
     assert manifest["tokens"] == total
-    assert manifest["truncated"] > 0
+    uncut = [
+        len(ids) for name in TEXTS for ids in own([p[f"{name}_instruct"] + p[name] for p in pairs[1]])["input_ids"]
+    ]
+    assert manifest["truncated"] == sum(length > LONGEST for length in uncut) > 0
+
+
+def test_a_text_that_just_fits_is_not_counted_as_cut(minilm: Path, tmp_path: Path) -> None:
+    rows = [row("one two three four", "one two three four five", "one two three four five six", instruction="")]
+    prepared(write_jsonl(tmp_path / "rows.jsonl", rows), tmp_path)
+    manifest = tokenise(tmp_path / "pairs.parquet", minilm, 7, tmp_path / "tokens" / "tokens.json")  # with [CLS], [SEP]
+    assert (manifest["tokens"], manifest["truncated"]) == (6 + 7 + 7, 1)
+
+
+def test_byte_level_pairs_keep_their_tokenizers_own_tokens(
+    pairs: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """RoBERTa's kind of tokenizer: merges of bytes, a space before a word is part of its token."""
+    from sentence_transformers.base.modules import Transformer
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import AutoTokenizer, RobertaConfig, RobertaModel, RobertaTokenizer
+
+    texts = [p[f"{name}{part}"] for p in pairs[1] for name in TEXTS for part in ("", "_instruct")]
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator(texts, vocab_size=600, special_tokens=special, show_progress=False)
+    trained.save_model(str(tmp_path))
+    files: Any = {"vocab": str(tmp_path / "vocab.json"), "merges": str(tmp_path / "merges.txt")}
+    RobertaTokenizer(**files, model_max_length=LONGEST).save_pretrained(tmp_path / "model")
+    sizes: Any = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    RobertaModel(RobertaConfig(vocab_size=600, **sizes)).save_pretrained(tmp_path / "model")
+
+    rows = [*pairs[1][:3], *(p for p in pairs[1] if p["task_name"] in ("bare", "long"))]
+    strange = row(" leading space", "naïve café — 漢字 🙂", "<s> a special one </s>", task="strange")
+    source = [{**{n: [p[f"{n}_instruct"], p[n]] for n in TEXTS}, "task_name": p["task_name"]} for p in rows]
+    _, made = prepared(write_jsonl(tmp_path / "rows.jsonl", [*source, strange]), tmp_path / "corpus")
+    output = tmp_path / "tokens" / "tokens.json"
+    tokenise(tmp_path / "corpus" / "pairs.parquet", tmp_path / "model", LONGEST, output)
+    with pa.memory_map(str(output.with_name("tokens.arrow"))) as file:
+        table = pa.ipc.open_file(file).read_all()
+    own = AutoTokenizer.from_pretrained(tmp_path / "model")
+    theirs: Any = Transformer(str(tmp_path / "model"), max_seq_length=LONGEST)
+    for name in TEXTS:
+        full = [p[f"{name}_instruct"] + p[name] for p in made]
+        assert table[f"{name}_ids"].to_pylist() == own(full, truncation=True, max_length=LONGEST)["input_ids"]
+        skips = [theirs._get_prompt_length(p[f"{name}_instruct"]) if p[f"{name}_instruct"] else 0 for p in made]
+        assert table[f"{name}_skip"].to_pylist() == skips
 
 
 def test_pooling_leaves_out_what_sentence_transformers_leaves_out(

@@ -81,7 +81,7 @@ def test_no_job_but_the_local_rules_may_reach_the_hub(project: Path) -> None:
         name = re.search(r"^(?:local)?rule (\w+):", job, re.MULTILINE)
         if name and name[1] not in local and "Shell command:" in job:
             commands[name[1]] = job.split("Shell command:")[1].strip()
-    assert set(commands) == {"pairs", "tokens", "transform", "train", "embed", "embed_by_matrix", "score"}
+    assert set(commands) >= {"pairs", "tokens", "transform", "train", "embed", "embed_by_matrix", "score"}
     for rule, command in commands.items():
         assert command.startswith("export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"), rule
 
@@ -117,7 +117,9 @@ def test_the_plan_prints_downloads_disk_jobs_and_hours_of_each_variant(
     assert re.search(rf"{shards / 1000:.1f} kB +avsolatorio/medi-data@", page)
     study = study_of(files[:2])
     for name in study.models:
-        assert re.search(rf"^ +{re.escape(name)} +1 +[\d,]+ +[\d.]+ +[\d.]+ +[\d.]+$", page, re.MULTILINE), name
+        assert re.search(
+            rf"^ +{re.escape(name)} +1 +[\d,]+(?: +[\d,]+\.\d){{2}}(?: +[\d.]+\d\d){{3}}$", page, re.MULTILINE
+        ), name
     assert f"{sum(plan.jobs(study).values())}  in all" in page
     assert not list((project / "results" / "medi").glob("corpus/**/*"))
 

@@ -8,7 +8,7 @@ a text of n grams of which m must be found has one among its first n - m + 1, so
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 WORDS = 8  # words in a gram
 BLOCK = 2**20  # bytes hashed at once
+MOST_BITS = 30  # of a gram, by which most are told to be new: 128 MiB
 
 Bytes = npt.NDArray[np.uint8]
 Hashes = npt.NDArray[np.uint64]
@@ -233,30 +234,56 @@ class Copies:
 class Index:
     """The evaluation texts of some tasks, ready to be looked for."""
 
-    def __init__(self, texts_by_task: Sequence[pa.LargeStringArray], threshold: float) -> None:
+    def __init__(self, texts_by_task: Sequence[Iterable[pa.LargeStringArray]], threshold: float) -> None:
+        """Each task's texts come in parts, of which one at a time is in memory; of a text stay 8 bytes a gram."""
         self.threshold = threshold
         self.near = threshold < 1
-        every = normalise(packed(pa.concat_arrays(texts_by_task)))
-        task_of = np.repeat(np.arange(len(texts_by_task)), [len(texts) for texts in texts_by_task])
-        hashes = text_hashes(every)
-        hashes[np.diff(every.offsets) == 0] = 0  # nothing but punctuation: no text to look for
-        self.exact, first, places = np.unique(hashes, return_index=True, return_inverse=True)
+        numbers: dict[int, int] = {0: 0}  # hash -> number; 0 stands for what is punctuation alone: nothing to look for
+        of_tasks: list[Places] = []
+        parts: list[tuple[Hashes, npt.NDArray[np.int32]]] = []
+        for task, arrays in enumerate(texts_by_task):
+            for block in (block for array in arrays for _, block in _blocks(packed(array))):
+                texts = normalise(block)
+                hashes = text_hashes(texts)
+                hashes[np.diff(texts.offsets) == 0] = 0
+                known = len(numbers)
+                of = np.array([numbers.setdefault(value, len(numbers)) for value in hashes.tolist()], np.int64)
+                of_tasks.append(np.unique(np.stack([of, np.full_like(of, task)], axis=1), axis=0))
+                new = np.flatnonzero(of >= known)
+                new = new[np.unique(of[new], return_index=True)[1]]
+                found, owners = grams(texts.take(new))
+                parts.append((found, of[new][owners].astype(np.int32)))
+        values = np.fromiter(numbers, np.uint64, len(numbers))
+        self.exact_texts = np.argsort(values)
+        self.exact = values[self.exact_texts]
         # Which tasks have a text: pairs (text, task), by text.
-        pairs = np.unique(np.stack([places, task_of], axis=1), axis=0)
+        pairs = np.unique(np.concatenate([np.zeros((0, 2), np.int64), *of_tasks]), axis=0)
         self.tasks = pairs[:, 1]
-        self.tasks_from = np.searchsorted(pairs[:, 0], np.arange(len(self.exact) + 1))
+        self.tasks_from = np.searchsorted(pairs[:, 0], np.arange(len(numbers) + 1))
 
-        found, owners = grams(every.take(first))
-        order = np.argsort(found, kind="stable")
-        found, owners = found[order], owners[order].astype(np.int32)
-        distinct = np.ones(len(found), bool)
-        distinct[1:] = (found[1:] != found[:-1]) | (owners[1:] != owners[:-1])
-        self.grams, self.gram_texts = found[distinct], owners[distinct]
+        # A gram and its text are one number: the hash's highest bits, and the text's number in place of the others.
+        self.low = np.uint64(2 ** len(numbers).bit_length() - 1)
+        packs = np.empty(sum(len(found) for found, _ in parts), np.uint64)
+        end = len(packs)
+        while parts:  # from the last, each part freed as soon as it is packed
+            found, of_text = parts.pop()
+            packs[end - len(found) : end] = (found & ~self.low) | of_text.astype(np.uint64)
+            end -= len(found)
+        packs.sort()
+        distinct = np.ones(len(packs), bool)
+        distinct[1:] = packs[1:] != packs[:-1]
+        end = 0
+        for start in range(0, len(packs), BLOCK):  # in place: a copy would be as large again
+            kept = packs[start : start + BLOCK][distinct[start : start + BLOCK]]
+            packs[end : end + len(kept)] = kept
+            end += len(kept)
+        self.grams = packs[:end]
         # One bit per value of a gram's highest bits: almost all grams that are not here stop at it.
-        self.shift = np.uint64(64 - max(int(len(self.grams) * 32).bit_length(), 10))
+        self.shift = np.uint64(64 - min(max(int(len(self.grams) * 32).bit_length(), 10), MOST_BITS))
         self.bits = np.zeros(2 ** (64 - int(self.shift) - 3), np.uint8)
-        high = self.grams >> self.shift
-        np.bitwise_or.at(self.bits, high >> np.uint64(3), np.uint8(1) << (high & np.uint64(7)).astype(np.uint8))
+        for start in range(0, len(self.grams), BLOCK):
+            high = self.grams[start : start + BLOCK] >> self.shift
+            np.bitwise_or.at(self.bits, high >> np.uint64(3), np.uint8(1) << (high & np.uint64(7)).astype(np.uint8))
 
     def look(self, texts: pa.LargeStringArray) -> Copies:
         """Which of the texts are copies."""
@@ -295,24 +322,24 @@ class Index:
         maybe = np.flatnonzero((self.bits[high >> np.uint64(3)] >> (high & np.uint64(7)).astype(np.uint8)) & 1)
         found = np.zeros(len(hashes), bool)
         if len(self.grams):
-            at = np.minimum(np.searchsorted(self.grams, hashes[maybe]), len(self.grams) - 1)
-            found[maybe] = self.grams[at] == hashes[maybe]
+            wanted = hashes[maybe] & ~self.low
+            at = np.minimum(np.searchsorted(self.grams, wanted), len(self.grams) - 1)
+            found[maybe] = (self.grams[at] & ~self.low) == wanted
         return found
 
     def _place(self, hashes: Hashes) -> Places:
         """The number of the evaluation text with each hash, or -1."""
         at = np.minimum(np.searchsorted(self.exact, hashes), len(self.exact) - 1)
-        return np.where((self.exact[at] == hashes) & (hashes != 0), at, -1)
+        return np.where((self.exact[at] == hashes) & (hashes != 0), self.exact_texts[at], -1)
 
     def _near(self, texts: Packed) -> tuple[Places, Places]:
         """Pairs (text, evaluation text) of which the second holds at least the threshold of the first's grams."""
         hashes, owners = grams(texts)
         total = np.bincount(owners, minlength=len(texts))
-        start = np.searchsorted(self.grams, hashes, side="left")
-        counts = np.searchsorted(self.grams, hashes, side="right") - start
-        pairs = pl.DataFrame(
-            {"text": np.repeat(owners, counts), "of": self.gram_texts[_ranges(start, counts)].astype(np.int64)}
-        )
+        start = np.searchsorted(self.grams, hashes & ~self.low, side="left")
+        counts = np.searchsorted(self.grams, hashes | self.low, side="right") - start
+        of = (self.grams[_ranges(start, counts)] & self.low).astype(np.int64)
+        pairs = pl.DataFrame({"text": np.repeat(owners, counts), "of": of})
         met = pairs.group_by("text", "of").len("met").sort("text", "of")
         text, of = met["text"].to_numpy(), met["of"].to_numpy()
         enough = met["met"].to_numpy() >= self.threshold * total[text] - 1e-9

@@ -41,6 +41,7 @@ from workflow_scripts.corpus.read import (
     InputError,
     chunks,
     files_of,
+    opened,
 )
 from workflow_scripts.study import Corpus
 
@@ -137,18 +138,23 @@ def prepare(settings: PairsSettings, source: str | None, output: Path, threads: 
 
 
 def _index(settings: PairsSettings) -> Index | None:
-    """The evaluation texts to keep clear of: those of texts.parquet that training must not have seen."""
-    texts: list[pa.LargeStringArray] = []
-    for folder in map(Path, settings.evaluation):
-        file = folder / "texts.parquet"
-        try:
-            table = pq.read_table(file, columns=["text", "evaluation"])
-            wanted = table.filter(table.column("evaluation")).column("text").cast(pa.large_string())
-        except (OSError, KeyError, pa.ArrowException) as error:
-            raise InputError(f"{file}: expected columns text and evaluation ({str(error).splitlines()[0]})") from None
-        texts.append(wanted.combine_chunks())
-        log.info("keeping clear of %s: %d texts", folder.name, len(wanted))
-    return Index(texts, settings.corpus.near_duplicate) if any(map(len, texts)) else None
+    """The evaluation texts to keep clear of."""
+    if not settings.evaluation:
+        return None
+    return Index([_evaluation_texts(Path(folder)) for folder in settings.evaluation], settings.corpus.near_duplicate)
+
+
+def _evaluation_texts(folder: Path) -> Iterator[pa.LargeStringArray]:
+    """Those of a task's texts.parquet that training must not have seen, in parts."""
+    file, count = folder / "texts.parquet", 0
+    try:
+        for batch in opened(file).iter_batches(2048, columns=["text", "evaluation"]):
+            texts = batch.filter(batch.column("evaluation")).column("text").cast(pa.large_string())
+            count += len(texts)
+            yield texts
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise InputError(f"{file}: expected columns text and evaluation ({str(error).splitlines()[0]})") from None
+    log.info("keeping clear of %s: %d texts", folder.name, count)
 
 
 # ---- reading

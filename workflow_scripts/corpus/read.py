@@ -79,7 +79,7 @@ def chunks(path: Path) -> Iterator[Chunk]:
 
 
 def _parquet(path: Path) -> Iterator[Chunk]:
-    file = pq.ParquetFile(path, pre_buffer=False)
+    file = opened(path)
     schema = file.schema_arrow
     present = [name for name in schema.names if name in (*COLUMNS, "task_id")]
     _check_columns(path, schema)
@@ -89,6 +89,11 @@ def _parquet(path: Path) -> Iterator[Chunk]:
     rows = int(min(ROWS, max(BYTES // max(width, 1), 8)))
     for batch in file.iter_batches(batch_size=rows, columns=present):
         yield _flatten(pa.Table.from_batches([batch]), path)
+
+
+def opened(path: Path) -> pq.ParquetFile:
+    """A parquet file read page by page: its row groups may be larger than what memory is to hold."""
+    return pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
 
 
 def _check_columns(path: Path, schema: pa.Schema) -> None:

@@ -38,6 +38,7 @@ from workflow_scripts.artefact import (
 
 TEXTS = ("query", "pos", "neg")
 KEY_SEED = 20
+CHARACTERS_PER_TOKEN = 8  # more than most texts have, so that their beginning has tokens enough
 ROWS = 2048  # at once: what the tokenizer returns takes some hundred bytes per token
 
 
@@ -73,14 +74,32 @@ class BulkTokenizer:
         self.type = np.dtype(np.uint16 if self.vocabulary <= 2**16 else np.uint32)
         self._skips: dict[str, int] = {"": 0}
 
-    def ids(self, texts: list[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts)]
+    def ids(self, texts: list[str]) -> tuple[list[list[int]], npt.NDArray[np.bool_]]:
+        """Each text's tokens, and whether it was cut (one that just fits is not).
+
+        Of a long text the tokenizer sees the beginning first, up to a space; the whole only where that gives too few
+        tokens. A token takes a hundred bytes and more while it is made: a text of megabytes would take gigabytes.
+        """
+        enough = CHARACTERS_PER_TOKEN * self.max_length
+        long = [number for number, text in enumerate(texts) if len(text) > enough]
+        begun = list(texts)
+        for number in long:
+            begun[number] = texts[number][: max(texts[number].rfind(" ", 0, enough), 0)]
+        encodings = self.tokenizer.encode_batch_fast(begun)
+        for number in long:
+            if not encodings[number].overflowing:
+                encodings[number] = self.tokenizer.encode(texts[number])
+        ids = [encoding.ids for encoding in encodings]
+        full = (number for number, tokens in enumerate(ids) if len(tokens) == self.max_length)
+        cut = np.zeros(len(ids), bool)
+        cut[[number for number in full if encodings[number].overflowing]] = True
+        return ids, cut
 
     def skip(self, instruction: str) -> int:
         """Tokens that pooling leaves out: those of the instruction alone but for a final special one, which is how
         sentence-transformers counts a prompt (`Transformer._get_prompt_length`)."""
         if instruction not in self._skips:
-            [ids] = self.ids([instruction])
+            [ids], _ = self.ids([instruction])
             self._skips[instruction] = len(ids) - (bool(ids) and ids[-1] in self.special)
         return self._skips[instruction]
 
@@ -113,12 +132,13 @@ def tokenise(pairs: Path, model: Path, max_length: int, output: Path) -> dict[st
         for batch in chain(_batches(file, tokenizer, tasks), [None]):
             running = (batch, pool.submit(tokenizer.ids, batch.distinct)) if batch is not None else None
             if waiting is not None:
-                ready, ids = waiting
-                columns, lengths = ready.columns(ids.result(), tokenizer)
+                ready, made = waiting
+                ids, cut = made.result()
+                columns, lengths = ready.columns(ids, tokenizer)
                 writer.write_batch(pa.record_batch(columns, schema=schema))
                 rows += ready.rows
                 tokens += int(lengths.sum())
-                truncated += int((lengths == max_length).sum())
+                truncated += int(cut[ready.places].sum())
                 progress.add(ready.rows)
             waiting = running
     manifest = {
