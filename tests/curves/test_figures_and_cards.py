@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
+from huggingface_hub import ModelCard, ModelCardData
 
 from tests.conftest import ROOT
 from tests.curves.study_files import EMBEDDED_GRAPH, TASKS, seeded, write_study
@@ -57,6 +62,47 @@ def test_the_figure_of_nothing_is_still_a_figure(tmp_path: Path) -> None:
     assert "<svg" in draw_svg(pl.DataFrame(schema=CURVES_SCHEMA), tmp_path / "a.svg")
 
 
+# How deuteranopia and protanopia see linear RGB (Machado, Oliveira and Fernandes 2009, severity 1).
+SIGHT = {
+    "all cones": np.eye(3),
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+}
+
+
+def linear(colour: str) -> Any:
+    channels = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+
+
+def cielab(light: Any) -> Any:
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(to_xyz @ np.clip(light, 1e-4, 1) / [0.9505, 1, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def palettes() -> dict[str, tuple[list[str], str]]:
+    css = (ROOT / "workflow_scripts/curves/report.css").read_text()
+    themes = {
+        name: re.findall(r"--(c\d|paper): (#\w{6})", css.split("}")[i]) for i, name in enumerate(("light", "dark"))
+    }
+    found = {n: ([c for k, c in t if k != "paper"], dict(t)["paper"]) for n, t in themes.items()}
+    return found | {"figure": (figures.COLOURS, "")}
+
+
+@pytest.mark.parametrize("name", ["light", "dark", "figure"])
+def test_colour_blind_readers_tell_the_seven_colours_apart(name: str) -> None:
+    colours, paper = palettes()[name]
+    assert len(colours) == 7
+    for sight, matrix in SIGHT.items():
+        seen = [cielab(np.array(matrix) @ linear(colour)) for colour in colours]
+        nearest = min(float(np.linalg.norm(a - b)) for a, b in itertools.combinations(seen, 2))
+        assert nearest > 13, (sight, nearest)
+    if paper:  # marks against the page, WCAG 2.2, 1.4.11
+        bright = [float(linear(colour) @ [0.2126, 0.7152, 0.0722]) + 0.05 for colour in [paper, *colours]]
+        assert all(max(b, bright[0]) / min(b, bright[0]) >= 2.95 for b in bright[1:])
+
+
 def card_of(results: Path, study: Study, model: str, manifest_changes: dict[str, object] | None = None) -> str:
     manifest = read_json(results / f"models/{model}/s0/model.json") | (manifest_changes or {})
     files = [results / f"scores/{model}/s0/{task}.parquet" for task in TASKS]
@@ -64,18 +110,17 @@ def card_of(results: Path, study: Study, model: str, manifest_changes: dict[str,
 
 
 def test_a_card_opens_with_metadata_that_the_hub_reads(results: Path, study: Study) -> None:
-    text = card_of(results, study, "matryoshka_from_fixed")
-    _, front, body = text.split("---\n", 2)
-    meta = yaml.safe_load(front)
-    assert meta["library_name"] == "sentence-transformers"
-    assert meta["license"] == "apache-2.0"
-    found = meta["model-index"][0]["results"]
-    assert {r["dataset"]["name"] for r in found} == {f"MTEB {task}" for task in TASKS}
+    read = ModelCard(card_of(results, study, "matryoshka_from_fixed"))
+    assert isinstance(read.data, ModelCardData)
+    assert read.data.library_name == "sentence-transformers"
+    assert read.data.license == "apache-2.0"
+    found = read.data.eval_results or []
+    assert {r.dataset_name for r in found} == {f"MTEB {task}" for task in TASKS}
     full = pl.read_parquet(results / "scores/matryoshka_from_fixed/s0/WordNetExamples.parquet")
     expected = 100 * full.filter(pl.col("dim") == 384)["score"].item()
-    metrics = next(r["metrics"] for r in found if r["dataset"]["name"] == "MTEB WordNetExamples")
-    assert metrics[0]["value"] == pytest.approx(expected, abs=1e-6)
-    assert "matryoshka\\_from\\_fixed ← fixed ← base" in body
+    values = {r.metric_type: r.metric_value for r in found if r.dataset_name == "MTEB WordNetExamples"}
+    assert values == {"main_score": pytest.approx(expected, abs=1e-6), "ndcg_at_10": pytest.approx(expected, abs=1e-6)}
+    assert "matryoshka\\_from\\_fixed ← fixed ← base" in read.text
 
 
 def test_a_cards_table_holds_the_measured_scores(results: Path, study: Study) -> None:

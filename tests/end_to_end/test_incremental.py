@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,6 +125,27 @@ def test_a_manifest_made_again_with_the_same_content_runs_nothing(finished: Path
     digest.write_bytes(content)
     os.utime(digest, (time.time() + 5, time.time() + 5))
     assert planned(finished) == Counter()
+
+
+def test_what_the_report_tells_of_another_room_makes_it_again_and_nothing_before_it(finished: Path) -> None:
+    manifest = finished / "results/small/corpus/corpus.json"
+    before = manifest.read_text()
+    manifest.write_text(before.replace('"seconds": ', '"seconds": 1'))
+    jobs = planned(finished)
+    manifest.write_text(before)
+    assert jobs == Counter({"curves": 1, "figures": 1, "report": 1})
+
+
+def test_snakemakes_own_report_carries_the_figures_with_their_captions(finished: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "report.zip"
+    result = snakemake(finished, "--configfile", "overlay.yaml", "--report", str(archive))
+    assert result.returncode == 0, result.stderr
+    with zipfile.ZipFile(archive) as files:
+        names = {Path(name).name for name in files.namelist()}
+        page = files.read("report/report.html").decode()
+    assert {"curves.svg", "curves.png", "report.html"} <= names
+    assert "Score and share of the full-width score against dimension" in page
+    assert '"figure": "degradation curves", "format": "SVG"' in page
 
 
 def test_deleting_one_score_makes_that_score_and_the_curves_again(finished: Path) -> None:
