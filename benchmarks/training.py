@@ -3,14 +3,16 @@
     python benchmarks/training.py [--quick] [--shape distilroberta] [--batch 64] [--json FILE]
 
 Takes `../shared/data/medi_like`; prints one table and, with --json, writes the figures by name. Every contender is a
-process of its own that lives through the whole run (so that its peak memory is its own); in each round all of them
-take one step on the same rows, one after another. Ratios are taken within a round; the median over rounds is printed.
-Steps use the same triples, dimensions and objective (nested MultipleNegativesRanking with hard negatives).
+process of its own that lives through the whole run (so that its peak memory is its own). All rounds take the same
+steps, chosen at even quantiles of the tokens that the training order gives; within a round the contenders take turns,
+which rotate; a turn begins with its largest step untimed. Ratios are of medians over the rounds. Steps use the same triples, dimensions and
+objective (nested MultipleNegativesRanking with hard negatives).
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gzip
 import json
 import multiprocessing
@@ -29,10 +31,11 @@ sys.path.insert(0, str(ROOT))
 DATA = ROOT.parent / "shared" / "data" / "medi_like"
 MAX_LENGTH = 256
 TEMPERATURE = 0.05
-CONTENDERS = ["st_default", "st_plain", "st_cached", "nested", "fixed"]
+CONTENDERS = ["st_default", "st_plain", "st_plain_eager", "st_cached", "nested", "fixed"]
 WORDS = {
     "st_default": "sentence-transformers as it comes (fp32, own dropout)",
     "st_plain": "sentence-transformers, bf16, no dropout",
+    "st_plain_eager": "the same, with eager attention",
     "st_cached": "sentence-transformers, cached loss, bf16, no dropout",
     "nested": "this project as it comes (bf16 where computed, no dropout)",
     "fixed": "this project, one dimension",
@@ -87,7 +90,14 @@ def write_model(folder: Path, shape: str) -> None:
     fetch(FetchSettings(model="base", reference=reference, width=width), folder / "s0" / "model.json")
 
 
-def batch_of(folder: Path, size: int, place: int) -> tuple[Any, Any, Any]:
+def representative_steps(folder: Path, size: int, count: int) -> list[int]:
+    """Places in the training order whose batches' tokens are at even quantiles among the first 64."""
+    batches = [assembled(folder, size, place) for place in range(64)]
+    by_tokens = sorted(range(64), key=lambda place: int(batches[place].lengths.sum()))
+    return [by_tokens[int(64 * (2 * i + 1) / (2 * count))] for i in range(count)]
+
+
+def drawn(folder: Path, size: int, place: int) -> tuple[Any, Any, Any]:
     """(tokens, task, rows) of step `place` in the training order."""
     import itertools
 
@@ -96,6 +106,12 @@ def batch_of(folder: Path, size: int, place: int) -> tuple[Any, Any, Any]:
     tokens = Tokens(folder / "tokens.arrow")
     order = training_order(tokens.rows_by_task(), Order(size, seed=0))
     return (tokens, *next(itertools.islice(order, place, None)))
+
+
+def assembled(folder: Path, size: int, place: int) -> Any:
+    from workflow_scripts.models.batches import assemble
+
+    return assemble(*drawn(folder, size, place))
 
 
 def dimensions_of(width: int) -> list[int]:
@@ -123,7 +139,7 @@ def own_step(folder: Path, model_folder: Path, size: int, name: str) -> tuple[St
         nesting=nesting, nesting_weights=[1.0] * len(nesting), objective="mnr", training=recipe,
     )  # fmt: skip
     training.set_dropout(model, recipe.dropout)
-    layout = choose_layout(model, assemble(*batch_of(folder, 8, 0)).texts)
+    layout = choose_layout(model, assembled(folder, 8, 0).texts)
     model.train()
     optimizer = torch.optim.AdamW(training.parameter_groups(model, 0.0), lr=1e-6, fused=True)
     precision = resolve_precision(recipe.precision, model.device)
@@ -132,7 +148,7 @@ def own_step(folder: Path, model_folder: Path, size: int, name: str) -> tuple[St
     last: dict[str, Any] = {}
 
     def step(place: int) -> float:
-        tokens, task, rows = batch_of(folder, size, place)
+        tokens, task, rows = drawn(folder, size, place)
         started = time.perf_counter()
         batch = assemble(tokens, task, rows)
         last["load"] = time.perf_counter() - started
@@ -186,6 +202,9 @@ def peer_step(folder: Path, model_folder: Path, size: int, name: str) -> Step:
     model.max_seq_length = MAX_LENGTH
     if name != "st_default":
         set_dropout(model, 0.0)
+    if name == "st_plain_eager":
+        first: Any = model[0]
+        first.auto_model.set_attn_implementation("eager")
     model.train()
     inner: Any
     if name == "st_cached":
@@ -197,7 +216,7 @@ def peer_step(folder: Path, model_folder: Path, size: int, name: str) -> Step:
     pairs = pq.read_table(folder / "pairs.parquet")
 
     def step(place: int) -> float:
-        _, _, rows = batch_of(folder, size, place)
+        _, _, rows = drawn(folder, size, place)
         chosen = pairs.take(rows).to_pylist()
         started = time.perf_counter()
         features = []
@@ -216,8 +235,18 @@ def peer_step(folder: Path, model_folder: Path, size: int, name: str) -> Step:
     return step
 
 
+def give_memory_back() -> None:
+    """Return freed memory to the machine, which has not enough for all contenders' at once."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def serve(name: str, folder: Path, model_folder: Path, size: int, connection: Any) -> None:
-    """A contender: takes the number of a step, answers with its seconds and facts; None ends it, with its memory."""
+    """A contender: takes the places of steps, answers with their seconds and facts; None ends it, with its memory."""
     import torch
 
     from workflow_scripts import artefact
@@ -228,69 +257,70 @@ def serve(name: str, folder: Path, model_folder: Path, size: int, connection: An
     else:
         step, facts = own_step(folder, model_folder, size, name)
     connection.send("ready")
-    while (place := connection.recv()) is not None:
-        seconds = step(place)
-        connection.send((seconds, facts(place) if facts is not None and name == "nested" else {}))
+    while (places := connection.recv()) is not None:
+        step(places[-1])  # the largest, untimed: memory that was given back is taken again
+        taken, known = 0.0, []
+        for place in places:
+            taken += step(place)
+            known += [facts(place)] if facts is not None and name == "nested" else []
+        connection.send((taken, known))
+        give_memory_back()
     if torch.cuda.is_available():
         connection.send(torch.cuda.max_memory_allocated())
     else:
         connection.send(artefact.peak_memory_bytes())
 
 
-def measure(folder: Path, model_folder: Path, size: int, rounds: int, warm_up: int) -> dict[str, Any]:
-    """Seconds per contender and round, peak memory per contender, facts per round."""
+def measure(folder: Path, model_folder: Path, size: int, rounds: int, places: list[int]) -> dict[str, Any]:
+    """Median seconds per contender over the rounds, peak memory per contender, facts per step of our own."""
     context = multiprocessing.get_context("spawn")
     lines, processes = {}, []
     for name in CONTENDERS:
         lines[name], theirs = context.Pipe()
-        process = context.Process(target=serve, args=(name, folder, model_folder, size, theirs))
+        process = context.Process(target=serve, args=(name, folder, model_folder, size, theirs), daemon=True)
         process.start()
         theirs.close()
         processes.append(process)
         lines[name].recv()
     seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     facts: list[dict[str, float]] = []
-    for place in range(warm_up + rounds):
-        for name in CONTENDERS:
-            lines[name].send(place)
-            taken, more = lines[name].recv()
-            print(f"step {place} {name}: {taken:.2f} s", file=sys.stderr, flush=True)
-            if place >= warm_up:
-                seconds[name].append(taken)
-                facts += [more] if more else []
+    for turn in range(rounds):
+        first = turn % len(CONTENDERS)
+        for name in CONTENDERS[first:] + CONTENDERS[:first]:
+            lines[name].send(places)
+            total, more = lines[name].recv()
+            print(f"round {turn + 1}, {name}: {total:.2f} s", file=sys.stderr, flush=True)
+            seconds[name].append(total)
+            facts += more
     memory = {}
     for name in CONTENDERS:
         lines[name].send(None)
         memory[name] = lines[name].recv()
     for process in processes:
         process.join()
-    return {"seconds": seconds, "memory": memory, "facts": facts}
+    return {"seconds": {name: statistics.median(s) for name, s in seconds.items()}, "memory": memory, "facts": facts}
 
 
 def figures_of(measured: dict[str, Any]) -> dict[str, float]:
     """The ratios by name."""
     seconds, memory = measured["seconds"], measured["memory"]
-
-    def faster(name: str) -> float:
-        return float(statistics.median(a / b for a, b in zip(seconds[name], seconds["nested"], strict=True)))
-
-    best = min(("st_plain", "st_cached"), key=lambda name: statistics.median(seconds[name]))
-    over = statistics.median(a / b for a, b in zip(seconds["nested"], seconds["fixed"], strict=True))
+    best = min(("st_plain", "st_plain_eager", "st_cached"), key=lambda name: float(seconds[name]))
     return {
-        "vs_st_default": faster("st_default"),
+        "vs_st_default": seconds["st_default"] / seconds["nested"],
         "vs_st_default_memory": memory["nested"] / memory["st_default"],
-        "vs_st_best": faster(best),
+        "vs_st_best": seconds[best] / seconds["nested"],
         "vs_st_best_memory": memory["nested"] / memory[best],
-        "nested_over_fixed": over,
+        "nested_over_fixed": seconds["nested"] / seconds["fixed"],
         **{key: statistics.median(f[key] for f in measured["facts"]) for key in measured["facts"][0]},
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Training side by side with sentence-transformers.")
-    parser.add_argument("--quick", action="store_true", help="three rounds, no warm-up, 200 rows of each task")
+    parser.add_argument("--quick", action="store_true", help="one step a round in place of four: within five minutes")
     parser.add_argument("--shape", choices=["minilm", "distilroberta"], default="minilm")
     parser.add_argument("--batch", type=int, default=64, help="triples per step")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     if not DATA.is_dir():
@@ -298,14 +328,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_model(folder, arguments.shape)
-        write_corpus(folder, folder / "s0", 200 if arguments.quick else 1000)
-        rounds, warm_up = (3, 0) if arguments.quick else (5, 1)
-        measured = measure(folder, folder / "s0", arguments.batch, rounds, warm_up)
+        write_corpus(folder, folder / "s0", 1000)
+        places = representative_steps(folder, arguments.batch, 1 if arguments.quick else 4)
+        measured = measure(folder, folder / "s0", arguments.batch, arguments.rounds, places)
     figures = figures_of(measured)
-    print(f"{arguments.shape}, {arguments.batch} triples a step, {os.cpu_count()} cores, {rounds} interleaved rounds")
+    print(
+        f"{arguments.shape}, {arguments.batch} triples a step, {os.cpu_count()} cores, "
+        f"{arguments.rounds} interleaved rounds of {len(places)} steps"
+    )
     print("| contender | triples/s (median) | peak memory |\n|---|---|---|")
     for name in CONTENDERS:
-        rate = arguments.batch / statistics.median(measured["seconds"][name])
+        rate = arguments.batch * len(places) / measured["seconds"][name]
         print(f"| {WORDS[name]} | {rate:.2f} | {measured['memory'][name] / 1e9:.2f} GB |")
     print("\n| figure | value |\n|---|---|")
     for key, value in figures.items():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
 
 from tests.models.conftest import FAMILIES, MAX_LENGTH, tiny_model
 from workflow_scripts.models.batches import Text, Tokens, assemble
-from workflow_scripts.models.packing import PADDED, Layout, choose_layout, embed
+from workflow_scripts.models.folder import encoder_of
+from workflow_scripts.models.packing import PADDED, Layout, Lean, choose_layout, embed
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -43,3 +47,59 @@ def test_embeddings_are_those_of_sentence_transformers_with_and_without_prompt(m
         by_length = sorted(questions, key=lambda q: -len(model.tokenizer(q)["input_ids"]))
         theirs = model.encode(by_length, prompt=given, batch_size=1)
         assert float(np.abs(ours - theirs).max()) < 1e-5
+
+
+def gradient(model: SentenceTransformer, texts: list[Text], layout: Layout, lean: bool, bf16: bool) -> torch.Tensor:
+    """Of a loss that every coordinate of every embedding enters, in all of the encoder's parameters."""
+    model.zero_grad()
+    weights = torch.randn(len(texts), 32, generator=torch.Generator().manual_seed(1))
+    rounding = torch.autocast("cpu", dtype=torch.bfloat16) if bf16 else contextlib.nullcontext()
+    with rounding, Lean(encoder_of(model)) if lean else contextlib.nullcontext():
+        embeddings = embed(model, texts, layout)
+    torch.autograd.backward((embeddings * weights).sum())
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_of_the_packed_way_are_the_padded_way_s(
+    family: str, minilm: Path, corpus: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Exactly so in float32; in bf16 as near as bf16 is to float32 when padded."""
+    model = tiny_model(family, minilm, tmp_path).eval()
+    tokens = Tokens(corpus[1].with_name("tokens.arrow"))
+    texts = assemble(tokens, "snips_intent", tokens.rows_by_task()["snips_intent"][:12]).texts
+    layout = choose_layout(model, texts)
+    exact = gradient(model, texts, PADDED, lean=False, bf16=False)
+
+    def error(**how: Any) -> float:
+        return float((gradient(model, texts, **how) - exact).norm() / exact.norm())
+
+    assert error(layout=layout, lean=False, bf16=False) < 1e-5
+    assert error(layout=layout, lean=True, bf16=False) == error(layout=layout, lean=False, bf16=False)
+    rounded = error(layout=PADDED, lean=False, bf16=True)
+    assert 0 < error(layout=layout, lean=True, bf16=True) < 1.5 * rounded
+
+
+def test_a_lean_forward_pass_keeps_less(minilm: Path, corpus: tuple[Path, Path], tmp_path: Path) -> None:
+    model = tiny_model("bert", minilm, tmp_path).eval()
+    tokens = Tokens(corpus[1].with_name("tokens.arrow"))
+    texts = assemble(tokens, "snips_intent", tokens.rows_by_task()["snips_intent"][:64]).texts
+
+    texts_layout = choose_layout(model, texts[:4])
+    kept: dict[bool, dict[int, int]] = {True: {}, False: {}}
+
+    def count(saved: Any, lean: bool) -> Any:
+        held = saved if isinstance(saved, torch.Tensor) else saved[1]
+        kept[lean][held.untyped_storage().data_ptr()] = held.untyped_storage().nbytes()
+        return saved
+
+    class Counted(Lean):
+        def _pack(self, saved: torch.Tensor) -> Any:
+            return count(super()._pack(saved), lean=True)
+
+    plain = torch.autograd.graph.saved_tensors_hooks(lambda saved: count(saved, lean=False), lambda saved: saved)
+    graphs = []  # what is kept must stay alive while it is counted, or an address stands for two tensors
+    for way in (Counted(encoder_of(model)), plain):
+        with torch.autocast("cpu", dtype=torch.bfloat16), way:
+            graphs.append(embed(model, texts, texts_layout))
+    assert sum(kept[True].values()) < 0.85 * sum(kept[False].values())

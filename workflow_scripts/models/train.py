@@ -65,8 +65,9 @@ from workflow_scripts.models.folder import (
     versions,
 )
 from workflow_scripts.models.objective import Form, Rows, contrastive_loss
-from workflow_scripts.models.packing import Layout, check_modules, choose_layout, embed
+from workflow_scripts.models.packing import Layout, Lean, check_modules, choose_layout, embed
 from workflow_scripts.models.transform import fit_matrix, put_matrix, read_sample
+from workflow_scripts.scratch import near
 from workflow_scripts.study import Training
 
 if TYPE_CHECKING:
@@ -352,7 +353,7 @@ class Stepper:
     def _embed(self, texts: list[Text], step: int, place: int, keep: bool) -> Tensor:
         """Embeddings of one micro-batch. Dropout hangs on seed, step and place alone, so a replay repeats it."""
         torch.manual_seed(hash((self.settings.seed, step, self.ranks.rank, place)) & 0x7FFFFFFF)
-        with torch.set_grad_enabled(keep):
+        with torch.set_grad_enabled(keep), Lean(encoder_of(self.model)):
             return embed(self.model, texts, self.layout)
 
     def _update(self, rate: float) -> Tensor:
@@ -577,16 +578,23 @@ def check_health(rows: list[dict[str, Any]], checkpoint: Path | None) -> None:
 # ---- the command line
 
 
+def launch_command(gpus: int, here: int, arguments: list[str]) -> list[str] | None:
+    """torchrun with one process for each of the GPUs asked for that are here; None where one process does."""
+    count = min(gpus, here)
+    if count < gpus:
+        log.info("training.gpus is %d, %d are here: training with %d process(es)", gpus, count, max(count, 1))
+    if count <= 1:
+        return None
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    return [*launcher, "-m", "workflow_scripts.models.train", *arguments]
+
+
 def launch_processes(gpus: int) -> None:
     """Replace this process by torchrun with one process per GPU, where several are asked for and there."""
     if gpus == 1 or "WORLD_SIZE" in os.environ:
         return
-    count = min(gpus, torch.cuda.device_count())
-    if count < gpus:
-        log.info("training.gpus is %d, %d are here: training with %d process(es)", gpus, count, max(count, 1))
-    if count > 1:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-        os.execv(sys.executable, [*command, "-m", "workflow_scripts.models.train", *sys.argv[1:]])  # noqa: S606
+    if command := launch_command(gpus, torch.cuda.device_count(), sys.argv[1:]):
+        os.execv(sys.executable, command)  # noqa: S606
 
 
 def main() -> None:
@@ -597,18 +605,23 @@ def main() -> None:
     parser.add_argument("--pairs", required=True, type=Path, help="corpus.sha256, beside sample.parquet")
     parser.add_argument("--tokens", required=True, type=Path, help="tokens.sha256, beside tokens.arrow")
     parser.add_argument("--output", required=True, type=Path, help="the model.json to make, in its folder")
+    parser.add_argument("--scratch", type=int, choices=[0, 1], default=0, help="1: read tokens from a copy in $TMPDIR")
     arguments = parser.parse_args()
 
     def work() -> None:
         settings = parse_settings(TrainSettings, arguments.settings)
         launch_processes(settings.training.gpus)
         alone = int(os.environ.get("RANK", 0)) == 0
-        with process_group(), artefact.claim(arguments.output) if alone else contextlib.nullcontext():
+        with (
+            process_group(),
+            artefact.claim(arguments.output) if alone else contextlib.nullcontext(),
+            near(arguments.tokens, "tokens.arrow", copy=bool(arguments.scratch)) as tokens,
+        ):
             train(
                 settings,
                 arguments.parent,
                 arguments.pairs,
-                arguments.tokens,
+                tokens,
                 arguments.output,
                 arguments.checkpoint_minutes,
             )
