@@ -39,9 +39,9 @@ TRANSFORMED = [m for m in STUDY.models if m not in FETCHED and m not in TRAINED]
 SHARED_MODULES = {
     "tasks": ["artefact", "hub", "study", "task_files", "wordnet"],
     "corpus": ["artefact", "hub", "study", "wordnet"],
-    "models": ["artefact", "encoder", "hub", "study"],
+    "models": ["artefact", "encoder", "hub", "scratch", "study"],
     "embeddings": ["artefact", "encoder", "store", "study"],
-    "scores": ["artefact", "store", "study", "task_files"],
+    "scores": ["artefact", "scratch", "store", "study", "task_files"],
     "curves": ["artefact", "study"],
 }
 GPU_RULES = {"transform", "train", "embed"}

@@ -88,12 +88,14 @@ rule train:
         mem_mb=growing(12000),
         runtime=growing(720),
         gpu=STUDY.training.gpus,
+        scratch=0,
     params:
         settings=made_settings,
         checkpoint_minutes=STUDY.training.checkpoint_minutes,
     shell:
         f"export {OFFLINE};"
         " export OMP_NUM_THREADS={threads};"
-        " python -m workflow_scripts.models.train --settings {params.settings:q}"
+        # in the shell's place: SLURM's TERM goes to all, and a shell that ended would take the training with it
+        " exec python -m workflow_scripts.models.train --settings {params.settings:q}"
         " --checkpoint-minutes {params.checkpoint_minutes} --parent {input.parent:q} --pairs {input.pairs:q}"
-        " --tokens {input.tokens:q} --output {output.manifest:q} > {log:q} 2>&1"
+        " --tokens {input.tokens:q} --scratch {resources.scratch} --output {output.manifest:q} > {log:q} 2>&1"

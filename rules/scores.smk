@@ -26,6 +26,7 @@ rule score:
     resources:
         mem_mb=growing(6000),
         runtime=growing(240),
+        scratch=0,
     params:
         settings=score_settings,
     shell:
@@ -33,4 +34,4 @@ rule score:
         " export OMP_NUM_THREADS={threads};"
         " python -m workflow_scripts.scores.score --settings {params.settings:q} --task {input.task:q}"
         " --embeddings {input.embeddings:q} --training-texts {input.training_texts:q}"
-        " --output {output.scores:q} > {log:q} 2>&1"
+        " --scratch {resources.scratch} --output {output.scores:q} > {log:q} 2>&1"

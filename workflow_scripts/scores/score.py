@@ -29,7 +29,8 @@ from workflow_scripts.artefact import Progress, claim, log, start_log, whole_fil
 from workflow_scripts.scores import adaptive, classification, retrieval
 from workflow_scripts.scores.stock import Values, model_meta, stock_scores
 from workflow_scripts.scores.views import Matrix, View, views
-from workflow_scripts.store import Store, StoreError, open_store
+from workflow_scripts.scratch import near
+from workflow_scripts.store import FILE, Store, StoreError, open_store
 from workflow_scripts.study import Adaptive
 from workflow_scripts.task_files import Part, fresh_state, load_task, parts
 
@@ -261,6 +262,9 @@ def main() -> None:
         "--training-texts", nargs="?", default="", const="", help="the same of the training texts' store; empty: none"
     )
     parser.add_argument("--output", required=True, type=Path, help="<study>/scores/<model>/s<seed>/<task>.parquet")
+    parser.add_argument(
+        "--scratch", type=int, choices=[0, 1], default=0, help="1: read the store from a copy in $TMPDIR"
+    )
     arguments = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
     start_log()
@@ -271,8 +275,8 @@ def main() -> None:
         sys.exit(f"--settings: {'.'.join(map(str, first['loc']))}: {first['msg']}")
     training = Path(arguments.training_texts).parent if arguments.training_texts else None
     try:
-        with claim(arguments.output):
-            score(settings, arguments.task.parent, arguments.embeddings.parent, training, arguments.output)
+        with claim(arguments.output), near(arguments.embeddings, FILE, copy=bool(arguments.scratch)) as embeddings:
+            score(settings, arguments.task.parent, embeddings.parent, training, arguments.output)
     except (StoreError, ValueError, FileNotFoundError) as error:
         sys.exit(f"score: {error}")
 

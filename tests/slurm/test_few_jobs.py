@@ -1,0 +1,48 @@
+"""What the full study would submit, from a dry run with the profile; needs no SLURM."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from tests.conftest import copy_project, snakemake
+from workflow_scripts.models.train import launch_command
+
+
+def test_the_full_study_submits_one_embedding_and_one_score_job_per_model_and_task_and_asks_one_node_for_all_gpus(
+    tmp_path: Path,
+) -> None:
+    project = copy_project(tmp_path)
+    (project / "several.yaml").write_text("training: {gpus: 4}")
+    files = ["studies/medi.yaml", "tests/full_study/sizes.yaml", "several.yaml"]
+    result = snakemake(
+        project, "--dry-run", "--executor", "dryrun", "--workflow-profile", "profiles/slurm", "--configfile", *files
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    jobs = re.findall(
+        r"^rule (\w+):$.*?^    wildcards: (.*?)$.*?^    resources: (.*?)$",
+        result.stdout + result.stderr,
+        re.MULTILINE | re.DOTALL,
+    )
+    per_pair = Counter(("embed" if rule.startswith("embed") else rule, wildcards) for rule, wildcards, _ in jobs)
+    assert {rule for rule, _ in per_pair} >= {"embed", "score", "train"}
+    assert set(per_pair.values()) == {1}
+    trained = [resources for rule, _, resources in jobs if rule == "train"]
+    assert trained
+    for resources in trained:
+        assert {"gpu=4", "nodes=1", "runtime=720", "mem_mb=12000"} <= set(resources.split(", "))
+
+
+def test_training_on_several_gpus_starts_one_process_for_each() -> None:
+    assert launch_command(1, 8, []) is None
+    assert launch_command(4, 0, []) is None
+    command = launch_command(4, 8, ["--output", "model.json"])
+    assert command is not None
+    assert command[1:] == [
+        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4",
+        "-m", "workflow_scripts.models.train", "--output", "model.json",
+    ]  # fmt: skip
+    fewer = launch_command(4, 2, [])
+    assert fewer is not None
+    assert fewer[5] == "2"
