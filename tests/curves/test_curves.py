@@ -124,7 +124,7 @@ def test_missing_scores_are_named_and_the_rest_is_answered(tmp_path: Path) -> No
     assert len(summary["missing"]) == 3
     assert curves.filter(variant="matryoshka", task="WordNetExamples")["seeds"].unique().to_list() == [1]
     assert curves.filter(variant="fixed", task_type="Retrieval").is_empty()
-    assert any("missing" in note for note in summary["notes"])
+    assert any("Missing scores: 3" in note for note in summary["notes"])
 
 
 def test_a_mean_is_over_the_largest_block_of_tasks_and_models_without_a_gap(tmp_path: Path) -> None:

@@ -412,7 +412,7 @@ def notes_of(
     """What this study cannot tell, in sentences."""
     notes = []
     if missing:
-        notes.append(f"{len(missing)} scores are missing (listed under What was run).")
+        notes.append(f"Missing scores: {len(missing)} (listed under What was run).")
     for mean in means:
         if mean.task != MEAN:
             continue
@@ -422,7 +422,7 @@ def notes_of(
         if without:
             notes.append(f"{mean.task_type}: the means leave out {', '.join(without)}, which not every model has.")
         if absent:
-            notes.append(f"{mean.task_type}: no mean for {', '.join(absent)}, which lack scores that the others have.")
+            notes.append(f"{mean.task_type}: no mean for {', '.join(absent)}, for want of scores that the others have.")
     trained = [m for m in models if m.trained]
     if trained and max(len(m.seeds) for m in trained) == 1:
         notes.append("One seed: the intervals cover the choice of queries and experiments, not another training run.")

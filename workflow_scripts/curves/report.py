@@ -408,7 +408,7 @@ def _missing(summary: dict[str, Any]) -> str:
     if not summary["missing"]:
         return "<p>No score is missing.</p>"
     rows = [[code(m["variant"]), text(m["seed"]), words.cell(m["task"])] for m in summary["missing"]]
-    return f"<p>{len(rows)} scores are missing.</p>{_details('missing scores', table(['model', 'seed', 'task'], rows))}"
+    return f"<p>Missing scores: {len(rows)}.</p>{_details('missing scores', table(['model', 'seed', 'task'], rows))}"
 
 
 def _models(results: Path, models: list[tuple[str, int]]) -> str:
@@ -459,7 +459,8 @@ def _tasks(results: Path, tasks: list[str], domains: dict[str, dict[str, Any]]) 
         ]
         if domains:
             domain = domains.get(name, {"in_domain": False, "why": "", "cleaned": ""})
-            why = f"yes: {domain['why']}" if domain["in_domain"] else "not by names or texts"
+            compared = "not by name or texts" if domain["cleaned"] != "no" else "not by name; texts were not compared"
+            why = f"yes: {domain['why']}" if domain["in_domain"] else compared
             row += [words.cell({"no": "NO"}.get(domain["cleaned"], domain["cleaned"])), words.cell(why)]
         rows.append(row)
     head = ["task", "type", "metric", "chance", "data set", "revision", "texts"]

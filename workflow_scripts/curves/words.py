@@ -408,7 +408,7 @@ def _answer(summary: dict[str, Any], curves: pl.DataFrame, speeds: Speeds, task_
     chosen = next((kept[MEAN, s] for s in WANTED if (kept[MEAN, s]["dim"] or width) < width), None)
     if chosen is None:
         said = (
-            f"Keep all {width} dimensions of {code(model)}, or try for yourself: with {confidence} confidence no smaller"
+            f"Keep all {width} dimensions of {code(model)}: with {confidence} confidence no smaller"
             f" one measured is sure to keep even {percent(WANTED[-1])} of its full-width score. The data cannot tell, or the loss is larger."
         )
         shown = points["dim"].to_list()[:-1][-2:]
