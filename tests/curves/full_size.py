@@ -62,8 +62,8 @@ def build(folder: Path) -> dict[str, Any]:
 def seconds_to_first_chart(page: Any, path: Path) -> float:
     """How long an open browser page (playwright's) takes from asking for the file to its first chart."""
     started = time.perf_counter()
-    page.goto(path.as_uri())
-    page.wait_for_selector("#curves-panels svg.marks")
+    page.goto(path.as_uri(), timeout=120_000)
+    page.wait_for_selector("#curves-panels svg.marks", timeout=120_000)
     return time.perf_counter() - started
 
 
