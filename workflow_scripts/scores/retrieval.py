@@ -141,12 +141,13 @@ def search(
     for start in range(0, len(documents), BLOCK):
         vectors = vectors_of(store, documents[start : start + BLOCK], view)
         products, squares = torch.zeros((len(queries), len(vectors))), torch.zeros(len(vectors))
+        similarity = torch.empty_like(products)
         for below, dim in edges:
             block = vectors[:, below:dim]
             products.addmm_(queries[:, below:dim], block.T)
             squares += block.square().sum(dim=1)
             # A query's own norm changes nothing in its ranking, so it is left out.
-            best[dim].add(products * squares.clamp_min(1e-24).rsqrt(), start)
+            best[dim].add(torch.mul(products, squares.clamp_min(1e-24).rsqrt(), out=similarity), start)
     return best
 
 
@@ -216,6 +217,7 @@ class Best:
     def __init__(self, queries: int, depth: int) -> None:
         self.depth = depth
         self.values = torch.empty((queries, 0))
+        self.worst = torch.empty((queries, 1))
         self.documents = torch.empty((queries, 0), dtype=torch.int64)
         self.hits: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # query, document, value
         self.waiting = 0
@@ -223,10 +225,11 @@ class Best:
     def add(self, similarity: torch.Tensor, start: int) -> None:
         """Take in the similarities `(queries, documents)` of the chunk whose first document is number `start`."""
         if self.values.shape[1] < self.depth:
-            values, documents = torch.topk(similarity, min(self.depth + 1, similarity.shape[1]), dim=1)
+            values, documents = torch.topk(similarity, min(self.depth + 1, similarity.shape[1]), dim=1, sorted=False)
             self._merge(values, documents + start)
             return
-        hits = torch.nonzero((similarity >= self.values[:, -1:]).view(-1)).view(-1)
+        # numpy's search for the few true among many false is several times faster than torch's
+        hits = torch.from_numpy(np.flatnonzero((similarity >= self.worst).numpy()))
         if len(hits) == 0:
             return
         query = hits // similarity.shape[1]
@@ -255,7 +258,8 @@ class Best:
         values = torch.cat([self.values, values], dim=1)
         documents = torch.cat([self.documents, documents], dim=1)
         # one more than the depth, as mteb searches; equal values at the edge stay until `sorted` settles them
-        self.values, place = torch.topk(values, min(self.depth + 1, values.shape[1]), dim=1)
+        self.values, place = torch.topk(values, min(self.depth + 1, values.shape[1]), dim=1, sorted=False)
+        self.worst = self.values.amin(dim=1, keepdim=True)
         self.documents = torch.gather(documents, 1, place)
 
     def sorted(self, order: Integers) -> Integers:

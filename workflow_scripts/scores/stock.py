@@ -88,7 +88,9 @@ def stock_scores(task: Any, lookup: Lookup, dim: int) -> tuple[TaskResult, Value
         elif "scores_per_experiment" in scores:
             values[part] = {str(n): found[metric] for n, found in enumerate(scores["scores_per_experiment"])}
         elif metric == "v_measure" and "v_measures" in scores:
-            flat = [value for level in scores["v_measures"].values() for value in level]
+            measures = scores["v_measures"]  # a list, or one per level of labels
+            levels = measures.values() if isinstance(measures, dict) else [measures]
+            flat = [value for level in levels for value in level]
             values[part] = {str(n): value for n, value in enumerate(flat)}
         else:
             values[part] = {"all": scores["main_score"]}
