@@ -62,7 +62,8 @@ rule speed:
     params:
         settings=speed_settings,
     shell:
-        "export OMP_NUM_THREADS={threads};"
+        f"export {OFFLINE};"
+        " export OMP_NUM_THREADS={threads};"
         " python -m workflow_scripts.curves.speed --settings {params.settings:q}"
         " --output {output.speed:q} > {log:q} 2>&1"
 
