@@ -21,7 +21,7 @@ test: check
 
 # The cluster's tests alone, on a real SLURM that they bring up and take down; docs/slurm.md names its packages.
 slurm-test: $(VENV)/development
-	$(BIN)/python -m pytest -rs tests/slurm
+	$(BIN)/python -m pytest -rs -m slurm tests/slurm
 
 check: $(VENV)/development
 	$(BIN)/ruff check .

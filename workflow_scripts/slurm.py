@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,20 @@ Query = Callable[[str, Any], Awaitable[tuple[dict[str, str] | None, float | None
 SECONDS_BETWEEN_QUESTIONS = 5.0  # to a SLURM that does not answer
 SECONDS_WITHOUT_ANSWER = 3600.0  # until the run gives up; a restart of slurmctld takes seconds, an upgrade minutes
 POLLS_UNTIL_FINAL = 3  # a state that SLURM may still leave, or a job that is not listed, is believed at the third look
+PASSING = {"PREEMPTED", "NODE_FAIL"}  # how a job ends that SLURM then puts back into the queue, where it does
 SECONDS_TO_CHECKPOINT = 90.0  # what a job of a killed Snakemake gets between TERM and KILL
 # squeue's reasons for which no amount of waiting helps (the others, as Resources or Priority, pass).
 NEVER = re.compile(
     r"^(BadConstraints|PartitionNodeLimit|PartitionTimeLimit|AccountNotAllowed|QOSNotAllowed|InvalidAccount|InvalidQOS"
     r"|(Assoc|QOS|Association)\w*(Max|Min)\w*PerJob\w*|QOS\w*MaxWallDurationPerJobLimit|MaxMemPerLimit)"
 )
+# What sbatch says when it is worth asking again: the controller is away, or one's queue is full.
+LATER = re.compile(
+    r"Unable to contact slurm controller|Socket timed out|temporarily unable|temporarily unavailable|Zero Bytes"
+    r"|MaxSubmitJob|Connection (refused|timed out)",
+    re.IGNORECASE,
+)
+LOWER = "lower its memory, threads, GPUs or runtime in the profile, or name another partition; not tried again"
 
 
 def prepare(workflow: Any, log: Any) -> None:
@@ -51,11 +59,14 @@ def prepare(workflow: Any, log: Any) -> None:
     submitter = workflow.scheduler._executor
     longest = 2 * settings.init_seconds_before_status_checks
     submitter.sleep = lambda: asyncio.sleep(min(submitter.next_seconds_between_status_checks, longest))
+    submitter._report_job_error_threadsafe = sober(submitter, log)
+    submitted: dict[str, Any] = {}  # SLURM's id of a job: Snakemake's job
+    remember(submitter, submitted)
     run = submitter.run_uuid  # the name of all its jobs
     runs = Path(workflow.workdir_init, ".snakemake", "slurm_runs")
     cancel_left_over(runs, log)
     _claim(runs / run)
-    threading.Thread(target=_watch, args=(run, 2.0 * longest, log), daemon=True).start()
+    threading.Thread(target=_watch, args=(run, 2.0 * longest, submitted, log), daemon=True).start()
 
 
 def status_command(seconds_between_checks: int) -> tuple[str, str]:
@@ -85,9 +96,11 @@ def patient(query: Query) -> Query:
 
     - No answer (slurmctld restarts): asked again, since the executor would forget its jobs.
     - "CANCELLED by 1000", as sacct says it: "CANCELLED", since the executor knows no other.
-    - PREEMPTED three times (not requeued), or seen before and three times not listed: ended, so that it is retried.
+    - PREEMPTED, NODE_FAIL: waiting, since SLURM puts such a job back into the queue; three times in a row and not in the
+      queue: ended, so that it is retried. The executor would wait for ever, and keep every later job off that node.
+    - Seen before and three times not listed: ended likewise.
     """
-    preempted: Counter[str] = Counter()
+    passing: Counter[str] = Counter()
     missing: Counter[str] = Counter()
 
     async def ask(command: str, log: Any) -> tuple[dict[str, str] | None, float | None]:
@@ -100,9 +113,9 @@ def patient(query: Query) -> Query:
         states = {job: state.split(" ")[0].rstrip("+") for job, state in (answer[0] or {}).items()}
         for job, state in states.items():
             missing[job] = 0
-            preempted[job] = preempted[job] + 1 if state == "PREEMPTED" else 0
-            if preempted[job] >= POLLS_UNTIL_FINAL:
-                states[job] = "CANCELLED"
+            passing[job] = passing[job] + 1 if state in PASSING else 0
+            if passing[job]:
+                states[job] = "PENDING" if passing[job] < POLLS_UNTIL_FINAL or in_queue(job) else "CANCELLED"
         for job in missing.keys() - states.keys():
             missing[job] += 1
             if missing[job] >= POLLS_UNTIL_FINAL:
@@ -110,6 +123,53 @@ def patient(query: Query) -> Query:
         return states, answer[1]
 
     return ask
+
+
+def sober(submitter: Any, log: Any) -> Callable[[Any, str], None]:
+    """What to do when sbatch fails. SLURM away, or one's queue full: submitted again. Refused: one line, no retry,
+    which would ask for more still."""
+    report = submitter._report_job_error_threadsafe
+    since: dict[Any, float] = {}
+
+    def failed(info: Any, message: str) -> None:
+        said = re.search(r"The error message was '(.*?)'\.\n", message, flags=re.DOTALL)
+        if said is None:  # not sbatch's own failure
+            report(info, message)
+            return
+        reason = "; ".join(line.removeprefix("sbatch: error: ").strip() for line in said[1].splitlines())
+        asked = time.monotonic() - since.setdefault(info.job, time.monotonic())
+        if LATER.search(reason) and asked < SECONDS_WITHOUT_ANSWER:
+            log.warning(f"SLURM does not take {info.job} now ({reason}); again in {SECONDS_BETWEEN_QUESTIONS:.0f} s.")
+            time.sleep(SECONDS_BETWEEN_QUESTIONS)
+            with contextlib.suppress(RuntimeError):  # Snakemake ends: nothing more is submitted
+                submitter._job_submission_executor.submit(submitter.run_job, info.job)
+                return
+        give_up(info.job)
+        report(info, f"SLURM refuses this job: {reason}. It asks for {wanted(info.job)}: {LOWER}. ")
+
+    return failed
+
+
+def remember(submitter: Any, submitted: dict[str, Any]) -> None:
+    """Note every job that is submitted under SLURM's id."""
+    report = submitter.report_job_submission
+
+    def noted(info: Any, *args: Any, **kwargs: Any) -> None:
+        submitted[info.external_jobid] = info.job
+        report(info, *args, **kwargs)
+
+    submitter.report_job_submission = noted
+
+
+def give_up(job: Any) -> None:
+    """Let Snakemake not try this job again: as if this was its last attempt."""
+    job._attempt = max(job.attempt, job.restart_times + 1)
+
+
+def wanted(job: Any) -> str:
+    """What a job asks SLURM for."""
+    names = ("mem_mb", "runtime", "gpu", "gpu_model", "slurm_partition")
+    return ", ".join([*(f"{n}={job.resources[n]}" for n in names if job.resources.get(n)), f"threads={job.threads}"])
 
 
 def cancel_left_over(runs: Path, log: Any) -> None:
@@ -134,14 +194,15 @@ def cancel_left_over(runs: Path, log: Any) -> None:
         os.close(handle)
 
 
-def cancel_hopeless(run: str, log: Any) -> list[str]:
-    """Cancel the jobs of this run that wait for what the cluster does not have, and say so; their ids."""
+def cancel_hopeless(run: str, submitted: Mapping[str, Any], log: Any) -> list[str]:
+    """Cancel the jobs of this run that wait for what the cluster does not have, and say so, once each; their ids."""
     hopeless = [job for job in queue([run]) if job["state"] == "PENDING" and NEVER.match(job["reason"])]
     for job in hopeless:
-        log.error(
-            f"SLURM: job {job['id']} ({job['comment']}) can never start ({job['reason']}): it asks for more than "
-            f"partition {job['partition']} allows; cancelled. Lower its memory, threads, GPUs or runtime in the profile."
-        )
+        mine = submitted.get(job["id"])
+        asks = f"asks for {wanted(mine)}" if mine else f"asks for more than partition {job['partition']} allows"
+        log.error(f"SLURM: job {job['id']} ({job['comment']}) can never start ({job['reason']}): it {asks}; {LOWER}.")
+        if mine:
+            give_up(mine)
         _slurm("scancel", job["id"])
     return [job["id"] for job in hopeless]
 
@@ -159,6 +220,12 @@ def queue(runs: Iterable[str]) -> list[dict[str, str]]:
     return [dict(zip(fields, row, strict=True)) for row in rows]
 
 
+def in_queue(job: str) -> bool:
+    """Whether SLURM will still run this job, or is not done with it; also where it does not say."""
+    answer = _slurm("squeue", f"--jobs={job}", "--noheader", "--format=%T")
+    return bool(answer.stdout.strip()) or (answer.returncode != 0 and "Invalid job id" not in answer.stderr)
+
+
 def _claim(path: Path) -> int | None:
     """Hold a run's file until this process ends, however it ends; None where another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,11 +238,11 @@ def _claim(path: Path) -> int | None:
     return handle
 
 
-def _watch(run: str, seconds: float, log: Any) -> None:
+def _watch(run: str, seconds: float, submitted: Mapping[str, Any], log: Any) -> None:
     while True:
         time.sleep(seconds)
         with contextlib.suppress(WorkflowError):  # a SLURM that does not answer: looked at again
-            cancel_hopeless(run, log)
+            cancel_hopeless(run, submitted, log)
 
 
 def _until(true: Callable[[], bool], seconds: float) -> bool:

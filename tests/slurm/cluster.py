@@ -36,8 +36,8 @@ MARK = "MATRYOSHKA_TEST_CLUSTER"  # in the environment of every daemon: what `do
 NODES = {"cpu1": 0, "gpu1": 2}  # node: GPUs
 DEVICES = ["/dev/null", "/dev/zero"]  # what stands for a GPU: SLURM wants a file, and asks nothing of it
 CPUS_PER_NODE = 8  # claimed, whatever the machine has: what is tested is who gets what, not speed
-MEMORY_PER_NODE = 20_000  # MB, claimed
-SECONDS_TO_START = 30.0
+MEMORY_PER_NODE = 200_000  # MB, claimed
+SECONDS_TO_START = 60.0
 
 
 class ClusterError(RuntimeError):
@@ -111,6 +111,13 @@ class Cluster:
             self.start(node)
         self._until(lambda: self.node_states() == dict.fromkeys(NODES, "idle"), "slurmctld")
 
+    def until_ready(self) -> None:
+        """Wait until slurmctld answers and every node takes jobs. Raises ClusterError."""
+        answer = {"idle", "mixed", "allocated", "completing"}
+        self._until(
+            lambda: len(states := self.node_states()) == len(NODES) and {*states.values()} <= answer, "slurmctld"
+        )
+
     def down(self) -> None:
         """End every daemon and job of this folder, by the mark in its environment; nothing else is touched."""
         for sent in (signal.SIGTERM, signal.SIGKILL):
@@ -163,6 +170,24 @@ class Cluster:
         os.kill(pid, sent)
         self._until(lambda: pid not in self._processes(), name)
 
+    def kill_node(self, name: str) -> None:
+        """What a power cut does to a node: its slurmd is gone, and all that ran on it."""
+        running, parents = [], set()
+        for pid in self._processes():
+            with contextlib.suppress(OSError):
+                if f"SLURMD_NODENAME={name}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                    running.append(pid)
+                    parents.add(int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]))
+        self.stop(name, signal.SIGKILL)
+        for pid in [*(parents - {1} - set(running)), *running]:  # slurmstepd first, or it would report their end
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def hurry(self) -> None:
+        """Let jobs that were put back into the queue start at once; SLURM holds them back for two minutes."""
+        for job in self.run("squeue", "--noheader", "--states=PENDING", "--format=%i", check=False).stdout.split():
+            self.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+
     # ---- questions
 
     def run(self, *command: str, check: bool = True, timeout: float = 30) -> subprocess.CompletedProcess[str]:
@@ -208,7 +233,7 @@ class Cluster:
         accounting = (
             f"AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1\n"
             f"AccountingStoragePort={slurmdbd}\n"
-            f"AccountingStoragePass={self.folder}/munge.socket\nAccountingStorageTRES=gres/gpu\n"
+            f"AccountingStoragePass={self.folder}/munge.socket\nAccountingStorageTRES=gres/gpu\nAccountingStoreFlags=job_comment\n"
             if self.accounting
             else "AccountingStorageType=accounting_storage/none\n"
         )
@@ -232,7 +257,7 @@ SlurmctldPidFile={self.folder}/slurmctld.pid
 SlurmdPidFile={self.folder}/slurmd.%n.pid
 SlurmctldLogFile={self.folder}/log/slurmctld.log
 SlurmdLogFile={self.folder}/log/%n.log
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
@@ -256,9 +281,9 @@ ReturnToService=2
 JobRequeue=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-{accounting}{nodes}PartitionName=cpu Nodes=cpu1 Default=YES MaxTime=60 PriorityTier=1 State=UP
-PartitionName=gpu Nodes=gpu1 MaxTime=60 PriorityTier=1 GraceTime=0 State=UP
-PartitionName=urgent Nodes=gpu1 MaxTime=60 PriorityTier=9 PreemptMode=off State=UP
+{accounting}{nodes}PartitionName=cpu Nodes=cpu1 Default=YES MaxTime=1-00:00:00 PriorityTier=1 State=UP
+PartitionName=gpu Nodes=gpu1 MaxTime=1-00:00:00 PriorityTier=1 GraceTime=0 State=UP
+PartitionName=urgent Nodes=gpu1 MaxTime=1-00:00:00 PriorityTier=9 PreemptMode=off State=UP
 """
         )
         (self.folder / "gres.conf").write_text(

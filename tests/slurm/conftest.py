@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tests.slurm.cluster import PACKAGES, Cluster, missing_programs
+from tests.slurm.cluster import MARK, PACKAGES, Cluster, missing_programs
 
 TOY = Path(__file__).resolve().parent / "toy"
 
@@ -45,16 +45,24 @@ def cluster_without_accounts(tmp_path: Path) -> Iterator[Cluster]:
         yield running
 
 
-def quick_profile(folder: Path, changes: Mapping[str, object], threads: int = 1) -> Path:
-    """The project's own profile, with what a site changes: fewer cores, a short poll, no time to save up for."""
+def quick_profile(
+    folder: Path, changes: Mapping[str, object], *, threads: int = 1, train: Mapping[str, object] | None = None
+) -> Path:
+    """The project's own profile with what a site changes: fewer cores, a short poll, `changes`, what `train` asks for."""
     profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.yaml").read_text())
     profile["set-threads"] = dict.fromkeys(profile["set-threads"], threads)
-    profile["set-resources"]["train"].pop("slurm_extra")
+    profile["set-resources"]["train"] |= train or {}
     profile |= {"slurm-init-seconds-before-status-checks": 1, "latency-wait": 10, **changes}
     target = folder / "profile"
     target.mkdir(exist_ok=True)
     (target / "profile.yaml").write_text(yaml.safe_dump(profile))
     return target
+
+
+def at_once(jobs: list[dict[str, str]]) -> int:
+    """How many of these jobs ran at the same time, at most."""
+    spans = [(job["Start"], job["End"]) for job in jobs]
+    return max(sum(start <= moment < end for start, end in spans) for moment, _ in spans)
 
 
 @dataclass
@@ -65,7 +73,7 @@ class Run:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def wait(self, seconds: float = 90) -> str:
+    def wait(self, seconds: float = 240) -> str:
         """Its whole output, when it has ended."""
         try:
             self.process.wait(seconds)
@@ -73,7 +81,7 @@ class Run:
             pytest.fail(f"Snakemake still runs after {seconds} s\n{self.log.read_text()[-4000:]}")
         return self.log.read_text()
 
-    def until(self, true: Callable[[], object], seconds: float = 40) -> None:
+    def until(self, true: Callable[[], object], seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
         while not true():
             if time.monotonic() > deadline or self.process.poll() is not None:
@@ -87,9 +95,9 @@ class Run:
         return [(w[2], int(w[3])) for line in lines if (w := line.split())[1] == output]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def login_node() -> Iterator[Callable[..., Run]]:
-    """Start Snakemake against a cluster: `login_node(cluster, folder, "--config", ...)`; none outlives the test."""
+    """Start Snakemake against a cluster: `login_node(cluster, folder, "--config", ...)`; none outlives the tests."""
     started: list[Run] = []
 
     def start(cluster: Cluster, folder: Path, *arguments: str) -> Run:
@@ -98,7 +106,9 @@ def login_node() -> Iterator[Callable[..., Run]]:
             process = subprocess.Popen(
                 [sys.executable, "-m", "snakemake", *arguments],
                 cwd=folder,
-                env=cluster.environment | {"PATH": f"{Path(sys.executable).parent}:{cluster.environment['PATH']}"},
+                # with the mark, it ends with the cluster, also when the tests are killed
+                env=cluster.environment
+                | {MARK: str(cluster.folder), "PATH": f"{Path(sys.executable).parent}:{cluster.environment['PATH']}"},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -120,8 +130,8 @@ def toy(tmp_path: Path, login_node: Callable[..., Run]) -> Callable[..., Run]:
     folder = tmp_path / "toy"
     shutil.copytree(TOY, folder)
 
-    def start(cluster: Cluster, *wanted: str, seconds: float = 8, **profile: object) -> Run:
-        settings = ["--config", f"root={ROOT}", f"wanted={','.join(wanted)}", f"seconds={seconds}"]
+    def start(cluster: Cluster, *wanted: str, seconds: float = 4, gpus: int = 1, **profile: object) -> Run:
+        settings = ["--config", f"root={ROOT}", f"wanted={','.join(wanted)}", f"seconds={seconds}", f"gpus={gpus}"]
         return login_node(cluster, folder, "--workflow-profile", str(quick_profile(tmp_path, profile)), *settings)
 
     return start

@@ -20,6 +20,7 @@ def say(what: str) -> None:
 
 
 def save_and_stop(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # SLURM may say it twice
     say("term")
     time.sleep(1.5)  # a large checkpoint takes a while
     checkpoint.write_text(str(step))
