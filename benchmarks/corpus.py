@@ -310,7 +310,7 @@ def _parent(path: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=MEDI_ROWS)
-    parser.add_argument("--peer-rows", type=int, default=40_000, help="most rows that datasets is measured on")
+    parser.add_argument("--peer-rows", type=int, default=100_000, help="most rows that datasets is measured on")
     parser.add_argument("--repeats", type=int, default=1, help="of ours and bare")
     parser.add_argument("--peer-repeats", type=int, default=3, help="of datasets, and of ours beside it")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
