@@ -47,6 +47,7 @@ def test_a_hub_that_stays_busy_is_given_up_on_after_the_last_wait(tmp_path: Path
             "run again later, what is complete is kept"
         )
         assert len(hub.requests) == 3
+        assert not list(tmp_path.glob("out/**/*"))
 
 
 def test_a_hub_that_asks_for_hours_is_given_up_on_at_once(tmp_path: Path) -> None:
@@ -56,6 +57,7 @@ def test_a_hub_that_asks_for_hours_is_given_up_on_at_once(tmp_path: Path) -> Non
         said = call(hub.environment(tmp_path / "home"), "an/encoder", "main", str(tmp_path / "out"), [0.01, 0.02])
         assert "asks to be left alone for 7200 s" in said
         assert len(hub.requests) == 1
+        assert not list(tmp_path.glob("out/**/*"))
 
 
 def test_only_the_files_asked_for_are_fetched_and_small_ones_are_checked_too(tmp_path: Path) -> None:
