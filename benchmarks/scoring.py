@@ -3,7 +3,7 @@
     python benchmarks/scoring.py [--quick] [--json FILE]
 
 Takes the real tasks of ../shared/data and all-MiniLM-L6-v2; prints one table and, with `--json`, the same ratios.
-Peers and own code take turns, the figures are medians of three. Every score compared is checked to be equal first.
+Peers and own code take turns, the figures are medians of three. Every score compared is checked to be equal.
 Encoding is measured by benchmarks/encoding.py, in this run, as texts per second; mteb's loop over dimensions is its
 scoring as measured plus, at each dimension, the task's texts at sentence-transformers' rate with its best batch size.
 `--quick` (within five minutes) takes part of two tasks; its stock times are those of small tasks, on which mteb
@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,14 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from mteb.results import TaskResult  # noqa: E402
 
 from benchmarks.encoding import encoding_figures, print_table  # noqa: E402
 from tests.scores.tasks import classification_task, retrieval_task, store_of  # noqa: E402
 from workflow_scripts.encoder import encode, load_encoder  # noqa: E402
 from workflow_scripts.scores import retrieval  # noqa: E402
-from workflow_scripts.scores.score import _lookup, score_all  # noqa: E402
-from workflow_scripts.scores.stock import stock_scores  # noqa: E402
+from workflow_scripts.scores.score import Scored, _lookup, score_all  # noqa: E402
+from workflow_scripts.scores.stock import Values, stock_scores  # noqa: E402
 from workflow_scripts.scores.views import views  # noqa: E402
 from workflow_scripts.store import Store, StoreWriter, open_store  # noqa: E402
 from workflow_scripts.study import package_model_folder  # noqa: E402
@@ -81,11 +82,9 @@ def interleaved(repeats: int, **works: Callable[[], Any]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
-def check_equal(task: Any, store: Store) -> None:
+def check_equal(task: Any, ours: Sequence[Scored], theirs: Sequence[tuple[TaskResult, Values]]) -> None:
     """Raises ValueError where a score of ours is not mteb's."""
-    for one in score_all(task, store, [PREFIX], DIMENSIONS):
-        fresh_state(task)
-        expected, values = stock_scores(task, _lookup(store, PREFIX), one.dim)
+    for one, (expected, values) in zip(ours, theirs, strict=True):
         same_values = all(values[part] == one.values[part] for part in parts(task))
         if expected.get_score() != one.result.get_score() or not same_values:
             raise ValueError(
@@ -102,22 +101,27 @@ def measure_task(name: str, quick: bool, repeats: int, folder: Path) -> dict[str
     store = store_of(task, folder / name, lambda found: encode(own, found).vectors)
     rounded = store_of(task, folder / f"{name}_bf16", lambda found: encode(own, found, precision="bf16").vectors)
 
-    def main_scores(of: Store) -> list[float]:
-        return [one.result.get_score() for one in score_all(task, of, [PREFIX], DIMENSIONS)]
+    found: dict[str, list[Any]] = {}
 
-    def stock(dimensions: list[int]) -> None:
-        for dim in dimensions:
+    def stock() -> None:
+        found["theirs"] = []
+        for dim in DIMENSIONS:
             fresh_state(task)
-            stock_scores(task, _lookup(store, PREFIX), dim)
+            found["theirs"].append(stock_scores(task, _lookup(store, PREFIX), dim))
 
-    check_equal(task, store)
-    moved = max(abs(a - b) for a, b in zip(main_scores(store), main_scores(rounded), strict=True))
+    def we() -> None:
+        found["ours"] = list(score_all(task, store, [PREFIX], DIMENSIONS))
+
     taken = interleaved(
         repeats,
-        mteb_scores=lambda: stock(DIMENSIONS),
-        we_score=lambda: main_scores(store),
+        mteb_scores=stock,
+        we_score=we,
         we_score_full=lambda: list(score_all(task, store, [PREFIX], DIMENSIONS[-1:])),
     )
+    check_equal(task, found["ours"], found["theirs"])
+    scores = [one.result.get_score() for one in found["ours"]]
+    in_bf16 = [one.result.get_score() for one in score_all(task, rounded, [PREFIX], DIMENSIONS)]
+    moved = float(max(abs(a - b) for a, b in zip(scores, in_bf16, strict=True)))
     return taken | {"texts": float(len(texts_of(task))), "bf16_moves_score_by": moved}
 
 
@@ -257,7 +261,7 @@ def main() -> None:
             )
     print()
     for name, value in ratios.items():
-        print(f"{name:36}{value:10.2f}")
+        print(f"{name:36}{value:10.4g}")
     if arguments.json:
         arguments.json.write_text(json.dumps(ratios, indent=1) + "\n")
 

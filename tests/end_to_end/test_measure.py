@@ -1,0 +1,33 @@
+"""studies/measure.yaml: existing models scored as they are, with nothing trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import yaml
+
+from tests.conftest import copy_project, snakemake
+from tests.end_to_end.conftest import logs
+
+
+def test_existing_models_are_measured_without_training(small_model: Path, finished: Path, tmp_path: Path) -> None:
+    project = copy_project(tmp_path)
+    hub = dict.fromkeys(("minilm_l6", "mpnet_base", "gte_base"))
+    own = {"mine": {"parent": str(small_model), "objective": "none"}}
+    overlay = {"variants": hub | own, "dimensions": [8, 64, 384], "tasks": ["WordNetExamples"], "cuts": ["prefix"]}
+    (project / "overlay.yaml").write_text(yaml.safe_dump(overlay | {"intervals": {"resamples": 100}}))
+    done = snakemake(project, "--cores", "2", "--configfile", "studies/measure.yaml", "overlay.yaml")
+    assert done.returncode == 0, done.stderr + logs(project)
+    assert not [
+        line for line in done.stderr.splitlines() if line.split("[")[0].strip() in ("rule train:", "rule pairs:")
+    ]
+    results = project / "results" / "measure"
+    assert (results / "report.html").exists()
+    # The same model is the base of the finished study: its scores do not hang on which study asks.
+    columns = ["dim", "score"]
+    here = pl.read_parquet(results / "scores" / "mine" / "s0" / "WordNetExamples.parquet").select(columns).sort(columns)
+    there = pl.read_parquet(finished / "results" / "small" / "scores" / "base" / "s0" / "WordNetExamples.parquet")
+    there = there.filter(pl.col("reduction") == "prefix").select(columns).sort(columns)
+    assert here.height == 3
+    assert here.equals(there)
