@@ -118,6 +118,10 @@ class Training(Section):
         None,
         description="Replay micro-batches (GradCache) so that memory does not grow with the batch; null: where the batch does not fit.",
     )
+    compile: bool = Field(
+        False,
+        description="Run the encoder through torch.compile (padded micro-batches, dynamic lengths). Off until measured on a GPU; needs a C++ compiler, on a GPU Triton.",
+    )
     checkpoint_minutes: Annotated[float, Field(ge=0)] = Field(5.0, description="Minutes between checkpoints.")
     gpus: Positive = Field(1, description="GPUs of one node that one training uses.")
 

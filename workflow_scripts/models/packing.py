@@ -204,6 +204,12 @@ class attention:  # noqa: N801 - reads as a statement: with attention(encoder, P
         self.config._attn_implementation = self.before
 
 
+def compile_encoder(model: SentenceTransformer, backend: str = "inductor") -> Layout:
+    """Compile the encoder in place, for any length, and give the layout that it is then run in."""
+    encoder_of(model).compile(dynamic=True, backend=backend)
+    return PADDED
+
+
 class Lean:
     """Within the block, what an encoder's forward pass keeps for the backward pass is about a third less.
 

@@ -65,7 +65,7 @@ from workflow_scripts.models.folder import (
     versions,
 )
 from workflow_scripts.models.objective import Form, Rows, contrastive_loss
-from workflow_scripts.models.packing import Layout, Lean, check_modules, choose_layout, embed
+from workflow_scripts.models.packing import Layout, Lean, check_modules, choose_layout, compile_encoder, embed
 from workflow_scripts.models.transform import fit_matrix, put_matrix, read_sample
 from workflow_scripts.scratch import near
 from workflow_scripts.study import Training
@@ -183,7 +183,10 @@ def train(
         model.max_seq_length = own_length
     freeze_projections(model)
     set_dropout(model, recipe.dropout)
-    layout = choose_layout(model, assemble(tokens, *next(training_order(rows_by_task, Order(8, 0)))).texts)
+    if recipe.compile:
+        layout = compile_encoder(model)
+    else:
+        layout = choose_layout(model, assemble(tokens, *next(training_order(rows_by_task, Order(8, 0)))).texts)
     model.train()
 
     # ---- optimiser
@@ -353,7 +356,9 @@ class Stepper:
     def _embed(self, texts: list[Text], step: int, place: int, keep: bool) -> Tensor:
         """Embeddings of one micro-batch. Dropout hangs on seed, step and place alone, so a replay repeats it."""
         torch.manual_seed(hash((self.settings.seed, step, self.ranks.rank, place)) & 0x7FFFFFFF)
-        with torch.set_grad_enabled(keep), Lean(encoder_of(self.model)):
+        # A compiled encoder chooses itself what it keeps.
+        lean = contextlib.nullcontext() if self.settings.training.compile else Lean(encoder_of(self.model))
+        with torch.set_grad_enabled(keep), lean:
             return embed(self.model, texts, self.layout)
 
     def _update(self, rate: float) -> Tensor:
