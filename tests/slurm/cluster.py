@@ -1,8 +1,9 @@
 """A real SLURM on this machine, for the tests: munged, slurmctld, two slurmd, and slurmdbd with MariaDB for sacct.
 
-Takes a folder; leaves running daemons that keep everything (configuration, keys, state, logs) below it, listen on
-127.0.0.1 on free ports and touch no file of the system's own SLURM. `cpu1` is a node without, `gpu1` one with GPUs, which
-SLURM allocates and counts like real ones, though only `/dev/null` and `/dev/zero` stand behind them.
+Takes a folder; leaves running daemons that keep everything (configuration, keys, state, logs) below it, speak over
+127.0.0.1 on free ports, answer nobody without the cluster's own munge key, and touch no file of the system's own SLURM.
+`cpu1` is a node without, `gpu1` one with GPUs, which SLURM allocates and counts like real ones, though only `/dev/null`
+and `/dev/zero` stand behind them.
 
     python tests/slurm/cluster.py up --folder /tmp/cluster      # again: takes the old one down first
     export SLURM_CONF=/tmp/cluster/slurm.conf && sinfo
@@ -257,7 +258,7 @@ SlurmctldPidFile={self.folder}/slurmctld.pid
 SlurmdPidFile={self.folder}/slurmd.%n.pid
 SlurmctldLogFile={self.folder}/log/slurmctld.log
 SlurmdLogFile={self.folder}/log/%n.log
-ProctrackType=proctrack/pgid
+ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none

@@ -16,9 +16,8 @@ def test_the_full_study_submits_one_embedding_and_one_score_job_per_model_and_ta
     project = copy_project(tmp_path)
     (project / "several.yaml").write_text("training: {gpus: 4}")
     files = ["studies/medi.yaml", "tests/full_study/sizes.yaml", "several.yaml"]
-    result = snakemake(
-        project, "--dry-run", "--executor", "dryrun", "--workflow-profile", "profiles/slurm", "--configfile", *files
-    )
+    profile = ("--executor", "dryrun", "--workflow-profile", "profiles/slurm")
+    result = snakemake(project, "--dry-run", "--printshellcmds", *profile, "--configfile", *files)
     assert result.returncode == 0, result.stderr[-2000:]
     jobs = re.findall(
         r"^rule (\w+):$.*?^    wildcards: (.*?)$.*?^    resources: (.*?)$",
@@ -32,6 +31,11 @@ def test_the_full_study_submits_one_embedding_and_one_score_job_per_model_and_ta
     assert trained
     for resources in trained:
         assert {"gpu=4", "nodes=1", "runtime=720", "mem_mb=12000"} <= set(resources.split(", "))
+    # No shell in between: SLURM sends TERM to all processes of a job, and where it tracks them by cgroup, a shell that
+    # ends on it ends the training before its checkpoint is written. The tests' own SLURM cannot show that.
+    trainings = re.findall(r"^.*workflow_scripts\.models\.train .*$", result.stdout + result.stderr, re.MULTILINE)
+    assert trainings
+    assert all("; exec python -m workflow_scripts.models.train " in command for command in trainings)
 
 
 def test_training_on_several_gpus_starts_one_process_for_each() -> None:

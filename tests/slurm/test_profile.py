@@ -112,13 +112,14 @@ def test_a_cluster_without_accounts_is_asked_with_squeue_until_it_answers(
     assert run.process.returncode == 1
     assert not run.events("train_a")
 
-    run = toy(cluster_without_accounts, "train_a", "score_a", seconds=3)
+    run = toy(cluster_without_accounts, "train_a", seconds=5)
     run.until(lambda: run.events("train_a"))
     cluster_without_accounts.run("scancel", "--partition=gpu")
+    run.until(lambda: run.events("train_a")[-1][0] == "start" and len(run.events("train_a")) > 1)
     cluster_without_accounts.stop("slurmctld")
     run.until(lambda: "SLURM does not answer" in run.log.read_text(), seconds=60)
     cluster_without_accounts.start("slurmctld")
     output = run.wait()
     assert "the state of jobs comes from squeue" in output
     assert run.process.returncode == 0
-    assert run.events("train_a")[-1] == ("end", 30)
+    assert run.events("train_a")[-1] == ("end", 50)
