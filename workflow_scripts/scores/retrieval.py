@@ -144,11 +144,19 @@ def search(
         similarity = torch.empty_like(products)
         for below, dim in edges:
             block = vectors[:, below:dim]
-            products.addmm_(queries[:, below:dim], block.T)
+            products += product(queries[:, below:dim].contiguous(), block.contiguous())
             squares += block.square().sum(dim=1)
             # A query's own norm changes nothing in its ranking, so it is left out.
             best[dim].add(torch.mul(products, squares.clamp_min(1e-24).rsqrt(), out=similarity), start)
     return best
+
+
+def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """`left @ right.T` in float32, by oneDNN where torch has it: see `encoder._packed_linears` for why."""
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return left @ right.T
+    found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
+    return found
 
 
 def vectors_of(store: Store, rows: Integers, view: View) -> torch.Tensor:
