@@ -96,7 +96,7 @@ def test_changing_two_settings_for_each_other_is_seen(finished: Path, small_mode
         ("tasks", {"task", "embed", "score", "curves"}, {"train", "pairs", "fetch"}),
     ],
 )
-def test_editing_a_rooms_module_runs_that_room_and_what_follows_and_reverting_runs_nothing(
+def test_editing_a_rooms_module_runs_that_room_and_what_follows(
     finished: Path, room: str, runs: set[str], rests: set[str]
 ) -> None:
     module = finished / "workflow_scripts" / room / "__init__.py"
@@ -106,10 +106,9 @@ def test_editing_a_rooms_module_runs_that_room_and_what_follows_and_reverting_ru
     module.write_text(before)
     assert runs <= set(jobs)
     assert not rests & set(jobs)
-    assert planned(finished) == Counter()
 
 
-def test_touching_files_and_editing_a_test_runs_nothing(finished: Path) -> None:
+def test_edits_taken_back_touched_files_and_an_edited_test_run_nothing(finished: Path) -> None:
     now = time.time() + 5
     for file in [*finished.glob("workflow_scripts/**/*.py"), *finished.glob("rules/*.smk"), finished / "config.yaml"]:
         os.utime(file, (now, now))
@@ -161,10 +160,10 @@ def test_deleting_one_score_makes_that_score_and_the_curves_again(finished: Path
 
 
 @pytest.fixture
-def killed(small_model: Path, tmp_path: Path) -> Iterator[Path]:
-    """A project with the corpus and tasks done, whose Snakemake was killed, jobs and all, while it trained."""
+def killed(finished: Path, tmp_path: Path) -> Iterator[Path]:
+    """The finished study begun anew elsewhere, whose Snakemake was killed, jobs and all, while it trained."""
     project = copy_project(tmp_path / "project")
-    write_overlay(project / "overlay.yaml", small_model, training=CUT_DOWN["training"] | {"steps": 60})  # type: ignore[operator]
+    shutil.copy(finished / "overlay.yaml", project)
     process = subprocess.Popen(
         [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "overlay.yaml"],
         cwd=project,
@@ -174,17 +173,18 @@ def killed(small_model: Path, tmp_path: Path) -> Iterator[Path]:
     )
     log = project / "results/small/logs/models/fixed_s0.log"
     deadline = time.monotonic() + 300
-    while not (log.exists() and log.stat().st_size > 0) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(4)
-    assert process.poll() is None, logs(project)
+    while not (log.exists() and "training starts" in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    assert not (project / "results/small/models/fixed/s0/model.sha256").exists(), "it was killed too late"
     yield project
     shutil.rmtree(project)
 
 
-def test_a_killed_run_goes_on_with_the_same_command_and_leaves_nothing_half_written(killed: Path) -> None:
+def test_a_killed_run_goes_on_with_the_same_command_to_the_scores_of_one_that_was_not_killed(
+    killed: Path, finished: Path
+) -> None:
     results = killed / "results/small"
     for digests in results.rglob("*.sha256"):
         for line in digests.read_text().splitlines():
@@ -196,17 +196,9 @@ def test_a_killed_run_goes_on_with_the_same_command_and_leaves_nothing_half_writ
     assert result.returncode == 0, result.stderr + logs(killed)
     assert {file: file.stat().st_mtime_ns for file in done} == done, "what was finished was made again"
     assert planned(killed) == Counter()
-
-
-def test_the_same_seed_gives_the_same_scores_on_the_same_machine(finished: Path, tmp_path: Path) -> None:
-    again = copy_project(tmp_path / "again")
-    shutil.copy(finished / "overlay.yaml", again)
-    wanted = ["fixed/s0/WordNetLexicographerFiles", "matryoshka_from_fixed/s0/WordNetLexicographerFiles"]
-    targets = [f"results/small/scores/{name}.parquet" for name in wanted]
-    result = snakemake(again, "--cores", "2", "--configfile", "overlay.yaml", "--", *targets)
-    assert result.returncode == 0, result.stderr + logs(again)
-    for target in targets:
-        assert pl.read_parquet(again / target).equals(pl.read_parquet(finished / target))
+    for scores in (finished / "results/small/scores").glob("*/s0/*.parquet"):
+        if "adaptive" not in scores.name:
+            assert pl.read_parquet(scores).equals(pl.read_parquet(killed / scores.relative_to(finished))), scores
 
 
 def test_one_embedding_job_and_one_score_job_per_model_and_task(finished: Path) -> None:
