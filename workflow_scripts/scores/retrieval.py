@@ -138,13 +138,14 @@ def search(
     steps = sorted(dimensions)
     best = {dim: Best(len(queries), depth) for dim in steps}
     edges = list(zip([0, *steps[:-1]], steps, strict=True))
+    asked = [queries[:, below:dim].contiguous() for below, dim in edges]
     for start in range(0, len(documents), BLOCK):
         vectors = vectors_of(store, documents[start : start + BLOCK], view)
         products, squares = torch.zeros((len(queries), len(vectors))), torch.zeros(len(vectors))
         similarity = torch.empty_like(products)
-        for below, dim in edges:
-            block = vectors[:, below:dim]
-            products += product(queries[:, below:dim].contiguous(), block.contiguous())
+        for (below, dim), part in zip(edges, asked, strict=True):
+            block = vectors[:, below:dim].contiguous()
+            products += product(part, block)
             squares += block.square().sum(dim=1)
             # A query's own norm changes nothing in its ranking, so it is left out.
             best[dim].add(torch.mul(products, squares.clamp_min(1e-24).rsqrt(), out=similarity), start)
