@@ -356,8 +356,9 @@ class Stepper:
     def _embed(self, texts: list[Text], step: int, place: int, keep: bool) -> Tensor:
         """Embeddings of one micro-batch. Dropout hangs on seed, step and place alone, so a replay repeats it."""
         torch.manual_seed(hash((self.settings.seed, step, self.ranks.rank, place)) & 0x7FFFFFFF)
-        # A compiled encoder chooses itself what it keeps.
-        lean = contextlib.nullcontext() if self.settings.training.compile else Lean(encoder_of(self.model))
+        # A pass without gradients keeps nothing, and a compiled encoder chooses itself what it keeps.
+        leaves_a_choice = keep and not self.settings.training.compile
+        lean = Lean(encoder_of(self.model)) if leaves_a_choice else contextlib.nullcontext()
         with torch.set_grad_enabled(keep), lean:
             return embed(self.model, texts, self.layout)
 
