@@ -19,6 +19,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from tests.models.conftest import Pair, settings_of, weights_of
+from workflow_scripts.models import lanes
 from workflow_scripts.models.folder import ModelError
 from workflow_scripts.models.train import TrainSettings, check_health, learning_rate, train
 
@@ -53,7 +54,7 @@ def test_cached_gradients_give_the_same_weights_with_dropout_on(
     undisturbed: Path, tmp_path: Path, bert: Path, corpus: Corpus
 ) -> None:
     cached = trained(tmp_path, bert, corpus, training={"cached_gradients": True})
-    assert np.abs(weights_of(cached) - weights_of(undisturbed)).max() < 1e-6
+    assert_same_training(undisturbed, cached, bert)
 
 
 def test_micro_batches_of_any_size_give_the_same_weights(tmp_path: Path, bert: Path, corpus: Corpus) -> None:
@@ -67,6 +68,45 @@ def test_micro_batches_of_any_size_give_the_same_weights(tmp_path: Path, bert: P
     assert np.allclose(losses[0], losses[1], rtol=1e-5)
 
 
+@pytest.mark.parametrize("cached", [False, True])
+def test_two_lanes_equal_one_and_themselves_when_run_again(
+    cached: bool, tmp_path: Path, bert: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "LANE_TOKENS", 1)
+    seen: list[Any] = []
+    monkeypatch.setattr(lanes.Lanes, "deal", noting(lanes.Lanes.deal, seen))
+    recipe = {"dropout": 0.0, "micro_tokens": 100, "cached_gradients": cached}
+    options: dict[str, Any] = {"steps": 4, "training": recipe}
+    one = trained(tmp_path / "one", bert, corpus, **options)
+    torch.set_num_threads(2)
+    try:
+        two, again = (trained(tmp_path / name, bert, corpus, **options) for name in ("two", "again"))
+    finally:
+        torch.set_num_threads(1)
+    assert [len(dealt) for dealt in seen] == 4 * [1] + 8 * [2]
+    assert np.array_equal(weights_of(again), weights_of(two))
+    assert_same_training(one, two, bert)
+
+
+def noting(function: Callable[..., Any], seen: list[Any]) -> Callable[..., Any]:
+    def called(*arguments: Any) -> Any:
+        seen.append(function(*arguments))
+        return seen[-1]
+
+    return called
+
+
+def assert_same_training(one: Path, two: Path, parent: Path) -> None:
+    """Same but for rounding."""
+    steps = [pl.read_parquet(path.with_name("training.parquet")) for path in (one, two)]
+    assert np.allclose(steps[0]["loss"].to_numpy(), steps[1]["loss"].to_numpy(), rtol=1e-5)
+    assert np.allclose(steps[0]["gradient_norm"].to_numpy(), steps[1]["gradient_norm"].to_numpy(), rtol=1e-4)
+    assert steps[0]["tokens"].to_list() == steps[1]["tokens"].to_list()
+    # AdamW turns a rounding near zero into a step, so weights are compared with how far they went
+    apart, way = weights_of(two) - weights_of(one), weights_of(one) - weights_of(parent.with_name("model.json"))
+    assert np.linalg.norm(apart) < 0.01 * np.linalg.norm(way)
+
+
 def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path, bert: Path, corpus: Corpus) -> None:
     options: dict[str, Any] = {"steps": 4, "training": {"dropout": 0.0}}
     one = trained(tmp_path / "one", bert, corpus, **options)
@@ -75,13 +115,7 @@ def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path, bert: 
         [sys.executable, *launcher, *command(tmp_path / "two", bert, corpus, **options)], check=True, env=environment()
     )
     two = tmp_path / "two" / "m" / "s0" / "model.json"
-    steps = [pl.read_parquet(path.with_name("training.parquet")) for path in (one, two)]
-    assert np.allclose(steps[0]["loss"].to_numpy(), steps[1]["loss"].to_numpy(), rtol=1e-5)
-    assert np.allclose(steps[0]["gradient_norm"].to_numpy(), steps[1]["gradient_norm"].to_numpy(), rtol=1e-4)
-    assert steps[0]["tokens"].to_list() == steps[1]["tokens"].to_list()
-    # AdamW turns a rounding near zero into a step, so weights are compared with how far they went
-    apart, way = weights_of(two) - weights_of(one), weights_of(one) - weights_of(bert.with_name("model.json"))
-    assert np.linalg.norm(apart) < 0.01 * np.linalg.norm(way)
+    assert_same_training(one, two, bert)
     assert json.loads(two.read_text())["recipe"]["processes"] == 2
 
 

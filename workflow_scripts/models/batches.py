@@ -203,11 +203,12 @@ def masks(query: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> tupl
     that answers it. A row's own positive (and query) stays.
     """
     count = len(query)
-    same_query = query[:, None] == query
-    same_positive = positive[:, None] == positive
     candidates = np.concatenate([positive, negative])
-    answers = (same_query.astype(np.float32) @ (positive[:, None] == candidates).astype(np.float32)) > 0
-    answered = (same_positive.astype(np.float32) @ same_query.astype(np.float32)) > 0
+    # A pair of texts as one number: rows that say "this query, this positive".
+    many = int(max(query.max(), candidates.max())) + 1
+    pairs = query * many + positive
+    answers = np.isin(query[:, None] * many + candidates, pairs)
+    answered = np.isin(query * many + positive[:, None], pairs)
     own = np.arange(count)
     answers[own, own] = False
     answered[own, own] = False

@@ -113,9 +113,19 @@ def _shares(query: Tensor, key: Tensor) -> Tensor:
     return torch.softmax(torch.bmm(query, key.transpose(1, 2)), dim=-1)
 
 
-def embed(model: SentenceTransformer, texts: Sequence[Text], layout: Layout) -> Tensor:
-    """Embeddings `(texts, width)` float32, as the model's own modules give them."""
-    pooled = _packed_means(model, texts, layout) if layout.packed else _padded_means(model, texts)
+def look_up(model: SentenceTransformer, texts: Sequence[Text]) -> Tensor:
+    """The texts' token embeddings `(tokens, encoder width)`, end to end."""
+    ids = torch.from_numpy(np.concatenate([text.ids for text in texts]).astype(np.int64)).to(model.device)
+    looked_up: Tensor = encoder_of(model).get_input_embeddings()(ids)
+    return looked_up
+
+
+def embed(model: SentenceTransformer, texts: Sequence[Text], layout: Layout, looked_up: Tensor | None = None) -> Tensor:
+    """Embeddings `(texts, width)` float32, as the model's own modules give them; packed, from `look_up`'s tokens."""
+    if layout.packed:
+        pooled = _packed_means(model, texts, layout, look_up(model, texts) if looked_up is None else looked_up)
+    else:
+        pooled = _padded_means(model, texts)
     features: dict[str, Tensor] = {"sentence_embedding": pooled}
     with torch.autocast(pooled.device.type, enabled=False):
         for module in list(model)[2:]:
@@ -124,15 +134,14 @@ def embed(model: SentenceTransformer, texts: Sequence[Text], layout: Layout) -> 
     return embeddings
 
 
-def _packed_means(model: SentenceTransformer, texts: Sequence[Text], layout: Layout) -> Tensor:
+def _packed_means(model: SentenceTransformer, texts: Sequence[Text], layout: Layout, looked_up: Tensor) -> Tensor:
     lengths = [len(text.ids) for text in texts]
     device = model.device
-    ids = torch.from_numpy(np.concatenate([text.ids for text in texts]).astype(np.int64)).to(device)
     positions = torch.from_numpy(np.concatenate([np.arange(n) for n in lengths]) + layout.first_position).to(device)
     encoder = encoder_of(model)
     with attention(encoder, PACKED):
         hidden: Tensor = encoder(
-            input_ids=ids[None], position_ids=positions[None], text_lengths=lengths
+            inputs_embeds=looked_up[None], position_ids=positions[None], text_lengths=lengths
         ).last_hidden_state[0]
     owner = torch.from_numpy(np.repeat(np.arange(len(texts)), lengths)).to(device)
     share = np.concatenate([_pooling_weights(text, _mode(model)) for text in texts])

@@ -64,8 +64,9 @@ from workflow_scripts.models.folder import (
     settings_as_recipe,
     versions,
 )
+from workflow_scripts.models.lanes import Lanes, lane_count
 from workflow_scripts.models.objective import Form, Rows, contrastive_loss
-from workflow_scripts.models.packing import Layout, Lean, check_modules, choose_layout, compile_encoder, embed
+from workflow_scripts.models.packing import Layout, Lean, check_modules, choose_layout, compile_encoder, embed, look_up
 from workflow_scripts.models.transform import fit_matrix, put_matrix, read_sample
 from workflow_scripts.scratch import near
 from workflow_scripts.study import Training
@@ -280,12 +281,25 @@ def train(
     log.info("%s: %d steps in %.0f s, loss %.4f", settings.model, settings.steps, seconds, rows[-1]["loss"])
 
 
+@dataclass
+class MicroBatch:
+    """Texts that go through the encoder together, which are those at `places` in the batch."""
+
+    model: SentenceTransformer  # the lane's copy
+    texts: list[Text]
+    places: np.ndarray
+    seed: int
+    tokens: Tensor | None = None  # looked up before, `(tokens, encoder width)`; None: the encoder does it
+    embeddings: Tensor | None = None
+
+
 class Stepper:
     """One optimiser step: embed, lose, send the gradient back, update.
 
     The loss is taken on the embeddings alone, and its gradient is then sent back through the encoder one micro-batch
     at a time. Where the batch fits, each micro-batch keeps its graph in between; where it does not
-    (`cached`, after GradCache: Gao et al. 2021, arXiv 2101.06983), it is run again, with the same dropout.
+    (`cached`, after GradCache: Gao et al. 2021, arXiv 2101.06983), it is run again, with the same dropout. On a
+    processor the texts are dealt to lanes (lanes.py) that work side by side.
     """
 
     def __init__(
@@ -300,28 +314,44 @@ class Stepper:
     ) -> None:
         self.model, self.optimizer, self.parameters = model, optimizer, parameters
         self.settings, self.layout, self.precision, self.ranks = settings, layout, precision, ranks
+        self.padded = not layout.packed
         self.device = model.device
         budget = settings.training.micro_tokens
         self.micro_tokens = min(budget, PROCESSOR_MICRO_TOKENS) if self.device.type == "cpu" else budget
         self.cached = bool(settings.training.cached_gradients)
         self.bytes_per_token = activation_bytes_per_token(model, precision)
+        # Dropout draws from the process's one generator, and a compiled encoder has one copy.
+        alone = settings.training.compile or drops(model)
+        self.lanes = Lanes(model, 1 if alone else lane_count(self.device))
 
     def step(self, batch: Batch, step: int, rate: float) -> StepResult:
         own = np.arange(len(batch.texts))[self.ranks.rank :: self.ranks.count]
-        texts = [batch.texts[i] for i in own]
         lengths = batch.lengths[own]
-        cuts = micro_batches(lengths, self.micro_tokens, padded=not self.layout.packed)
         if self.settings.training.cached_gradients is None and not self.cached:
             self.cached = not fits(self.bytes_per_token * int(lengths.sum()), self.device)
             if self.cached:
                 log.info(
                     "step %d: %d tokens do not fit in memory; gradients are cached and replayed", step, lengths.sum()
                 )
+        lanes = [
+            [
+                MicroBatch(
+                    self.lanes.models[lane],
+                    [batch.texts[i] for i in places],
+                    places,
+                    seed=hash((self.settings.seed, step, self.ranks.rank, lane, number)) & 0x7FFFFFFF,
+                )
+                for number, cut in enumerate(micro_batches(batch.lengths[dealt], self.micro_tokens, self.padded))
+                for places in [dealt[cut]]
+            ]
+            for lane, dealt in enumerate(own[chosen] for chosen in self.lanes.deal(lengths))
+        ]
+        micros = [micro for lane in lanes for micro in lane]
+        looked_up = None if self.cached or self.padded else self._look_up(micros)
 
         # The forward passes; then the loss on all embeddings, those of the other processes included.
-        with self._arithmetic():
-            parts = [self._embed(texts[cut], step, place, keep=not self.cached) for place, cut in enumerate(cuts)]
-        embeddings = gather(torch.cat([part.detach() for part in parts]), own, len(batch.texts), self.ranks)
+        self.lanes.run(self._forward, lanes)
+        embeddings = gather(micros, len(batch.texts), self.ranks)
         embeddings.requires_grad_()
         loss, per_dimension = contrastive_loss(
             embeddings,
@@ -333,17 +363,15 @@ class Stepper:
             distillation=self.settings.training.distillation,
         )
         (gradient,) = torch.autograd.grad(loss, embeddings)
-        gradient = gradient[torch.from_numpy(own).to(self.device)]
 
         # Back through the encoder, one micro-batch at a time.
-        for place, cut in enumerate(cuts):
-            if self.cached:
-                with self._arithmetic():
-                    parts[place] = self._embed(texts[cut], step, place, keep=True)
-            torch.autograd.backward(parts[place], gradient[cut])
-            parts[place] = parts[place].detach()
+        self.lanes.run(lambda lane: self._backward(lane, gradient), lanes)
+        self.lanes.add_up_gradients()
+        if looked_up is not None and looked_up.requires_grad:
+            gradients = [m.tokens.grad for m in micros if m.tokens is not None and m.tokens.grad is not None]
+            torch.autograd.backward(looked_up, torch.cat(gradients))
         norm = self._update(rate)
-        processed = sum(padded_tokens(lengths[cut], self.layout) for cut in cuts)
+        processed = sum(padded_tokens(batch.lengths[micro.places], self.layout) for micro in micros)
         return StepResult(
             loss=loss.detach(),
             per_dimension=per_dimension,
@@ -353,14 +381,36 @@ class Stepper:
             squared_lengths=float((batch.lengths.astype(np.float64) ** 2).sum()),
         )
 
-    def _embed(self, texts: list[Text], step: int, place: int, keep: bool) -> Tensor:
-        """Embeddings of one micro-batch. Dropout hangs on seed, step and place alone, so a replay repeats it."""
-        torch.manual_seed(hash((self.settings.seed, step, self.ranks.rank, place)) & 0x7FFFFFFF)
+    def _look_up(self, micros: list[MicroBatch]) -> Tensor:
+        """Look up all tokens at once: the table's gradient, a row for each word there is, is then made once."""
+        looked_up = look_up(self.model, [text for micro in micros for text in micro.texts])
+        counts = [sum(len(text.ids) for text in micro.texts) for micro in micros]
+        for micro, tokens in zip(micros, torch.split(looked_up.detach(), counts), strict=True):
+            micro.tokens = tokens.requires_grad_()
+        return looked_up
+
+    def _forward(self, lane: list[MicroBatch]) -> None:
+        with self._arithmetic():
+            for micro in lane:
+                micro.embeddings = self._embed(micro, keep=not self.cached)
+
+    def _backward(self, lane: list[MicroBatch], gradient: Tensor) -> None:
+        for micro in lane:
+            if self.cached:
+                with self._arithmetic():
+                    micro.embeddings = self._embed(micro, keep=True)
+            assert micro.embeddings is not None
+            torch.autograd.backward(micro.embeddings, gradient[micro.places])
+            micro.embeddings = None  # and with it the graph
+
+    def _embed(self, micro: MicroBatch, keep: bool) -> Tensor:
+        """Embeddings `(texts, width)` of one micro-batch. Dropout hangs on its seed, so a replay repeats it."""
+        torch.manual_seed(micro.seed)
         # A pass without gradients keeps nothing, and a compiled encoder chooses itself what it keeps.
         leaves_a_choice = keep and not self.settings.training.compile
-        lean = Lean(encoder_of(self.model)) if leaves_a_choice else contextlib.nullcontext()
+        lean = Lean(encoder_of(micro.model)) if leaves_a_choice else contextlib.nullcontext()
         with torch.set_grad_enabled(keep), lean:
-            return embed(self.model, texts, self.layout)
+            return embed(micro.model, micro.texts, self.layout, micro.tokens)
 
     def _update(self, rate: float) -> Tensor:
         add_up_gradients(self.parameters, self.ranks)
@@ -440,12 +490,15 @@ def padded_tokens(lengths: np.ndarray, layout: Layout) -> int:
 # ---- memory
 
 
+def drops(model: SentenceTransformer) -> bool:
+    return any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
+
+
 def activation_bytes_per_token(model: SentenceTransformer, precision: str) -> float:
     """About what one token leaves for the backward pass: an estimate on the high side, in values per
     unit of width and layer, from what a layer keeps (Korthikanti et al. 2022, arXiv 2205.05198, section 4.1)."""
     config = encoder_of(model).config
-    dropping = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in model.modules())
-    values = 34 if dropping else 22
+    values = 34 if drops(model) else 22
     return float(config.num_hidden_layers * config.hidden_size * values * (2 if precision == "bf16" else 4))
 
 
@@ -494,13 +547,14 @@ def process_group() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def gather(embeddings: Tensor, own: np.ndarray, count: int, ranks: Ranks) -> Tensor:
-    """All processes' embeddings `(count, width)` in the batch's order, of which this one made those at `own`."""
-    if ranks.count == 1:
-        return embeddings
-    everything = embeddings.new_zeros(count, embeddings.shape[1])
-    everything[torch.from_numpy(own).to(embeddings.device)] = embeddings
-    dist.all_reduce(everything)
+def gather(micros: list[MicroBatch], count: int, ranks: Ranks) -> Tensor:
+    """The batch's embeddings `(count, width)`, detached: those of these micro-batches and of the other processes'."""
+    parts = [micro.embeddings.detach() for micro in micros if micro.embeddings is not None]
+    places = torch.from_numpy(np.concatenate([micro.places for micro in micros]))
+    everything = parts[0].new_zeros(count, parts[0].shape[1])
+    everything[places.to(everything.device)] = torch.cat(parts)
+    if ranks.count > 1:
+        dist.all_reduce(everything)
     return everything
 
 
