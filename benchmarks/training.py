@@ -33,16 +33,16 @@ DATA = ROOT.parent / "shared" / "data" / "medi_like"
 MAX_LENGTH = 256
 TEMPERATURE = 0.05
 MEMORY_KEPT = 4e9  # bytes; the machine has not enough for what all contenders would keep between their turns
-CONTENDERS = ["st_default", "st_plain", "st_plain_eager", "st_cached", "nested", "fixed"]
+CONTENDERS = ["st_default", "st_plain", "st_plain_eager", "st_cached", "own"]
 WORDS = {
     "st_default": "sentence-transformers as it comes (fp32, own dropout)",
     "st_plain": "sentence-transformers, bf16, no dropout",
     "st_plain_eager": "the same, with eager attention",
     "st_cached": "sentence-transformers, cached loss, bf16, no dropout",
-    "nested": "this project as it comes (bf16 where computed, no dropout)",
-    "fixed": "this project, one dimension",
+    "own": "this project as it comes (bf16 where computed, no dropout)",
 }
 Step = Callable[[int], float]
+Facts = dict[str, float]
 
 
 def write_corpus(folder: Path, model: Path, rows_per_task: int) -> None:
@@ -121,8 +121,8 @@ def dimensions_of(width: int) -> list[int]:
     return [d for d in (8, 16, 32, 64, 128, 256) if d < width] + [width]
 
 
-def own_step(folder: Path, model_folder: Path, size: int, name: str) -> tuple[Step, Callable[[int], dict[str, float]]]:
-    """A step of this project's, and what else is measured beside it."""
+def own_step(folder: Path, model_folder: Path, size: int) -> tuple[Step, Callable[[], Facts]]:
+    """A nested step of this project's, the median of three, and what else is measured beside it."""
     import torch
 
     from workflow_scripts.encoder import load_encoder, resolve_precision
@@ -134,41 +134,50 @@ def own_step(folder: Path, model_folder: Path, size: int, name: str) -> tuple[St
 
     model = load_encoder(model_folder)
     width = model.get_embedding_dimension() or 0
-    nesting = dimensions_of(width) if name == "nested" else [width]
     recipe = Training(temperature=TEMPERATURE, batch=size, max_length=MAX_LENGTH)
-    settings = training.TrainSettings(
-        model=name, parent="base", seed=0, rotate=None, width=width, max_length=MAX_LENGTH, steps=1000,
-        nesting=nesting, nesting_weights=[1.0] * len(nesting), objective="mnr", training=recipe,
-    )  # fmt: skip
     training.set_dropout(model, recipe.dropout)
     layout = choose_layout(model, assembled(folder, 8, 0).texts)
     model.train()
     optimizer = torch.optim.AdamW(training.parameter_groups(model, 0.0), lr=1e-6, fused=True)
     precision = resolve_precision(recipe.precision, model.device)
-    parameters = list(model.parameters())
-    stepper = training.Stepper(model, optimizer, parameters, settings, layout, precision, training.Ranks())
-    last: dict[str, Any] = {}
+    steppers = {}
+    for name, nesting in {"nested": dimensions_of(width), "fixed": [width]}.items():
+        settings = training.TrainSettings(
+            model=name, parent="base", seed=0, rotate=None, width=width, max_length=MAX_LENGTH, steps=1000,
+            nesting=nesting, nesting_weights=[1.0] * len(nesting), objective="mnr", training=recipe,
+        )  # fmt: skip
+        steppers[name] = training.Stepper(
+            model, optimizer, list(model.parameters()), settings, layout, precision, training.Ranks()
+        )
+    last: Facts = {}
 
-    def step(place: int) -> float:
+    def take(name: str, place: int) -> tuple[float, float, Any]:
+        """(seconds, those for the data, the step's result)"""
         tokens, task, rows = drawn(folder, size, place)
         started = time.perf_counter()
         batch = assemble(tokens, task, rows)
-        last["load"] = time.perf_counter() - started
-        last["result"] = stepper.step(batch, place + 1, 1e-6)
-        float(last["result"].loss)  # waits for a GPU
-        last["seconds"] = time.perf_counter() - started
-        return float(last["seconds"])
+        loaded = time.perf_counter()
+        result = steppers[name].step(batch, place + 1, 1e-6)
+        float(result.loss)  # waits for a GPU
+        return time.perf_counter() - started, loaded - started, result
 
-    def facts(_: int) -> dict[str, float]:
-        result = last["result"]
-        flops = encoder_flops(model, result.tokens, result.squared_lengths, backward=True)
-        return {
-            "share_of_matmul": flops / last["seconds"] / matmul_rate(model.device, precision),
-            "real_token_share": result.tokens / result.processed,
-            "loader_over_step": last["seconds"] / last["load"],
-        }
+    def step(place: int) -> float:
+        taken = {"nested": [], "fixed": []}  # type: dict[str, list[float]]
+        for name in ("nested", "fixed", "fixed", "nested", "nested", "fixed"):
+            seconds, loading, result = take(name, place)
+            taken[name].append(seconds)
+            if name == "nested":
+                flops = encoder_flops(model, result.tokens, result.squared_lengths, backward=True)
+                last.update(
+                    share_of_matmul=flops / seconds / matmul_rate(model.device, precision),
+                    real_token_share=result.tokens / result.processed,
+                    loader_over_step=seconds / loading,
+                )
+        nested, fixed = statistics.median(taken["nested"]), statistics.median(taken["fixed"])
+        last["nested_over_fixed"] = nested / fixed
+        return nested
 
-    return step, facts
+    return step, lambda: dict(last)
 
 
 def matmul_rate(device: Any, precision: str) -> float:
@@ -253,11 +262,11 @@ def serve(name: str, folder: Path, model_folder: Path, size: int, connection: An
 
     from workflow_scripts import artefact
 
-    facts: Callable[[int], dict[str, float]] | None = None
-    if name.startswith("st_"):
-        step = peer_step(folder, model_folder, size, name)
+    facts: Callable[[], Facts] | None = None
+    if name == "own":
+        step, facts = own_step(folder, model_folder, size)
     else:
-        step, facts = own_step(folder, model_folder, size, name)
+        step = peer_step(folder, model_folder, size, name)
     connection.send("ready")
     cold = True
     while (places := connection.recv()) is not None:
@@ -265,9 +274,8 @@ def serve(name: str, folder: Path, model_folder: Path, size: int, connection: An
             step(places[-1])  # the largest, untimed: memory that was given back is taken again
         taken, known = 0.0, []
         for place in places:
-            # own steps are short, and so the noisier
-            taken += statistics.median(step(place) for _ in range(1 if facts is None else 2))
-            known += [facts(place)] if facts is not None and name == "nested" else []
+            taken += step(place)
+            known += [facts()] if facts is not None else []
         connection.send((taken, known))
         cold = artefact.peak_memory_bytes() > MEMORY_KEPT
         if cold:
@@ -290,7 +298,7 @@ def measure(folder: Path, model_folder: Path, size: int, rounds: int, places: li
         processes.append(process)
         lines[name].recv()
     seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
-    facts: list[dict[str, float]] = []
+    facts: list[Facts] = []
     for turn in range(rounds):
         first = turn % len(CONTENDERS)
         for name in CONTENDERS[first:] + CONTENDERS[:first]:
@@ -313,11 +321,10 @@ def figures_of(measured: dict[str, Any]) -> dict[str, float]:
     seconds, memory = measured["seconds"], measured["memory"]
     best = min(("st_plain", "st_plain_eager", "st_cached"), key=lambda name: float(seconds[name]))
     return {
-        "vs_st_default": seconds["st_default"] / seconds["nested"],
-        "vs_st_default_memory": memory["nested"] / memory["st_default"],
-        "vs_st_best": seconds[best] / seconds["nested"],
-        "vs_st_best_memory": memory["nested"] / memory[best],
-        "nested_over_fixed": seconds["nested"] / seconds["fixed"],
+        "vs_st_default": seconds["st_default"] / seconds["own"],
+        "vs_st_default_memory": memory["own"] / memory["st_default"],
+        "vs_st_best": seconds[best] / seconds["own"],
+        "vs_st_best_memory": memory["own"] / memory[best],
         **{key: statistics.median(f[key] for f in measured["facts"]) for key in measured["facts"][0]},
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,20 @@ def test_a_lean_forward_pass_keeps_less(minilm: Path, corpus: tuple[Path, Path],
         with torch.autocast("cpu", dtype=torch.bfloat16), way:
             graphs.append(embed(model, texts, texts_layout))
     assert sum(kept[True].values()) < 0.85 * sum(kept[False].values())
+
+
+def test_a_lean_step_leaves_no_tensor_behind(minilm: Path, corpus: tuple[Path, Path], tmp_path: Path) -> None:
+    """BERT's pooler is run and not trained: what it saved must go with it."""
+    model = tiny_model("bert", minilm, tmp_path).eval()
+    assert encoder_of(model).pooler is not None
+    tokens = Tokens(corpus[1].with_name("tokens.arrow"))
+    texts = assemble(tokens, "snips_intent", tokens.rows_by_task()["snips_intent"][:8]).texts
+    alive = []
+    for _ in range(3):
+        gradient(model, texts, PADDED, lean=True, bf16=True)
+        gc.collect()
+        alive.append(sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()))
+    assert alive[1] == alive[2]
 
 
 def test_a_compiled_encoder_gives_the_same_gradients_at_any_length(

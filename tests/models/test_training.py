@@ -19,7 +19,6 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from tests.models.conftest import Pair, settings_of, weights_of
-from workflow_scripts.models import lanes
 from workflow_scripts.models.folder import ModelError
 from workflow_scripts.models.train import TrainSettings, check_health, learning_rate, train
 
@@ -66,34 +65,6 @@ def test_micro_batches_of_any_size_give_the_same_weights(tmp_path: Path, bert: P
     )
     losses = [pl.read_parquet(p.with_name("training.parquet"))["loss"].to_numpy() for p in (small, large)]
     assert np.allclose(losses[0], losses[1], rtol=1e-5)
-
-
-@pytest.mark.parametrize("cached", [False, True])
-def test_two_lanes_equal_one_and_themselves_when_run_again(
-    cached: bool, tmp_path: Path, bert: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lanes, "LANE_TOKENS", 1)
-    seen: list[Any] = []
-    monkeypatch.setattr(lanes.Lanes, "deal", noting(lanes.Lanes.deal, seen))
-    recipe = {"dropout": 0.0, "micro_tokens": 100, "cached_gradients": cached}
-    options: dict[str, Any] = {"steps": 4, "training": recipe}
-    one = trained(tmp_path / "one", bert, corpus, **options)
-    torch.set_num_threads(2)
-    try:
-        two, again = (trained(tmp_path / name, bert, corpus, **options) for name in ("two", "again"))
-    finally:
-        torch.set_num_threads(1)
-    assert [len(dealt) for dealt in seen] == 4 * [1] + 8 * [2]
-    assert np.array_equal(weights_of(again), weights_of(two))
-    assert_same_training(one, two, bert)
-
-
-def noting(function: Callable[..., Any], seen: list[Any]) -> Callable[..., Any]:
-    def called(*arguments: Any) -> Any:
-        seen.append(function(*arguments))
-        return seen[-1]
-
-    return called
 
 
 def assert_same_training(one: Path, two: Path, parent: Path) -> None:

@@ -251,9 +251,10 @@ class Lean:
         self.outputs[output.data_ptr()] = (weakref.ref(output), output._version, module, arguments[0].detach())
 
     def _pack(self, saved: Tensor) -> Tensor | tuple[nn.Module, Tensor, torch.Size]:
+        # Detached: an operation that nothing is sent back through (a pooler's) would else hold its own graph for good.
         known = self.outputs.get(saved.data_ptr())
         if known is None:
-            return saved
+            return saved.detach()
         alive, version, module, before = known
         output = alive()
         # A dead or overwritten output's address may be another tensor's by now.
@@ -263,7 +264,7 @@ class Lean:
             or saved.dtype != output.dtype
             or saved.numel() != output.numel()
         ):
-            return saved
+            return saved.detach()
         return module, before, saved.shape
 
     @staticmethod

@@ -64,7 +64,6 @@ from workflow_scripts.models.folder import (
     settings_as_recipe,
     versions,
 )
-from workflow_scripts.models.lanes import Lanes, lane_count
 from workflow_scripts.models.objective import Form, Rows, contrastive_loss
 from workflow_scripts.models.packing import Layout, Lean, check_modules, choose_layout, compile_encoder, embed, look_up
 from workflow_scripts.models.transform import fit_matrix, put_matrix, read_sample
@@ -285,7 +284,6 @@ def train(
 class MicroBatch:
     """Texts that go through the encoder together, which are those at `places` in the batch."""
 
-    model: SentenceTransformer  # the lane's copy
     texts: list[Text]
     places: np.ndarray
     seed: int
@@ -298,8 +296,7 @@ class Stepper:
 
     The loss is taken on the embeddings alone, and its gradient is then sent back through the encoder one micro-batch
     at a time. Where the batch fits, each micro-batch keeps its graph in between; where it does not
-    (`cached`, after GradCache: Gao et al. 2021, arXiv 2101.06983), it is run again, with the same dropout. On a
-    processor the texts are dealt to lanes (lanes.py) that work side by side.
+    (`cached`, after GradCache: Gao et al. 2021, arXiv 2101.06983), it is run again, with the same dropout.
     """
 
     def __init__(
@@ -320,9 +317,6 @@ class Stepper:
         self.micro_tokens = min(budget, PROCESSOR_MICRO_TOKENS) if self.device.type == "cpu" else budget
         self.cached = bool(settings.training.cached_gradients)
         self.bytes_per_token = activation_bytes_per_token(model, precision)
-        # Dropout draws from the process's one generator, and a compiled encoder has one copy.
-        alone = settings.training.compile or drops(model)
-        self.lanes = Lanes(model, 1 if alone else lane_count(self.device))
 
     def step(self, batch: Batch, step: int, rate: float) -> StepResult:
         own = np.arange(len(batch.texts))[self.ranks.rank :: self.ranks.count]
@@ -333,24 +327,18 @@ class Stepper:
                 log.info(
                     "step %d: %d tokens do not fit in memory; gradients are cached and replayed", step, lengths.sum()
                 )
-        lanes = [
-            [
-                MicroBatch(
-                    self.lanes.models[lane],
-                    [batch.texts[i] for i in places],
-                    places,
-                    seed=hash((self.settings.seed, step, self.ranks.rank, lane, number)) & 0x7FFFFFFF,
-                )
-                for number, cut in enumerate(micro_batches(batch.lengths[dealt], self.micro_tokens, self.padded))
-                for places in [dealt[cut]]
-            ]
-            for lane, dealt in enumerate(own[chosen] for chosen in self.lanes.deal(lengths))
+        micros = [
+            MicroBatch(
+                [batch.texts[i] for i in own[cut]],
+                own[cut],
+                seed=hash((self.settings.seed, step, self.ranks.rank, place)) & 0x7FFFFFFF,
+            )
+            for place, cut in enumerate(micro_batches(lengths, self.micro_tokens, padded=self.padded))
         ]
-        micros = [micro for lane in lanes for micro in lane]
         looked_up = None if self.cached or self.padded else self._look_up(micros)
 
         # The forward passes; then the loss on all embeddings, those of the other processes included.
-        self.lanes.run(self._forward, lanes)
+        self._forward(micros)
         embeddings = gather(micros, len(batch.texts), self.ranks)
         embeddings.requires_grad_()
         loss, per_dimension = contrastive_loss(
@@ -365,8 +353,7 @@ class Stepper:
         (gradient,) = torch.autograd.grad(loss, embeddings)
 
         # Back through the encoder, one micro-batch at a time.
-        self.lanes.run(lambda lane: self._backward(lane, gradient), lanes)
-        self.lanes.add_up_gradients()
+        self._backward(micros, gradient)
         if looked_up is not None and looked_up.requires_grad:
             gradients = [m.tokens.grad for m in micros if m.tokens is not None and m.tokens.grad is not None]
             torch.autograd.backward(looked_up, torch.cat(gradients))
@@ -389,13 +376,13 @@ class Stepper:
             micro.tokens = tokens.requires_grad_()
         return looked_up
 
-    def _forward(self, lane: list[MicroBatch]) -> None:
+    def _forward(self, micros: list[MicroBatch]) -> None:
         with self._arithmetic():
-            for micro in lane:
+            for micro in micros:
                 micro.embeddings = self._embed(micro, keep=not self.cached)
 
-    def _backward(self, lane: list[MicroBatch], gradient: Tensor) -> None:
-        for micro in lane:
+    def _backward(self, micros: list[MicroBatch], gradient: Tensor) -> None:
+        for micro in micros:
             if self.cached:
                 with self._arithmetic():
                     micro.embeddings = self._embed(micro, keep=True)
@@ -408,9 +395,9 @@ class Stepper:
         torch.manual_seed(micro.seed)
         # A pass without gradients keeps nothing, and a compiled encoder chooses itself what it keeps.
         leaves_a_choice = keep and not self.settings.training.compile
-        lean = Lean(encoder_of(micro.model)) if leaves_a_choice else contextlib.nullcontext()
+        lean = Lean(encoder_of(self.model)) if leaves_a_choice else contextlib.nullcontext()
         with torch.set_grad_enabled(keep), lean:
-            return embed(micro.model, micro.texts, self.layout, micro.tokens)
+            return embed(self.model, micro.texts, self.layout, micro.tokens)
 
     def _update(self, rate: float) -> Tensor:
         add_up_gradients(self.parameters, self.ranks)
@@ -490,15 +477,12 @@ def padded_tokens(lengths: np.ndarray, layout: Layout) -> int:
 # ---- memory
 
 
-def drops(model: SentenceTransformer) -> bool:
-    return any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
-
-
 def activation_bytes_per_token(model: SentenceTransformer, precision: str) -> float:
     """About what one token leaves for the backward pass: an estimate on the high side, in values per
     unit of width and layer, from what a layer keeps (Korthikanti et al. 2022, arXiv 2205.05198, section 4.1)."""
     config = encoder_of(model).config
-    values = 34 if drops(model) else 22
+    dropping = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in model.modules())
+    values = 34 if dropping else 22
     return float(config.num_hidden_layers * config.hidden_size * values * (2 if precision == "bf16" else 4))
 
 
