@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.corpus.pairs import COLUMNS, ROOT, TEXTS, flat, prepared, real_rows, row, run_prepare, write_jsonl
+from workflow_scripts.corpus.prepare import Sample
 
 TASKS = ("copa_choice", "rte_entailment", "snips_intent")
 GOOD = [row(f"what is {i}?", f"it is {i}", f"it is not {i}") for i in range(5)]
@@ -132,6 +133,15 @@ def test_the_sample_is_distinct_training_texts(rows: list[dict[str, object]], tm
     sample = pq.read_table(tmp_path / "out" / "sample.parquet")["text"].to_pylist()
     assert len(sample) == len(set(sample)) == 300
     assert set(sample) <= {p[name] for p in pairs for name in TEXTS}
+
+
+def test_the_sample_holds_what_is_drawn_and_not_the_tables_it_was_drawn_from() -> None:
+    sample = Sample(20, seed=0)
+    for number in range(50):
+        texts = [f"{number} {row} " + "word " * 200 for row in range(100)]
+        sample.add(pa.table({name: pa.array(texts, pa.large_string()) for name in TEXTS}))
+    assert len(set(sample.texts().to_pylist())) == 20
+    assert sample.drawn.get_total_buffer_size() < 50_000, "20 texts of 1 kB"
 
 
 def test_an_empty_shard_changes_nothing(tmp_path: Path) -> None:

@@ -341,7 +341,7 @@ def _second_pass(
     account: Account, keep: npt.NDArray[np.bool_], spool: Path, corpus: Corpus, pairs: Path, sample: Path
 ) -> None:
     schema = pa.schema([(name, pa.string()) for name in COLUMNS])
-    draw = _Sample(corpus.sample_texts, corpus.seed)
+    draw = Sample(corpus.sample_texts, corpus.seed)
     with (
         pa.OSFile(str(spool)) as file,
         pa.ipc.open_file(file) as reader,
@@ -377,7 +377,7 @@ def _kept_by_task(account: Account, keep: npt.NDArray[np.bool_], reader: Any) ->
                 yield table.select(COLUMNS)
 
 
-def _write(waiting: list[pa.Table], writer: pq.ParquetWriter, draw: _Sample) -> None:
+def _write(waiting: list[pa.Table], writer: pq.ParquetWriter, draw: Sample) -> None:
     """Write the tables as one row group, let the sample see them, and empty the list."""
     if waiting:
         table = pa.concat_tables(waiting)
@@ -386,24 +386,28 @@ def _write(waiting: list[pa.Table], writer: pq.ParquetWriter, draw: _Sample) -> 
         waiting.clear()
 
 
-class _Sample:
+class Sample:
     """A draw of distinct texts from a stream: those whose seeded hashes are the smallest."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.size, self.seed = size, seed
-        self.drawn = pl.DataFrame(schema={"hash": pl.UInt64, "text": pl.String})
+        self.hashes = np.zeros(0, np.uint64)  # of the drawn, rising
+        self.drawn = pa.array([], pa.large_string())
 
     def add(self, table: pa.Table) -> None:
-        worst = self.drawn["hash"].max() if len(self.drawn) == self.size else None
         for name in TEXTS:
-            texts = pl.Series("text", pl.from_arrow(table.column(name)), pl.String)
-            found = pl.DataFrame({"hash": texts.hash(self.seed), "text": texts})
-            if worst is not None:
-                found = found.filter(pl.col("hash") < worst)
-            self.drawn = pl.concat([self.drawn, found]).unique("hash").sort("hash").head(self.size)
+            texts = table.column(name).cast(pa.large_string()).combine_chunks()
+            hashes = pl.Series(texts).hash(self.seed).to_numpy()
+            if len(self.hashes) == self.size:
+                low = np.flatnonzero(hashes < self.hashes[-1])
+                texts, hashes = texts.take(pa.array(low)), hashes[low]
+            self.hashes, first = np.unique(np.concatenate([self.hashes, hashes]), return_index=True)
+            self.hashes = self.hashes[: self.size]
+            # copies what is drawn: a view would keep the whole table that it was drawn from
+            self.drawn = pa.concat_arrays([self.drawn, texts]).take(pa.array(first[: self.size]))
 
     def texts(self) -> pa.Array:
-        return self.drawn["text"].to_arrow().cast(pa.string())
+        return self.drawn.cast(pa.string())
 
 
 # ---- small things

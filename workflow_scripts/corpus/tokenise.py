@@ -35,6 +35,7 @@ from workflow_scripts.artefact import (
     write_digests,
     write_json,
 )
+from workflow_scripts.corpus.read import opened
 
 TEXTS = ("query", "pos", "neg")
 KEY_SEED = 20
@@ -108,7 +109,7 @@ def tokenise(pairs: Path, model: Path, max_length: int, output: Path) -> dict[st
     """Write tokens.arrow beside `output`, its manifest. Returns the manifest."""
     started = time.monotonic()
     tokenizer = BulkTokenizer(model, max_length)
-    file = pq.ParquetFile(pairs)
+    file = opened(pairs)
     tasks: dict[str, int] = {}
     for batch in file.iter_batches(columns=["task_name"], batch_size=2**16):
         for name in batch.column(0).unique().to_pylist():

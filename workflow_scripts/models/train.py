@@ -73,8 +73,8 @@ from workflow_scripts.study import Training
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-# On a processor a pass is fastest while its activations stay in the caches; the budget only matters above this.
-PROCESSOR_MICRO_TOKENS = 2048
+# On a processor a pass is fastest while its activations stay in the caches; the budget only matters below this.
+PROCESSOR_MICRO_TOKENS = 4096
 STEPS_BETWEEN_LOOKS = 20  # steps between looks at the loss, each of which waits for a GPU
 # Keys of the study's section that the variant's own settings stand for, or that do not change the weights.
 SAID_OUTSIDE = ("steps", "objective", "nesting", "nesting_weights", "checkpoint_minutes")
