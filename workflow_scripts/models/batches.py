@@ -203,12 +203,13 @@ def masks(query: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> tupl
     that answers it. A row's own positive (and query) stays.
     """
     count = len(query)
-    candidates = np.concatenate([positive, negative])
-    # A pair of texts as one number: rows that say "this query, this positive".
-    many = int(max(query.max(), candidates.max())) + 1
-    pairs = query * many + positive
-    answers = np.isin(query[:, None] * many + candidates, pairs)
-    answered = np.isin(query * many + positive[:, None], pairs)
+    # Looked up in a table, not multiplied: numpy's product would wake BLAS threads that spin beside torch's.
+    queries, q = np.unique(query, return_inverse=True)
+    candidates, c = np.unique(np.concatenate([positive, negative]), return_inverse=True)
+    known = np.zeros((len(queries), len(candidates)), bool)
+    known[q, c[:count]] = True
+    answers = known[q][:, c]
+    answered = np.ascontiguousarray(answers[:, :count].T)
     own = np.arange(count)
     answers[own, own] = False
     answered[own, own] = False
