@@ -11,8 +11,9 @@ import argparse
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,9 @@ TEXTS = ("query", "pos", "neg")
 KEY_SEED = 20
 CHARACTERS_PER_TOKEN = 8  # more than most texts have, so that their beginning has tokens enough
 ROWS = 2048  # at once: what the tokenizer returns takes some hundred bytes per token
+
+
+Tokenised = tuple[list[list[int]], npt.NDArray[np.bool_]]
 
 
 class TokensSettings(BaseModel):
@@ -75,7 +79,7 @@ class BulkTokenizer:
         self.type = np.dtype(np.uint16 if self.vocabulary <= 2**16 else np.uint32)
         self._skips: dict[str, int] = {"": 0}
 
-    def ids(self, texts: list[str]) -> tuple[list[list[int]], npt.NDArray[np.bool_]]:
+    def ids(self, texts: list[str]) -> Tokenised:
         """Each text's tokens, and whether it was cut (one that just fits is not).
 
         Of a long text the tokenizer sees the beginning first, up to a space; the whole only where that gives too few
@@ -125,15 +129,16 @@ def tokenise(pairs: Path, model: Path, max_length: int, output: Path) -> dict[st
         whole_file(arrow) as part,
         pa.OSFile(str(part), "wb") as sink,
         pa.ipc.new_file(sink, schema) as writer,
-        ThreadPoolExecutor(1) as pool,
+        ThreadPoolExecutor(2) as pool,
         Progress("tokenise", file.metadata.num_rows, "rows") as progress,
     ):
-        # One batch is with the tokenizer's threads while the one before becomes columns.
-        waiting: tuple[_Batch, Any] | None = None
+        # While a batch becomes lists, then columns (Python, one thread), the tokenizer's threads have the next.
+        waiting: deque[tuple[_Batch, Future[Tokenised]]] = deque()
         for batch in chain(_batches(file, tokenizer, tasks), [None]):
-            running = (batch, pool.submit(tokenizer.ids, batch.distinct)) if batch is not None else None
-            if waiting is not None:
-                ready, made = waiting
+            if batch is not None:
+                waiting.append((batch, pool.submit(tokenizer.ids, batch.distinct)))
+            while len(waiting) > (2 if batch is not None else 0):
+                ready, made = waiting.popleft()
                 ids, cut = made.result()
                 columns, lengths = ready.columns(ids, tokenizer)
                 writer.write_batch(pa.record_batch(columns, schema=schema))
@@ -141,7 +146,6 @@ def tokenise(pairs: Path, model: Path, max_length: int, output: Path) -> dict[st
                 tokens += int(lengths.sum())
                 truncated += int(cut[ready.places].sum())
                 progress.add(ready.rows)
-            waiting = running
     manifest = {
         "rows": rows,
         "tokens": tokens,
