@@ -216,7 +216,7 @@ def test_what_cannot_be_read_is_one_line_that_names_the_file(
 
 
 def test_memory_does_not_grow_with_the_input(shared_data: Path, tmp_path: Path) -> None:
-    """Four times the text, and of what came to it less than half at the peak."""
+    """Three times the text, and of what came to it less than half at the peak; the first fills what is in flight."""
     table = flat(real_rows(shared_data, "super_ni_task002_quoref", most=1000))
     script = (
         "import sys; from pathlib import Path; from workflow_scripts.artefact import peak_memory_bytes;"
@@ -225,7 +225,7 @@ def test_memory_does_not_grow_with_the_input(shared_data: Path, tmp_path: Path) 
         " sys.argv[1], Path(sys.argv[2])); print(peak_memory_bytes())"
     )
     peaks = []
-    for copies in (24, 96):
+    for copies in (60, 180):
         source = tmp_path / f"{copies}.parquet"
         with pq.ParquetWriter(source, table.schema) as writer:
             for number in range(copies):
@@ -234,5 +234,5 @@ def test_memory_does_not_grow_with_the_input(shared_data: Path, tmp_path: Path) 
         command = [sys.executable, "-c", script, str(source), str(tmp_path / str(copies) / "corpus.json")]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout) / 2**20)
-    added = 72 * table.nbytes / 2**20
+    added = 120 * table.nbytes / 2**20
     assert peaks[1] - peaks[0] < 0.5 * added, f"peaks of {peaks} MiB, {added:.0f} MiB of text between them"
