@@ -36,9 +36,9 @@ MEMORY_KEPT = 4e9  # bytes; the machine has not enough for what all contenders w
 CONTENDERS = ["st_default", "st_plain", "st_plain_eager", "st_cached", "own"]
 WORDS = {
     "st_default": "sentence-transformers as it comes (fp32, own dropout)",
-    "st_plain": "sentence-transformers, bf16, no dropout",
+    "st_plain": "sentence-transformers, bf16, no dropout, freed memory kept",
     "st_plain_eager": "the same, with eager attention",
-    "st_cached": "sentence-transformers, cached loss, bf16, no dropout",
+    "st_cached": "the same, with the cached loss",
     "own": "this project as it comes (bf16 where computed, no dropout)",
 }
 Step = Callable[[int], float]
@@ -125,13 +125,14 @@ def own_step(folder: Path, model_folder: Path, size: int) -> tuple[Step, Callabl
     """A nested step of this project's, the median of three, and what else is measured beside it."""
     import torch
 
-    from workflow_scripts.encoder import load_encoder, resolve_precision
+    from workflow_scripts.encoder import keep_freed_memory, load_encoder, resolve_precision
     from workflow_scripts.models import train as training
     from workflow_scripts.models.batches import assemble
     from workflow_scripts.models.folder import encoder_flops
     from workflow_scripts.models.packing import choose_layout
     from workflow_scripts.study import Training
 
+    keep_freed_memory()
     model = load_encoder(model_folder)
     width = model.get_embedding_dimension() or 0
     recipe = Training(temperature=TEMPERATURE, batch=size, max_length=MAX_LENGTH)
@@ -162,19 +163,21 @@ def own_step(folder: Path, model_folder: Path, size: int) -> tuple[Step, Callabl
         return time.perf_counter() - started, loaded - started, result
 
     def step(place: int) -> float:
-        taken = {"nested": [], "fixed": []}  # type: dict[str, list[float]]
+        taken: dict[str, list[float]] = {"nested": [], "fixed": []}
+        loadings, rates = [], []
         for name in ("nested", "fixed", "fixed", "nested", "nested", "fixed"):
             seconds, loading, result = take(name, place)
             taken[name].append(seconds)
-            if name == "nested":
-                flops = encoder_flops(model, result.tokens, result.squared_lengths, backward=True)
-                last.update(
-                    share_of_matmul=flops / seconds / matmul_rate(model.device, precision),
-                    real_token_share=result.tokens / result.processed,
-                    loader_over_step=seconds / loading,
-                )
+            loadings.append(loading)
+            rates.append(matmul_rate(model.device, precision))
         nested, fixed = statistics.median(taken["nested"]), statistics.median(taken["fixed"])
-        last["nested_over_fixed"] = nested / fixed
+        flops = encoder_flops(model, result.tokens, result.squared_lengths, backward=True)
+        last.update(
+            share_of_matmul=flops / nested / statistics.median(rates),
+            real_token_share=result.tokens / result.processed,
+            loader_over_step=nested / statistics.median(loadings),
+            nested_over_fixed=nested / fixed,
+        )
         return nested
 
     return step, lambda: dict(last)
@@ -206,12 +209,13 @@ def peer_step(folder: Path, model_folder: Path, size: int, name: str) -> Step:
     )
     from sentence_transformers.util import batch_to_device
 
-    from workflow_scripts.encoder import load_encoder
+    from workflow_scripts.encoder import keep_freed_memory, load_encoder
     from workflow_scripts.models.train import set_dropout
 
     model = load_encoder(model_folder)
     model.max_seq_length = MAX_LENGTH
     if name != "st_default":
+        keep_freed_memory()
         set_dropout(model, 0.0)
     if name == "st_plain_eager":
         first: Any = model[0]

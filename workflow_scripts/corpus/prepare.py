@@ -12,9 +12,9 @@ import argparse
 import json
 import tempfile
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from workflow_scripts.corpus.read import (
     TEXTS,
     Chunk,
     InputError,
+    ahead,
     chunks,
     files_of,
     opened,
@@ -226,13 +227,8 @@ class Examined:
 def _first_pass(source: Iterator[Chunk], index: Index | None, account: Account, spool: Path, threads: int) -> None:
     schema = pa.schema([SCHEMA.field(name) for name in SPOOL_COLUMNS])
     with pa.ipc.new_file(str(spool), schema) as writer, ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Examined]] = deque()
-        for chunk in source:
-            waiting.append(pool.submit(_examine, chunk, index))
-            if len(waiting) > threads:
-                _record(waiting.popleft().result(), account, writer)
-        while waiting:
-            _record(waiting.popleft().result(), account, writer)
+        for _, examined in ahead(pool, lambda chunk: _examine(chunk, index), source, threads):
+            _record(examined, account, writer)
 
 
 def _examine(chunk: Chunk, index: Index | None) -> Examined:

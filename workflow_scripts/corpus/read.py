@@ -12,11 +12,12 @@ import codecs
 import gzip
 import io
 import json
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,6 +32,8 @@ SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
 ROWS = 16_384
 BYTES = 32 * 2**20
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 LONGEST_ROW = 256 * 2**20
 KNOWN = "expected query, pos, neg as texts (with query_instruct, …) or as [instruction, text], and task_name"
 
@@ -94,6 +97,21 @@ def _parquet(path: Path) -> Iterator[Chunk]:
 def opened(path: Path) -> pq.ParquetFile:
     """A parquet file read page by page: its row groups may be larger than what memory is to hold."""
     return pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
+
+
+def ahead(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], count: int
+) -> Iterator[tuple[Item, Result]]:
+    """Each item with what the function makes of it, in order, while the pool has up to `count` of the next ones."""
+    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    for item in items:
+        waiting.append((item, pool.submit(function, item)))
+        if len(waiting) > count:
+            first, made = waiting.popleft()
+            yield first, made.result()
+    while waiting:
+        first, made = waiting.popleft()
+        yield first, made.result()
 
 
 def _check_columns(path: Path, schema: pa.Schema) -> None:

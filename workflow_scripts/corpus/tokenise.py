@@ -11,9 +11,8 @@ import argparse
 import json
 import os
 import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -36,15 +35,12 @@ from workflow_scripts.artefact import (
     write_digests,
     write_json,
 )
-from workflow_scripts.corpus.read import opened
+from workflow_scripts.corpus.read import ahead, opened
 
 TEXTS = ("query", "pos", "neg")
 KEY_SEED = 20
 CHARACTERS_PER_TOKEN = 8  # more than most texts have, so that their beginning has tokens enough
 ROWS = 2048  # at once: what the tokenizer returns takes some hundred bytes per token
-
-
-Tokenised = tuple[list[list[int]], npt.NDArray[np.bool_]]
 
 
 class TokensSettings(BaseModel):
@@ -79,7 +75,7 @@ class BulkTokenizer:
         self.type = np.dtype(np.uint16 if self.vocabulary <= 2**16 else np.uint32)
         self._skips: dict[str, int] = {"": 0}
 
-    def ids(self, texts: list[str]) -> Tokenised:
+    def ids(self, texts: list[str]) -> tuple[list[list[int]], npt.NDArray[np.bool_]]:
         """Each text's tokens, and whether it was cut (one that just fits is not).
 
         Of a long text the tokenizer sees the beginning first, up to a space; the whole only where that gives too few
@@ -133,19 +129,13 @@ def tokenise(pairs: Path, model: Path, max_length: int, output: Path) -> dict[st
         Progress("tokenise", file.metadata.num_rows, "rows") as progress,
     ):
         # While a batch becomes lists, then columns (Python, one thread), the tokenizer's threads have the next.
-        waiting: deque[tuple[_Batch, Future[Tokenised]]] = deque()
-        for batch in chain(_batches(file, tokenizer, tasks), [None]):
-            if batch is not None:
-                waiting.append((batch, pool.submit(tokenizer.ids, batch.distinct)))
-            while len(waiting) > (2 if batch is not None else 0):
-                ready, made = waiting.popleft()
-                ids, cut = made.result()
-                columns, lengths = ready.columns(ids, tokenizer)
-                writer.write_batch(pa.record_batch(columns, schema=schema))
-                rows += ready.rows
-                tokens += int(lengths.sum())
-                truncated += int(cut[ready.places].sum())
-                progress.add(ready.rows)
+        for batch, (ids, cut) in ahead(pool, lambda b: tokenizer.ids(b.distinct), _batches(file, tokenizer, tasks), 2):
+            columns, lengths = batch.columns(ids, tokenizer)
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+            rows += batch.rows
+            tokens += int(lengths.sum())
+            truncated += int(cut[batch.places].sum())
+            progress.add(batch.rows)
     manifest = {
         "rows": rows,
         "tokens": tokens,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 PACKED = "matryoshka_packed"
+SHARES_KEPT = 64  # tokens; up to here attention's shares take less memory than the layer's other activations by far
 AGREEMENT = 1e-4  # largest difference of unit embeddings between the packed and the padded way
 
 
@@ -82,7 +83,8 @@ class _Bfloat16Attention(torch.autograd.Function):
     """Softmax attention of texts of one length, from plain bf16 products: `(texts, heads, length, head width)` each.
 
     torch's fused kernel for processors (2.13) takes 5 to 12 times longer for the backward pass in bf16 than these
-    products do. The shares are computed again in the backward pass, so that no square of the length is kept.
+    products do. The shares of longer texts are computed again in the backward pass, so that no square of their length
+    is kept.
     """
 
     @staticmethod
@@ -90,16 +92,18 @@ class _Bfloat16Attention(torch.autograd.Function):
         scale = scaling if scaling is not None else query.shape[-1] ** -0.5
         shape = query.shape
         query, key, value = (query * scale).flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1)
-        ctx.save_for_backward(query, key, value)
+        shares = _shares(query, key)
+        ctx.save_for_backward(query, key, value, shares if shape[2] <= SHARES_KEPT else None)
         ctx.scale = scale
-        return torch.bmm(_shares(query, key), value).view(shape)
+        return torch.bmm(shares, value).view(shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        query, key, value = ctx.saved_tensors
+        query, key, value, shares = ctx.saved_tensors
         shape = gradient.shape
         gradient = gradient.flatten(0, 1)
-        shares = _shares(query, key)
+        if shares is None:
+            shares = _shares(query, key)
         of_value = torch.bmm(shares.transpose(1, 2), gradient)
         of_shares = torch.bmm(gradient, value.transpose(1, 2))
         of_products = torch.ops.aten._softmax_backward_data(of_shares, shares, -1, shares.dtype)
@@ -115,9 +119,13 @@ def _shares(query: Tensor, key: Tensor) -> Tensor:
 
 def look_up(model: SentenceTransformer, texts: Sequence[Text]) -> Tensor:
     """The texts' token embeddings `(tokens, encoder width)`, end to end."""
-    ids = torch.from_numpy(np.concatenate([text.ids for text in texts]).astype(np.int64)).to(model.device)
-    looked_up: Tensor = encoder_of(model).get_input_embeddings()(ids)
+    looked_up: Tensor = encoder_of(model).get_input_embeddings()(token_ids(texts, model.device))
     return looked_up
+
+
+def token_ids(texts: Sequence[Text], device: torch.device) -> Tensor:
+    """The texts' tokens, end to end."""
+    return torch.from_numpy(np.concatenate([text.ids for text in texts]).astype(np.int64)).to(device)
 
 
 def embed(model: SentenceTransformer, texts: Sequence[Text], layout: Layout, looked_up: Tensor | None = None) -> Tensor:

@@ -37,7 +37,7 @@ from torch import Tensor
 
 from workflow_scripts import artefact
 from workflow_scripts.artefact import log
-from workflow_scripts.encoder import default_device, load_encoder, resolve_precision
+from workflow_scripts.encoder import default_device, keep_freed_memory, load_encoder, resolve_precision
 from workflow_scripts.models import checkpoints
 from workflow_scripts.models.batches import (
     Batch,
@@ -65,7 +65,16 @@ from workflow_scripts.models.folder import (
     versions,
 )
 from workflow_scripts.models.objective import Form, Rows, contrastive_loss
-from workflow_scripts.models.packing import Layout, Lean, check_modules, choose_layout, compile_encoder, embed, look_up
+from workflow_scripts.models.packing import (
+    Layout,
+    Lean,
+    check_modules,
+    choose_layout,
+    compile_encoder,
+    embed,
+    look_up,
+    token_ids,
+)
 from workflow_scripts.models.transform import fit_matrix, put_matrix, read_sample
 from workflow_scripts.scratch import near
 from workflow_scripts.study import Training
@@ -151,6 +160,7 @@ def train(
     # ---- setup: device, precision, what this run is
     device = default_device() if ranks.count == 1 or not torch.cuda.is_available() else local_gpu()
     precision = resolve_precision(recipe.precision, device)
+    keep_freed_memory()
     torch.manual_seed(settings.seed)
     facts = settings_as_recipe(settings) | {
         "parent_digest": read_digest(parent),
@@ -317,10 +327,13 @@ class Stepper:
         self.micro_tokens = min(budget, PROCESSOR_MICRO_TOKENS) if self.device.type == "cpu" else budget
         self.cached = bool(settings.training.cached_gradients)
         self.bytes_per_token = activation_bytes_per_token(model, precision)
+        self.table: torch.nn.Embedding = encoder_of(model).get_input_embeddings()
+        self.table_gradient: Tensor | None = None
 
     def step(self, batch: Batch, step: int, rate: float) -> StepResult:
         own = np.arange(len(batch.texts))[self.ranks.rank :: self.ranks.count]
-        lengths = batch.lengths[own]
+        all_lengths = batch.lengths
+        lengths = all_lengths[own]
         if self.settings.training.cached_gradients is None and not self.cached:
             self.cached = not fits(self.bytes_per_token * int(lengths.sum()), self.device)
             if self.cached:
@@ -335,7 +348,9 @@ class Stepper:
             )
             for place, cut in enumerate(micro_batches(lengths, self.micro_tokens, padded=self.padded))
         ]
-        looked_up = None if self.cached or self.padded else self._look_up(micros)
+        looked_up = not self.cached and not self.padded
+        if looked_up:
+            self._look_up(micros)
 
         # The forward passes; then the loss on all embeddings, those of the other processes included.
         self._forward(micros)
@@ -354,27 +369,43 @@ class Stepper:
 
         # Back through the encoder, one micro-batch at a time.
         self._backward(micros, gradient)
-        if looked_up is not None and looked_up.requires_grad:
-            gradients = [m.tokens.grad for m in micros if m.tokens is not None and m.tokens.grad is not None]
-            torch.autograd.backward(looked_up, torch.cat(gradients))
+        if looked_up:
+            self._table_gradient(micros)
         norm = self._update(rate)
-        processed = sum(padded_tokens(batch.lengths[micro.places], self.layout) for micro in micros)
+        processed = sum(padded_tokens(all_lengths[micro.places], self.layout) for micro in micros)
         return StepResult(
             loss=loss.detach(),
             per_dimension=per_dimension,
             gradient_norm=norm,
-            tokens=int(batch.lengths.sum()),
+            tokens=int(all_lengths.sum()),
             processed=total(processed, self.ranks),
-            squared_lengths=float((batch.lengths.astype(np.float64) ** 2).sum()),
+            squared_lengths=float((all_lengths.astype(np.float64) ** 2).sum()),
         )
 
-    def _look_up(self, micros: list[MicroBatch]) -> Tensor:
-        """Look up all tokens at once: the table's gradient, a row for each word there is, is then made once."""
-        looked_up = look_up(self.model, [text for micro in micros for text in micro.texts])
-        counts = [sum(len(text.ids) for text in micro.texts) for micro in micros]
-        for micro, tokens in zip(micros, torch.split(looked_up.detach(), counts), strict=True):
-            micro.tokens = tokens.requires_grad_()
-        return looked_up
+    def _look_up(self, micros: list[MicroBatch]) -> None:
+        """Give each micro-batch its token embeddings as leaves, so that their gradient is at hand for the table."""
+        for micro in micros:
+            looked_up = look_up(self.model, micro.texts)
+            micro.tokens = looked_up.detach().requires_grad_(looked_up.requires_grad)
+
+    def _table_gradient(self, micros: list[MicroBatch]) -> None:
+        """Add the tokens' gradients up in one gradient of the table, whose memory serves every step.
+
+        The table is most of a small encoder: a new gradient for each step, all of it zero but some rows, costs more
+        than the sum.
+        """
+        table = self.table.weight
+        if not table.requires_grad:
+            return
+        if self.table_gradient is None:
+            self.table_gradient = torch.empty_like(table)
+        self.table_gradient.zero_()
+        for micro in micros:
+            assert micro.tokens is not None
+            assert micro.tokens.grad is not None
+            self.table_gradient.index_add_(0, token_ids(micro.texts, table.device), micro.tokens.grad)
+            micro.tokens = None
+        table.grad = self.table_gradient
 
     def _forward(self, micros: list[MicroBatch]) -> None:
         with self._arithmetic():
