@@ -13,7 +13,6 @@ hard negatives).
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gzip
 import json
 import multiprocessing
@@ -254,10 +253,10 @@ def give_memory_back() -> None:
     """Return freed memory to the machine."""
     import torch
 
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    elif sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)
+    from workflow_scripts.encoder import give_freed_memory_back
+
+    torch.cuda.empty_cache()
+    give_freed_memory_back()
 
 
 def serve(name: str, folder: Path, model_folder: Path, size: int, connection: Any) -> None:

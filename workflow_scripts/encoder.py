@@ -91,6 +91,12 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, -1)  # never
 
 
+def give_freed_memory_back() -> None:
+    """Give the system back what `keep_freed_memory` kept and nothing uses."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def resolve_precision(precision: str, device: torch.device) -> Precision:
     """`auto` is bf16 where the device computes in it, fp32 elsewhere."""
     if precision == "auto":

@@ -62,6 +62,33 @@ def test_cached_gradients_give_the_same_weights_with_dropout_on(
     assert max(float(np.abs(one[name] - two[name]).max()) for name in others) < 1e-6
 
 
+def test_gradients_are_cached_from_the_first_batch_on_that_does_not_fit(
+    undisturbed: Path,
+    tmp_path: Path,
+    bert: Path,
+    corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tokens = pl.read_parquet(undisturbed.with_name("training.parquet"))["tokens"].to_list()
+    larger = next(step for step, count in enumerate(tokens, 1) if count > tokens[0])
+    asked: list[float] = []
+
+    def only_the_first_fits(needed: float, _: torch.device) -> bool:
+        asked.append(needed)
+        return len(asked) == 1
+
+    monkeypatch.setattr("workflow_scripts.models.train.fits", only_the_first_fits)
+    with caplog.at_level("INFO", logger="matryoshka"):
+        switched = trained(tmp_path, bert, corpus)
+    assert len(asked) == 2  # a batch no larger than one that fitted is not asked about, a switch is for good
+    assert asked[1] / asked[0] == pytest.approx(tokens[larger - 1] / tokens[0])
+    assert f"step {larger}: {tokens[larger - 1]} tokens do not fit in memory" in caplog.text
+    recipes = [json.loads(path.read_text())["recipe"] for path in (undisturbed, switched)]
+    assert [recipe["cached_gradients"] for recipe in recipes] == [False, True]
+    assert_same_training(undisturbed, switched, bert)
+
+
 def test_micro_batches_of_any_size_give_the_same_weights(tmp_path: Path, bert: Path, corpus: Corpus) -> None:
     # plain descent would show rounding alone; AdamW turns a rounding near zero into a step, hence few and short ones
     options: dict[str, Any] = {"steps": 2}

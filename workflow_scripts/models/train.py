@@ -37,7 +37,13 @@ from torch import Tensor
 
 from workflow_scripts import artefact
 from workflow_scripts.artefact import log
-from workflow_scripts.encoder import default_device, keep_freed_memory, load_encoder, resolve_precision
+from workflow_scripts.encoder import (
+    default_device,
+    give_freed_memory_back,
+    keep_freed_memory,
+    load_encoder,
+    resolve_precision,
+)
 from workflow_scripts.models import checkpoints
 from workflow_scripts.models.batches import (
     Batch,
@@ -327,6 +333,7 @@ class Stepper:
         self.micro_tokens = min(budget, PROCESSOR_MICRO_TOKENS) if self.device.type == "cpu" else budget
         self.cached = bool(settings.training.cached_gradients)
         self.bytes_per_token = activation_bytes_per_token(model, precision)
+        self.most_tokens = 0
         self.table: torch.nn.Embedding = encoder_of(model).get_input_embeddings()
         self.table_gradient: Tensor | None = None
 
@@ -334,8 +341,10 @@ class Stepper:
         own = np.arange(len(batch.texts))[self.ranks.rank :: self.ranks.count]
         all_lengths = batch.lengths
         lengths = all_lengths[own]
-        if self.settings.training.cached_gradients is None and not self.cached:
-            self.cached = not fits(self.bytes_per_token * int(lengths.sum()), self.device)
+        if self.settings.training.cached_gradients is None and not self.cached and lengths.sum() > self.most_tokens:
+            self.most_tokens = int(lengths.sum())
+            give_freed_memory_back()  # else it would count as taken
+            self.cached = not fits(self.bytes_per_token * self.most_tokens, self.device)
             if self.cached:
                 log.info(
                     "step %d: %d tokens do not fit in memory; gradients are cached and replayed", step, lengths.sum()
