@@ -73,8 +73,8 @@ def test_nothing_that_happens_to_slurm_or_to_a_node_loses_a_job_or_runs_it_twice
         cluster.hurry()
         return lived().count("start") == times
 
-    # both daemons die and come back: the job runs on, and what is submitted meanwhile waits
-    cluster.stop("slurmctld", signal.SIGKILL)
+    # the controller is restarted, the node daemon dies and comes back: the job runs on, and what is submitted meanwhile waits
+    cluster.stop("slurmctld")
     cluster.stop("gpu1", signal.SIGKILL)
     time.sleep(2)
     cluster.start("slurmctld")
@@ -90,6 +90,10 @@ def test_nothing_that_happens_to_slurm_or_to_a_node_loses_a_job_or_runs_it_twice
     cluster.kill_node("gpu1")
     run.until(lambda: cluster.node_states()["gpu1"].startswith("down"))
     cluster.start("gpu1")
+    run.until(lambda: cluster.node_states()["gpu1"] == "idle")
+    # The node first clears away what ran on it, which is why SLURM holds a job back for two minutes: put back at once,
+    # the job is taken for its own predecessor and killed, or slurmctld (22.05.8) crashes on it.
+    time.sleep(5)
     run.until(lambda: started(3))
     run.wait()
     assert run.process.returncode == 0
@@ -99,10 +103,7 @@ def test_nothing_that_happens_to_slurm_or_to_a_node_loses_a_job_or_runs_it_twice
     assert events[4][1] >= events[3][1]
     assert events[5] == ("end", 140)
     jobs = [job for job in cluster.accounted("State", "Comment")[before:] if "train" in job["Comment"]]
-    states = [job["State"] for job in jobs]
-    # where the node that came back was not quite ready, the job put back fails once more, and is retried
-    assert states[:2] == ["PREEMPTED", "NODE_FAIL"]
-    assert states[-1] == "COMPLETED"
+    assert [job["State"] for job in jobs] == ["PREEMPTED", "NODE_FAIL", "COMPLETED"]
 
 
 def test_a_cluster_without_accounts_is_asked_with_squeue_until_it_answers(
