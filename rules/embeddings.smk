@@ -18,7 +18,6 @@ rule embed:
         f"{BENCHMARKS}/embeddings/{{model}}_s{{seed}}_{{task}}.tsv"
     wildcard_constraints:
         model=either_of(ENCODED),
-    retries: 2
     conda:
         ENVIRONMENT
     threads: 8

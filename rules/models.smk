@@ -80,7 +80,6 @@ rule train:
         f"{BENCHMARKS}/models/{{model}}_s{{seed}}.tsv"
     wildcard_constraints:
         model=either_of(TRAINED),
-    retries: 2
     conda:
         ENVIRONMENT
     threads: 8

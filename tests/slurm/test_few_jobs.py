@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from tests.conftest import copy_project, snakemake
+from tests.conftest import ROOT, copy_project, snakemake
 from workflow_scripts.models.train import launch_command
 
 
@@ -50,3 +50,18 @@ def test_training_on_several_gpus_starts_one_process_for_each() -> None:
     fewer = launch_command(4, 2, [])
     assert fewer is not None
     assert fewer[5] == "2"
+
+
+def test_what_is_submitted_is_retried_by_the_profile_alone() -> None:
+    """A rule's own `retries` count within its SLURM job too: begun again there, with the same memory and time."""
+    text = "".join(file.read_text() + "\n\n" for file in sorted((ROOT / "rules").glob("*.smk")))
+    local = {
+        name
+        for names in re.findall(r"^localrules:\n((?:    \w+,\n)+)", text, re.M)
+        for name in re.findall(r"\w+", names)
+    }
+    retried = {
+        name for name, body in re.findall(r"^rule (\w+):\n(.*?)\n\n\n", text, re.M | re.S) if "    retries:" in body
+    }
+    assert retried == {"task", "download_pairs", "fetch"}
+    assert retried <= local
