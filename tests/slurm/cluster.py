@@ -247,7 +247,7 @@ class Cluster:
             f"""ClusterName=matryoshka
 SlurmctldHost={self.host}(127.0.0.1)
 SlurmctldPort={slurmctld}
-SlurmUser={self.user}
+{self._listen("NoCtldInAddrAny,NoInAddrAny")}SlurmUser={self.user}
 SlurmdUser={self.user}
 AuthType=auth/munge
 AuthInfo=socket={self.folder}/munge.socket
@@ -303,7 +303,7 @@ AuthInfo=socket={self.folder}/munge.socket
 DbdHost={self.host}
 DbdAddr=127.0.0.1
 DbdPort={slurmdbd}
-SlurmUser={self.user}
+{self._listen("NoInAddrAny")}SlurmUser={self.user}
 StorageType=accounting_storage/mysql
 StorageHost=127.0.0.1
 StoragePort={self.database_port}
@@ -337,6 +337,13 @@ innodb_flush_log_at_trx_commit=0
 performance_schema=OFF
 """
         )
+
+    def _listen(self, parameters: str) -> str:
+        """Listen on the host name's address alone where that is 127.0.0.1; SLURM can be told no address but that."""
+        with contextlib.suppress(OSError):
+            if socket.gethostbyname(self.host) == "127.0.0.1":
+                return f"CommunicationParameters={parameters}\n"
+        return ""
 
     def _wrap_srun(self) -> None:
         """srun as it is, with this cluster's configuration: Snakemake's job step clears SLURM_CONF before it calls
