@@ -93,7 +93,7 @@ class Training(Section):
     max_length: Positive = Field(512, description="Tokens per text, special tokens included; the rest is cut.")
     dropout: Share | None = Field(
         0.0,
-        description="Dropout probability everywhere in the encoder; null keeps the model's own (INSTRUCTOR's), which costs most of the time and memory.",
+        description="Dropout probability everywhere in the encoder; null keeps the model's own (as INSTRUCTOR did), which benchmarks/dropout.py found slower and no better.",
     )
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="`auto`: bf16 autocast where the device computes in it."
