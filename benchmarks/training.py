@@ -124,14 +124,14 @@ def own_step(folder: Path, model_folder: Path, size: int) -> tuple[Step, Callabl
     """A nested step of this project's, the median of three, and what else is measured beside it."""
     import torch
 
-    from workflow_scripts.encoder import keep_freed_memory, load_encoder, resolve_precision
+    from workflow_scripts.encoder import load_encoder, resolve_precision
     from workflow_scripts.models import train as training
     from workflow_scripts.models.batches import assemble
     from workflow_scripts.models.folder import encoder_flops
     from workflow_scripts.models.packing import choose_layout
     from workflow_scripts.study import Training
 
-    keep_freed_memory()
+    training.keep_freed_memory()
     model = load_encoder(model_folder)
     width = model.get_embedding_dimension() or 0
     recipe = Training(temperature=TEMPERATURE, batch=size, max_length=MAX_LENGTH)
@@ -208,8 +208,8 @@ def peer_step(folder: Path, model_folder: Path, size: int, name: str) -> Step:
     )
     from sentence_transformers.util import batch_to_device
 
-    from workflow_scripts.encoder import keep_freed_memory, load_encoder
-    from workflow_scripts.models.train import set_dropout
+    from workflow_scripts.encoder import load_encoder
+    from workflow_scripts.models.train import keep_freed_memory, set_dropout
 
     model = load_encoder(model_folder)
     model.max_seq_length = MAX_LENGTH
@@ -249,21 +249,12 @@ def peer_step(folder: Path, model_folder: Path, size: int, name: str) -> Step:
     return step
 
 
-def give_memory_back() -> None:
-    """Return freed memory to the machine."""
-    import torch
-
-    from workflow_scripts.encoder import give_freed_memory_back
-
-    torch.cuda.empty_cache()
-    give_freed_memory_back()
-
-
 def serve(name: str, folder: Path, model_folder: Path, size: int, connection: Any) -> None:
     """A contender: takes the places of steps, answers with their seconds and facts; None ends it, with its memory."""
     import torch
 
     from workflow_scripts import artefact
+    from workflow_scripts.models.train import give_freed_memory_back
 
     facts: Callable[[], Facts] | None = None
     if name == "own":
@@ -282,7 +273,8 @@ def serve(name: str, folder: Path, model_folder: Path, size: int, connection: An
         connection.send((taken, known))
         cold = artefact.peak_memory_bytes() > MEMORY_KEPT
         if cold:
-            give_memory_back()
+            torch.cuda.empty_cache()
+            give_freed_memory_back()
     if torch.cuda.is_available():
         connection.send(torch.cuda.max_memory_allocated())
     else:

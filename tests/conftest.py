@@ -15,10 +15,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With `-n`, tests that share the finished study or a room's fixtures share a process; the study's come first."""
+
+    def on_finished(item: pytest.Item) -> bool:
+        return "finished" in getattr(item, "fixturenames", ())
+
+    items.sort(key=on_finished, reverse=True)
     for item in items:
-        on_finished = "finished" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("finished" if on_finished else item.path.parent.name))
-    items.sort(key=lambda item: "finished" not in getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("finished" if on_finished(item) else item.path.parent.name))
 
 
 @pytest.fixture(scope="session")

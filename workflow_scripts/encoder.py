@@ -9,9 +9,7 @@ budget of tokens rather than a number of texts. Shared by the rooms that encode 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,25 +74,6 @@ def load_encoder(
 def default_device() -> torch.device:
     """The GPU where there is one, else the processor."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep the memory that torch frees on a processor, for its next step.
-
-    glibc gives large blocks back at once, and the system clears every page of them again when they are asked for:
-    a tenth to a quarter of a training step. The most memory held does not change. No effect with another allocator.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        trim_threshold, mmap_threshold = -1, -3  # names of mallopt's parameters, from malloc.h
-        libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_threshold, 2**31 - 1)
-        libc.mallopt(trim_threshold, -1)  # never
-
-
-def give_freed_memory_back() -> None:
-    """Give the system back what `keep_freed_memory` kept and nothing uses."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def resolve_precision(precision: str, device: torch.device) -> Precision:

@@ -32,10 +32,10 @@ SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
 ROWS = 16_384
 BYTES = 32 * 2**20
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 LONGEST_ROW = 256 * 2**20
 KNOWN = "expected query, pos, neg as texts (with query_instruct, …) or as [instruction, text], and task_name"
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class InputError(ValueError):

@@ -117,21 +117,20 @@ def _shares(query: Tensor, key: Tensor) -> Tensor:
     return torch.softmax(torch.bmm(query, key.transpose(1, 2)), dim=-1)
 
 
-def look_up(model: SentenceTransformer, texts: Sequence[Text]) -> Tensor:
-    """The texts' token embeddings `(tokens, encoder width)`, end to end."""
-    looked_up: Tensor = encoder_of(model).get_input_embeddings()(token_ids(texts, model.device))
-    return looked_up
-
-
 def token_ids(texts: Sequence[Text], device: torch.device) -> Tensor:
     """The texts' tokens, end to end."""
     return torch.from_numpy(np.concatenate([text.ids for text in texts]).astype(np.int64)).to(device)
 
 
 def embed(model: SentenceTransformer, texts: Sequence[Text], layout: Layout, looked_up: Tensor | None = None) -> Tensor:
-    """Embeddings `(texts, width)` float32, as the model's own modules give them; packed, from `look_up`'s tokens."""
+    """Embeddings `(texts, width)` float32, as the model's own modules give them.
+
+    `looked_up`: the texts' token embeddings `(tokens, encoder width)`, end to end, where a packed run has them already.
+    """
     if layout.packed:
-        pooled = _packed_means(model, texts, layout, look_up(model, texts) if looked_up is None else looked_up)
+        if looked_up is None:
+            looked_up = encoder_of(model).get_input_embeddings()(token_ids(texts, model.device))
+        pooled = _packed_means(model, texts, layout, looked_up)
     else:
         pooled = _padded_means(model, texts)
     features: dict[str, Tensor] = {"sentence_embedding": pooled}

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import itertools
 import json
 import math
 import os
+import platform
 import shutil
 import signal
 import sys
@@ -37,13 +39,7 @@ from torch import Tensor
 
 from workflow_scripts import artefact
 from workflow_scripts.artefact import log
-from workflow_scripts.encoder import (
-    default_device,
-    give_freed_memory_back,
-    keep_freed_memory,
-    load_encoder,
-    resolve_precision,
-)
+from workflow_scripts.encoder import default_device, load_encoder, resolve_precision
 from workflow_scripts.models import checkpoints
 from workflow_scripts.models.batches import (
     Batch,
@@ -78,7 +74,6 @@ from workflow_scripts.models.packing import (
     choose_layout,
     compile_encoder,
     embed,
-    look_up,
     token_ids,
 )
 from workflow_scripts.models.transform import fit_matrix, put_matrix, read_sample
@@ -303,6 +298,7 @@ class MicroBatch:
     texts: list[Text]
     places: np.ndarray
     seed: int
+    ids: Tensor | None = None  # where `tokens` were looked up
     tokens: Tensor | None = None  # looked up before, `(tokens, encoder width)`; None: the encoder does it
     embeddings: Tensor | None = None
 
@@ -343,9 +339,9 @@ class Stepper:
         lengths = all_lengths[own]
         if self.settings.training.cached_gradients is None and not self.cached and lengths.sum() > self.most_tokens:
             self.most_tokens = int(lengths.sum())
-            give_freed_memory_back()  # else it would count as taken
             self.cached = not fits(self.bytes_per_token * self.most_tokens, self.device)
             if self.cached:
+                self.table_gradient = None
                 log.info(
                     "step %d: %d tokens do not fit in memory; gradients are cached and replayed", step, lengths.sum()
                 )
@@ -394,8 +390,8 @@ class Stepper:
     def _look_up(self, micros: list[MicroBatch]) -> None:
         """Give each micro-batch its token embeddings as leaves, so that their gradient is at hand for the table."""
         for micro in micros:
-            looked_up = look_up(self.model, micro.texts)
-            micro.tokens = looked_up.detach().requires_grad_(looked_up.requires_grad)
+            micro.ids = token_ids(micro.texts, self.device)
+            micro.tokens = self.table(micro.ids).detach().requires_grad_(self.table.weight.requires_grad)
 
     def _table_gradient(self, micros: list[MicroBatch]) -> None:
         """Add the tokens' gradients up in one gradient of the table, whose memory serves every step.
@@ -410,9 +406,10 @@ class Stepper:
             self.table_gradient = torch.empty_like(table)
         self.table_gradient.zero_()
         for micro in micros:
+            assert micro.ids is not None
             assert micro.tokens is not None
             assert micro.tokens.grad is not None
-            self.table_gradient.index_add_(0, token_ids(micro.texts, table.device), micro.tokens.grad)
+            self.table_gradient.index_add_(0, micro.ids, micro.tokens.grad)
             micro.tokens = None
         table.grad = self.table_gradient
 
@@ -517,6 +514,25 @@ def padded_tokens(lengths: np.ndarray, layout: Layout) -> int:
 # ---- memory
 
 
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that torch frees on a processor, for its next step.
+
+    glibc gives large blocks back at once, and the system clears every page of them again when they are asked for:
+    a tenth to a quarter of a training step. The most memory held does not change. No effect with another allocator.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        trim_threshold, mmap_threshold = -1, -3  # names of mallopt's parameters, from malloc.h
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, 2**31 - 1)
+        libc.mallopt(trim_threshold, -1)  # never
+
+
+def give_freed_memory_back() -> None:
+    """Give the system back what `keep_freed_memory` kept and nothing uses."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def activation_bytes_per_token(model: SentenceTransformer, precision: str) -> float:
     """About what one token leaves for the backward pass: an estimate on the high side, in values per
     unit of width and layer, from what a layer keeps (Korthikanti et al. 2022, arXiv 2205.05198, section 4.1)."""
@@ -532,6 +548,7 @@ def fits(needed: float, device: torch.device) -> bool:
         free, _ = torch.cuda.mem_get_info(device)
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     else:
+        give_freed_memory_back()  # else it would count as taken
         free = processor_memory()
     return needed < 0.8 * free
 
