@@ -122,7 +122,9 @@ def measure_task(name: str, quick: bool, repeats: int, folder: Path) -> dict[str
     scores = [one.result.get_score() for one in found["ours"]]
     in_bf16 = [one.result.get_score() for one in score_all(task, rounded, [PREFIX], DIMENSIONS)]
     moved = float(max(abs(a - b) for a, b in zip(scores, in_bf16, strict=True)))
-    return taken | {"texts": float(len(texts_of(task))), "bf16_moves_score_by": moved}
+    taken |= {"texts": float(len(texts_of(task))), "bf16_moves_score_by": moved}
+    print(f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in taken.items()), file=sys.stderr)
+    return taken
 
 
 # ---- a large corpus
@@ -231,7 +233,8 @@ def main() -> None:
         ratios["search_vs_per_dim"] = search["per_dimension"] / search["together"]
         print(
             f"search of {documents:,} x 768, {queries:,} queries, 9 dimensions: per dimension {search['per_dimension']:.1f} s,"
-            f" together {search['together']:.1f} s, {search['memory_gb']:.2f} GB beside the store"
+            f" together {search['together']:.1f} s, {search['memory_gb']:.2f} GB beside the store",
+            flush=True,
         )
         taken = {name: measure_task(name, arguments.quick, arguments.repeats, Path(place)) for name in names}
     encoding = encoding_figures(arguments.quick, tasks=[LABELS[name] for name in names])

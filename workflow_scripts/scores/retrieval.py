@@ -1,24 +1,24 @@
 """Retrieval at every dimension: mteb's scores from the ranks of the relevant documents alone.
 
 Takes a loaded retrieval task and the store of its texts; leaves, per dimension, the same scores as `mteb.evaluate`
-on the same vectors (its `nauc_*` aside: they need the thousand best similarities of each query, and no curve needs
-them). mteb pushes the thousand best documents of each query through a Python heap and a dictionary, though every
-metric depends on one thing: how many documents come before each relevant one. Here that number is counted, from
-the very similarities that mteb computes: the same product, over the same chunks of the corpus, so that no rounding
-differs. Ties go as mteb's go: the greater document id first.
+on the same vectors. mteb pushes the thousand best documents of each query through a Python heap and a dictionary,
+though every metric depends on one thing: how many documents come before each relevant one. Here that number is
+counted among the best similarities of its query, and those are the very ones that mteb computes: the same product,
+over the same chunks of the corpus, so that no rounding differs. Ties go as mteb's go: the greater document id first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.similarity_functions import cos_sim
 
+from workflow_scripts.scores.abstention import sureness
 from workflow_scripts.scores.views import View
 from workflow_scripts.store import Store
 from workflow_scripts.task_files import DOCUMENT, QUERY, Part, column, document_texts, parts, query_texts, rows_of_part
@@ -110,19 +110,26 @@ def gather(task: Any, store: Store) -> list[Piece]:
     return pieces
 
 
-def ranks(piece: Piece, store: Store, view: View, dimensions: list[int]) -> dict[int, Integers]:
-    """The rank, from 1, of each judgement's document in its query's ranking, at each dimension `(judgements,)`;
-    NOT_FOUND below the depth that mteb keeps."""
+class Ranking(NamedTuple):
+    """What one dimension's similarities say: of each judgement, the rank of its document in its query's ranking, from
+    1, NOT_FOUND below the depth that mteb keeps `(judgements,)`; of each query, how sure they are `(3, queries)`."""
+
+    rank: Integers
+    sure: np.ndarray[Any, np.dtype[np.float64]]
+
+
+def rankings(piece: Piece, store: Store, view: View, dimensions: list[int]) -> dict[int, Ranking]:
+    """The ranking at each dimension."""
     queries = vectors_of(store, piece.queries, view)
     if len(piece.documents) <= CHUNK:
         documents = vectors_of(store, piece.documents, view)
-        return {dim: _ranks_by_counting(piece, cosines(queries, documents, dim)) for dim in dimensions}
+        return {dim: _ranking_by_counting(piece, cosines(queries, documents, dim)) for dim in dimensions}
     best = {dim: Best(len(queries), DEPTH) for dim in dimensions}
     for start in range(0, len(piece.documents), CHUNK):
         documents = vectors_of(store, piece.documents[start : start + CHUNK], view)
         for dim in dimensions:
             best[dim].add(cosines(queries, documents, dim), start)
-    return {dim: ranks_in(piece, best[dim].sorted(piece.order)) for dim in dimensions}
+    return {dim: _ranking_in(piece, best[dim]) for dim in dimensions}
 
 
 def search(
@@ -132,7 +139,7 @@ def search(
 
     `queries` is (queries, width), `documents` rows of the store. Each dimension's dot products are those of the one
     below plus the block of coordinates between, and so are the squared norms; blocks of documents are small enough
-    to stay near the processor. The sums round differently from mteb's own product: for `ranks`, which must be mteb's
+    to stay near the processor. The sums round differently from mteb's own product: for `rankings`, which must be mteb's
     to the last bit, this is not used.
     """
     steps = sorted(dimensions)
@@ -170,23 +177,22 @@ def cosines(queries: torch.Tensor, documents: torch.Tensor, dim: int) -> torch.T
     return cos_sim(queries[:, :dim].contiguous(), documents[:, :dim].contiguous())
 
 
-def _ranks_by_counting(piece: Piece, similarity: torch.Tensor) -> Integers:
-    """Ranks from the similarities `(queries, documents)`: how many are greater, how many equal with a greater id."""
+def _ranking_by_counting(piece: Piece, similarity: torch.Tensor) -> Ranking:
+    """The ranking from the similarities `(queries, documents)`: a document's rank is how many of its query's best are
+    greater, and how many equal with a greater id."""
+    best = _best_values(similarity)
     found = np.flatnonzero(piece.judged_document >= 0)
     query, document = piece.judged_query[found], piece.judged_document[found]
-    own = similarity[torch.from_numpy(query), torch.from_numpy(document)]
+    own = similarity[torch.from_numpy(query), torch.from_numpy(document)].numpy()
     before = np.empty(len(found), dtype=np.int64)
-    equal = np.empty(len(found), dtype=np.int64)
-    step = max(1, COMPARED // max(1, similarity.shape[1]))
+    step = max(1, COMPARED // max(1, best.shape[1]))
     for start in range(0, len(found), step):
         window = slice(start, start + step)
-        rows = similarity[torch.from_numpy(query[window])]
-        value = own[window, None]
-        before[window] = (rows > value).sum(dim=1).numpy()
-        equal[window] = (rows >= value).sum(dim=1).numpy()
-    equal -= before
+        before[window] = np.count_nonzero(best[query[window]] > own[window, None], axis=1)
     rank = before + 1
-    for i in np.flatnonzero((equal > 1) & (before < DEPTH)):
+    after = np.minimum(rank, best.shape[1] - 1)
+    shared = (rank < best.shape[1]) & (best[query, after] == own)
+    for i in np.flatnonzero(shared):
         row = similarity[query[i]].numpy()
         rivals = np.flatnonzero(row == row[document[i]])
         if before[i] + len(rivals) > DEPTH:
@@ -201,10 +207,28 @@ def _ranks_by_counting(piece: Piece, similarity: torch.Tensor) -> Integers:
     _leave_out_same(piece, similarity, found, own, rank)
     ranks_of_all = np.full(len(piece.judged_query), NOT_FOUND)
     ranks_of_all[found] = rank
-    return ranks_of_all
+    same = np.full(len(piece.same), np.nan, dtype=np.float32)
+    there = np.flatnonzero(piece.same >= 0)
+    same[there] = similarity[torch.from_numpy(there), torch.from_numpy(piece.same[there])].numpy()
+    return Ranking(ranks_of_all, sureness(best[:, :DEPTH], same))
 
 
-def _leave_out_same(piece: Piece, similarity: torch.Tensor, found: Integers, own: torch.Tensor, rank: Integers) -> None:
+def _best_values(similarity: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The greatest DEPTH + 1 similarities of each query, falling: one more than are kept shows ties at the edge."""
+    queries, documents = similarity.shape
+    count = min(DEPTH + 1, documents)
+    best = np.empty((queries, count), dtype=np.float32)
+    step = max(1, COMPARED // max(1, documents))
+    for start in range(0, queries, step):
+        # numpy's partition is several times faster than torch's topk
+        split = np.partition(similarity[start : start + step].numpy(), documents - count, axis=1)
+        best[start : start + step] = np.sort(split[:, documents - count :], axis=1)[:, ::-1]
+    return best
+
+
+def _leave_out_same(
+    piece: Piece, similarity: torch.Tensor, found: Integers, own: np.ndarray[Any, Any], rank: Integers
+) -> None:
     """Take the document that has the query's own id out of the ranking, in place."""
     query, document = piece.judged_query[found], piece.judged_document[found]
     same = piece.same[query]
@@ -277,6 +301,15 @@ class Best:
         values, documents = self.values.numpy(), self.documents.numpy()
         place = np.lexsort((-order[documents], -values), axis=1)[:, : self.depth]
         return np.take_along_axis(documents, place, 1)
+
+
+def _ranking_in(piece: Piece, best: Best) -> Ranking:
+    """The ranking from the best of each query, where the similarities of all documents are too many to hold."""
+    documents = best.sorted(piece.order)
+    values = np.sort(best.values.numpy(), axis=1)[:, ::-1]
+    is_same = best.documents.numpy() == piece.same[:, None]
+    same = np.where(is_same.any(axis=1), np.where(is_same, best.values.numpy(), -np.inf).max(axis=1), np.nan)
+    return Ranking(ranks_in(piece, documents), sureness(values[:, :DEPTH], same.astype(np.float32)))
 
 
 def ranks_in(piece: Piece, documents: Integers) -> Integers:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mteb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,7 +27,7 @@ from mteb.results import TaskResult
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workflow_scripts.artefact import Progress, claim, log, start_log, whole_file
-from workflow_scripts.scores import adaptive, classification, retrieval
+from workflow_scripts.scores import abstention, adaptive, classification, retrieval
 from workflow_scripts.scores.stock import Values, model_meta, stock_scores
 from workflow_scripts.scores.views import Matrix, View, views
 from workflow_scripts.scratch import near
@@ -134,11 +135,13 @@ def _score_retrieval(task: Any, store: Store, made: Sequence[View], dimensions: 
     pieces = retrieval.gather(task, store)
     for view in made:
         started = time.monotonic()
-        ranked = {piece.part: retrieval.ranks(piece, store, view, list(dimensions)) for piece in pieces}
+        ranked = {piece.part: retrieval.rankings(piece, store, view, list(dimensions)) for piece in pieces}
         for dim in dimensions:
             scores, values = {}, {}
             for piece in pieces:
-                scores[piece.part], per_query = retrieval.score(task, piece, ranked[piece.part][dim])
+                ranking = ranked[piece.part][dim]
+                found, per_query = retrieval.score(task, piece, ranking.rank)
+                scores[piece.part] = found | abstention.nauc(per_query, ranking.sure)
                 values[piece.part] = dict(zip(piece.query_ids, per_query[metric].tolist(), strict=True))
             yield Scored(view.name, dim, _task_result(task, scores, time.monotonic() - started), values)
 
@@ -172,10 +175,21 @@ def adaptive_rows(
 
 
 def _task_result(task: Any, scores: dict[Part, dict[str, Any]], seconds: float) -> TaskResult:
-    by_split: dict[str, dict[str, Any]] = {}
+    """The scores as mteb reports them. Its own `from_task_results` reads the package's metadata anew each time,
+    which takes as long as a small task's dimension."""
+    languages = task.metadata.hf_subsets_to_langscripts
+    by_split: dict[str, list[Any]] = {}
     for part, found in scores.items():
-        by_split.setdefault(part.split, {})[part.subset] = found
-    return TaskResult.from_task_results(task, by_split, evaluation_time=seconds)
+        described = found | {"hf_subset": part.subset, "languages": languages[part.subset]}
+        by_split.setdefault(part.split, []).append(described)
+    return TaskResult(
+        dataset_revision=task.metadata.revision,
+        task_name=task.metadata.name,
+        mteb_version=mteb.__version__,
+        scores=by_split,
+        evaluation_time=seconds,
+        kg_co2_emissions=None,
+    )
 
 
 def _lookup(store: Store, view: View) -> Any:
