@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import os
 import statistics
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import datasets  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+import transformers  # noqa: E402
 from mteb.results import TaskResult  # noqa: E402
 
 from benchmarks.encoding import encoding_figures, print_table  # noqa: E402
@@ -55,11 +59,11 @@ QUICK = ["banking77", "vaswani"]
 
 
 def make_task(name: str, quick: bool) -> Any:
-    """A task of the shared data; for `quick`, 1,000 rows to draw from and 400 to test on, or 1,000 documents."""
+    """A task of the shared data; for `quick`, 2,000 rows to draw from and 800 to test on, or 1,000 documents."""
     if (DATA / "mteb_cls" / name).exists():
         folder = DATA / "mteb_cls" / name
         per_label = 32 if name.startswith("tweet") else 8
-        return classification_task(folder, per_label, *((1000, 400) if quick else (None, None)))
+        return classification_task(folder, per_label, *((2000, 800) if quick else (None, None)))
     task = retrieval_task(DATA / "retrieval" / name)
     if quick:
         part = rows_of_part(task, "default", "test")
@@ -220,11 +224,9 @@ def main() -> None:
     arguments = parser.parse_args()
     names = arguments.tasks or (QUICK if arguments.quick else TASKS)
     documents, queries = (100_000, 300) if arguments.quick else (1_000_000, 1_000)
-    import logging
-
     logging.disable(logging.WARNING)
-    import warnings
-
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
     warnings.simplefilter("ignore")
     ratios: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as place:
