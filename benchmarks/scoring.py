@@ -27,14 +27,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ["HF_HUB_OFFLINE"] = "1"
+QUIET = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
+os.environ |= dict.fromkeys(QUIET, "1")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import datasets  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-import transformers  # noqa: E402
 from mteb.results import TaskResult  # noqa: E402
 
 from benchmarks.encoding import encoding_figures, print_table  # noqa: E402
@@ -225,8 +224,6 @@ def main() -> None:
     names = arguments.tasks or (QUICK if arguments.quick else TASKS)
     documents, queries = (100_000, 300) if arguments.quick else (1_000_000, 1_000)
     logging.disable(logging.WARNING)
-    datasets.disable_progress_bars()
-    transformers.utils.logging.disable_progress_bar()
     warnings.simplefilter("ignore")
     ratios: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as place:

@@ -13,6 +13,7 @@ from mteb.abstasks.clustering import AbsTaskClustering
 from mteb.abstasks.clustering_legacy import AbsTaskClusteringLegacy
 from mteb.abstasks.pair_classification import AbsTaskPairClassification
 from mteb.abstasks.sts import AbsTaskSTS
+from mteb.abstasks.text.summarization import AbsTaskSummarization
 from mteb.models.abs_encoder import AbsEncoder
 
 from tests.scores.tasks import described, hashed, own_retrieval_task, store_of
@@ -85,7 +86,32 @@ def reranking_task() -> Any:
     return task
 
 
-@pytest.mark.parametrize("make", [similarity_task, pair_task, clustering_task, legacy_clustering_task, reranking_task])
+def summarization_task() -> Any:
+    class Task(AbsTaskSummarization):
+        metadata = described("SmallSummaries", "Summarization", "cosine_spearman")
+        min_score, max_score = 0, 5
+
+    numbers = range(12)
+    rows = {
+        "text": TEXTS[:12],
+        "human_summaries": [TEXTS[i + 12 : i + 15] for i in numbers],
+        "machine_summaries": [TEXTS[i + 27 : i + 32] for i in numbers],
+        "relevance": [[float((i * 3 + n * 2) % 6) for n in range(5)] for i in numbers],
+    }
+    return loaded(Task(), rows)
+
+
+MAKERS = [
+    similarity_task,
+    pair_task,
+    clustering_task,
+    legacy_clustering_task,
+    reranking_task,
+    summarization_task,
+]
+
+
+@pytest.mark.parametrize("make", MAKERS)
 def test_scores_from_the_store_are_those_of_encoding_at_each_dimension(make: Any, tmp_path: Path) -> None:
     task = make()
     store = store_of(task, tmp_path, hashed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from mteb.abstasks.classification import AbsTaskClassification
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from workflow_scripts.scores.views import Matrix, View
 from workflow_scripts.store import Store
@@ -125,7 +126,7 @@ def score(task: Any, piece: Piece, dim: int) -> dict[str, Any]:
             )
         model = clone(task.evaluator_model).set_params(random_state=task.seed)
         # The products are small: BLAS threads wait for each other longer than they work (a hundredfold, seen).
-        with threadpool_limits(1, user_api="blas"):
+        with _threads().limit(limits=1, user_api="blas"):
             predicted = model.fit(train[rows], labels).predict(test)
         experiments.append(_metrics(piece, predicted))
     scores: dict[str, Any] = {"scores_per_experiment": experiments}
@@ -134,6 +135,12 @@ def score(task: Any, piece: Piece, dim: int) -> dict[str, Any]:
         scores[key] = float(np.mean(values)) if values else np.nan
     scores["main_score"] = scores[task.metadata.main_score]
     return scores
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    """The loaded BLAS libraries. Finding them takes longer than a small task's logistic regression, so it is done once."""
+    return ThreadpoolController()
 
 
 def _metrics(piece: Piece, predicted: Labels) -> dict[str, float | None]:

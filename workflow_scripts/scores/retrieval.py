@@ -313,14 +313,17 @@ def _ranking_in(piece: Piece, best: Best) -> Ranking:
 
 
 def ranks_in(piece: Piece, documents: Integers) -> Integers:
+    """The rank of each judgement's document among its query's `documents` `(queries, depth)`, best first."""
     rank = np.full(len(piece.judged_query), NOT_FOUND)
-    for i, (query, document) in enumerate(zip(piece.judged_query, piece.judged_document, strict=True)):
-        row = documents[query]
-        place = np.flatnonzero(row == document)
-        if len(place) and document != piece.same[query]:
-            rank[i] = place[0] + 1
-            if piece.same[query] >= 0:
-                rank[i] -= int((row[: place[0]] == piece.same[query]).any())
+    step = max(1, COMPARED // max(1, documents.shape[1]))
+    for start in range(0, len(rank), step):
+        query, document = piece.judged_query[start : start + step], piece.judged_document[start : start + step]
+        rows, same = documents[query], piece.same[query]
+        judged, identical = rows == document[:, None], rows == same[:, None]
+        place = judged.argmax(axis=1)
+        moved_up = identical.any(axis=1) & (identical.argmax(axis=1) < place)
+        there = judged.any(axis=1) & (document != same)
+        rank[start : start + step][there] = (place + 1 - moved_up)[there]
     return rank
 
 

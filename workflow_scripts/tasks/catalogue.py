@@ -14,7 +14,7 @@ import mteb
 from workflow_scripts.study import CATALOGUE
 
 BENCHMARKS = ("MTEB(eng, v1)", "MTEB(eng, v2)", "NanoBEIR")
-TYPES = {"Classification", "Retrieval", "STS", "PairClassification", "Clustering", "Reranking"}
+TYPES = {"Classification", "Retrieval", "STS", "PairClassification", "Clustering", "Reranking", "Summarization"}
 OWN: dict[str, dict[str, Any]] = {
     "WordNetLexicographerFiles": {"type": "Classification", "metric": "accuracy"},
     "WordNetExamples": {"type": "Retrieval", "metric": "ndcg_at_10"},
@@ -63,6 +63,8 @@ def _size(statistics: dict[str, Any], splits: list[str]) -> dict[str, int | None
             "queries_text_statistics",
             "text1_statistics",
             "text2_statistics",
+            "human_summaries_statistics",
+            "machine_summaries_statistics",
         ):
             characters += (found.get(key) or {}).get("total_text_length") or 0
     return {"texts": texts or None, "characters": characters or None}
