@@ -12,6 +12,7 @@ import mteb
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from datasets import Dataset
 from mteb.models.search_wrappers import SearchEncoderWrapper
 from sentence_transformers import SentenceTransformer
@@ -170,14 +171,49 @@ def smaller_retrieval(task: Any, queries: int, documents: int) -> Any:
     return task
 
 
+@pytest.mark.parametrize("precision", ["float32", "binary"])
 @pytest.mark.parametrize("ignore_same", [False, True])
 def test_a_corpus_searched_in_chunks_scores_as_mtebs_search_in_chunks(
-    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignore_same: bool
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignore_same: bool, precision: str
 ) -> None:
-    task = retrieval_task(shared_data / "retrieval" / "cranfield", ignore_same)
+    task = retrieval_task(shared_data / "retrieval" / "vaswani", ignore_same)
+    store = store_of(task, tmp_path, wide)
+    # at 8 dimensions of a bit, hundreds of documents are equal, over all chunks
+    view = views(["prefix"], 1, [precision], store.width, np.asarray(store.vectors))[0]
+    monkeypatch.setattr(retrieval, "CHUNK", 2500)
+    monkeypatch.setattr(SearchEncoderWrapper.__init__, "__defaults__", (2500, None))
+    assert all_differences(task, store, [8, 384], view) == {}
+
+
+def test_chunks_smaller_than_the_depth_are_searched_as_mteb_searches_them(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = retrieval_task(shared_data / "retrieval" / "cranfield")
     monkeypatch.setattr(retrieval, "CHUNK", 300)
     monkeypatch.setattr(SearchEncoderWrapper.__init__, "__defaults__", (300, None))
     assert all_differences(task, store_of(task, tmp_path, wide), DIMENSIONS) == {}
+
+
+def test_one_pass_for_all_dimensions_finds_what_a_search_at_each_finds(shared_data: Path, tmp_path: Path) -> None:
+    task = retrieval_task(shared_data / "retrieval" / "vaswani")
+    store = store_of(task, tmp_path, wide)
+    piece = retrieval.gather(task, store)[0]
+    assert len(piece.documents) > 2 * retrieval.BLOCK
+    queries, documents = (retrieval.vectors_of(store, rows, PREFIX) for rows in (piece.queries, piece.documents))
+    found = retrieval.search(queries, store, piece.documents, piece.order, PREFIX, DIMENSIONS, 50)
+    for dim in DIMENSIONS:
+        expected = torch.topk(retrieval.cosines(queries, documents, dim), 50, dim=1).indices.numpy()
+        _, best = found[dim].sorted()
+        alike = [len(np.intersect1d(a, b)) / 50 for a, b in zip(best, expected, strict=True)]
+        assert np.mean(alike) > 0.995, dim
+
+
+def test_a_task_with_two_queries_of_one_id_goes_through_mteb_itself(tmp_path: Path) -> None:
+    corpus = {"id": ["a", "b"], "text": ["red fish", "green leaf"]}
+    queries = {"id": ["1", "1", "2"], "text": ["fish", "leaf", "green"]}
+    task = own_retrieval_task("Twice", corpus, queries, {"1": {"a": 1}, "2": {"b": 1}})
+    assert not retrieval.is_plain(task)
+    assert all_differences(task, store_of(task, tmp_path, hashed), [4, 32]) == {}
 
 
 # ---- adaptive retrieval

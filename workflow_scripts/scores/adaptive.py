@@ -63,8 +63,8 @@ def measure(task: Any, piece: Piece, store: Store, view: View, paths: Sequence[S
     if task.ignore_identical_ids:
         depth += 1
     first_dims = {path.stages[0][0] if path.stages else path.rerank_dim for path in paths}
-    best = search(queries, store, piece.documents, view, sorted(first_dims), depth)
-    found = {dim: best[dim].sorted(piece.order) for dim in best}
+    best = search(queries, store, piece.documents, piece.order, view, sorted(first_dims), depth)
+    found = {dim: best[dim].sorted()[1] for dim in best}
     values = []
     for path in paths:
         if not path.stages:

@@ -63,9 +63,11 @@ def is_plain(task: Any) -> bool:
         return False
     for part in parts(task):
         rows = rows_of_part(task, part.subset, part.split)
-        identifiers = column(rows["corpus"], "id")
-        if rows["top_ranked"] is not None or len(set(identifiers)) != len(identifiers):
+        if rows["top_ranked"] is not None:
             return False
+        for identifiers in (column(rows["corpus"], "id"), column(rows["queries"], "id")):
+            if len(set(identifiers)) != len(identifiers):
+                return False
         if any(score < 0 for judged in rows["relevant_docs"].values() for score in judged.values()):
             return False
     return True
@@ -124,7 +126,7 @@ def rankings(piece: Piece, store: Store, view: View, dimensions: list[int]) -> d
     if len(piece.documents) <= CHUNK:
         documents = vectors_of(store, piece.documents, view)
         return {dim: _ranking_by_counting(piece, cosines(queries, documents, dim)) for dim in dimensions}
-    best = {dim: Best(len(queries), DEPTH) for dim in dimensions}
+    best = {dim: Best(len(queries), DEPTH, piece.order) for dim in dimensions}
     for start in range(0, len(piece.documents), CHUNK):
         documents = vectors_of(store, piece.documents[start : start + CHUNK], view)
         for dim in dimensions:
@@ -133,17 +135,23 @@ def rankings(piece: Piece, store: Store, view: View, dimensions: list[int]) -> d
 
 
 def search(
-    queries: torch.Tensor, store: Store, documents: Integers, view: View, dimensions: Sequence[int], depth: int
+    queries: torch.Tensor,
+    store: Store,
+    documents: Integers,
+    order: Integers,
+    view: View,
+    dimensions: Sequence[int],
+    depth: int,
 ) -> dict[int, Best]:
     """The best documents of each query at each dimension, in one pass over the store, the products shared.
 
-    `queries` is (queries, width), `documents` rows of the store. Each dimension's dot products are those of the one
+    `queries` is (queries, width), `documents` rows of the store, `order` each one's place among equals. Each dimension's dot products are those of the one
     below plus the block of coordinates between, and so are the squared norms; blocks of documents are small enough
     to stay near the processor. The sums round differently from mteb's own product: for `rankings`, which must be mteb's
     to the last bit, this is not used.
     """
     steps = sorted(dimensions)
-    best = {dim: Best(len(queries), depth) for dim in steps}
+    best = {dim: Best(len(queries), depth, order) for dim in steps}
     edges = list(zip([0, *steps[:-1]], steps, strict=True))
     asked = [queries[:, below:dim].contiguous() for below, dim in edges]
     for start in range(0, len(documents), BLOCK):
@@ -243,12 +251,14 @@ def _leave_out_same(
 class Best:
     """The best `depth` documents of each query over chunks of a corpus, with no Python loop over hits.
 
-    Only what beats a query's worst kept document is looked at, which soon is next to nothing. Such hits are
-    gathered and merged when there are as many as are kept.
+    Equal similarities are in the order of mteb's heap: the greater `order` `(documents,)` first. As mteb does, a chunk
+    gives at most depth + 1 documents a query, those that torch.topk returns. Only what may come before a query's worst
+    kept document is looked at, which soon is next to nothing; such hits are merged when there are as many as are kept.
     """
 
-    def __init__(self, queries: int, depth: int) -> None:
+    def __init__(self, queries: int, depth: int, order: Integers) -> None:
         self.depth = depth
+        self.order = torch.from_numpy(order)
         self.values = torch.empty((queries, 0))
         self.worst = torch.empty((queries, 1))
         self.documents = torch.empty((queries, 0), dtype=torch.int64)
@@ -257,17 +267,27 @@ class Best:
 
     def add(self, similarity: torch.Tensor, start: int) -> None:
         """Take in the similarities `(queries, documents)` of the chunk whose first document is number `start`."""
+        width = similarity.shape[1]
         if self.values.shape[1] < self.depth:
-            values, documents = torch.topk(similarity, min(self.depth + 1, similarity.shape[1]), dim=1, sorted=False)
+            values, documents = torch.topk(similarity, min(self.depth + 1, width), dim=1)
             self._merge(values, documents + start)
             return
         # numpy's search for the few true among many false is several times faster than torch's
         hits = torch.from_numpy(np.flatnonzero((similarity >= self.worst).numpy()))
         if len(hits) == 0:
             return
-        query = hits // similarity.shape[1]
-        self.hits.append((query, hits - query * similarity.shape[1] + start, similarity.view(-1)[hits]))
-        self.waiting += len(hits)
+        query = hits // width
+        document, value = hits - query * width, similarity.view(-1)[hits]
+        if width > self.depth:
+            crowded = torch.bincount(query, minlength=len(similarity)) > self.depth + 1
+            if crowded.any():
+                values, documents = torch.topk(similarity[crowded], self.depth + 1, dim=1)
+                few = ~crowded[query]
+                many = torch.repeat_interleave(crowded.nonzero().view(-1), self.depth + 1)
+                query, value = torch.cat([query[few], many]), torch.cat([value[few], values.view(-1)])
+                document = torch.cat([document[few], documents.view(-1)])
+        self.hits.append((query, document + start, value))
+        self.waiting += len(query)
         if self.waiting > self.values.numel():
             self._settle()
 
@@ -290,26 +310,39 @@ class Best:
     def _merge(self, values: torch.Tensor, documents: torch.Tensor) -> None:
         values = torch.cat([self.values, values], dim=1)
         documents = torch.cat([self.documents, documents], dim=1)
-        # one more than the depth, as mteb searches; equal values at the edge stay until `sorted` settles them
-        self.values, place = torch.topk(values, min(self.depth + 1, values.shape[1]), dim=1, sorted=False)
-        self.worst = self.values.amin(dim=1, keepdim=True)
-        self.documents = torch.gather(documents, 1, place)
+        if values.shape[1] > self.depth:
+            best, place = torch.topk(values, self.depth + 1, dim=1, sorted=False)
+            worst, last = torch.topk(best, 2, dim=1, largest=False)
+            place.scatter_(1, last[:, :1], place[:, -1:])  # the least of them goes
+            place = place[:, : self.depth]
+            # Where it equals the least that stays, their order says which one goes.
+            tied = (worst[:, 0] == worst[:, 1]).nonzero().view(-1)
+            if len(tied):
+                ranked = _best_first(values[tied].numpy(), self.order[documents[tied]].numpy())
+                place[tied] = torch.from_numpy(ranked[:, : self.depth])
+            values, documents = torch.gather(values, 1, place), torch.gather(documents, 1, place)
+        self.values, self.documents = values, documents
+        self.worst = values.amin(dim=1, keepdim=True)
 
-    def sorted(self, order: Integers) -> Integers:
-        """The documents `(queries, depth)`, best first, equal values by the greater id."""
+    def sorted(self) -> tuple[np.ndarray[Any, np.dtype[np.float32]], Integers]:
+        """The similarities and the documents `(queries, depth)`, best first."""
         self._settle()
         values, documents = self.values.numpy(), self.documents.numpy()
-        place = np.lexsort((-order[documents], -values), axis=1)[:, : self.depth]
-        return np.take_along_axis(documents, place, 1)
+        place = _best_first(values, self.order.numpy()[documents])
+        return np.take_along_axis(values, place, 1), np.take_along_axis(documents, place, 1)
+
+
+def _best_first(values: np.ndarray[Any, Any], order: Integers) -> Integers:
+    """The places of `values` `(queries, documents)` by falling value, equals by falling `order`."""
+    return np.lexsort((-order, -values), axis=1)
 
 
 def _ranking_in(piece: Piece, best: Best) -> Ranking:
     """The ranking from the best of each query, where the similarities of all documents are too many to hold."""
-    documents = best.sorted(piece.order)
-    values = np.sort(best.values.numpy(), axis=1)[:, ::-1]
-    is_same = best.documents.numpy() == piece.same[:, None]
-    same = np.where(is_same.any(axis=1), np.where(is_same, best.values.numpy(), -np.inf).max(axis=1), np.nan)
-    return Ranking(ranks_in(piece, documents), sureness(values[:, :DEPTH], same.astype(np.float32)))
+    values, documents = best.sorted()
+    is_same = documents == piece.same[:, None]
+    same = np.where(is_same.any(axis=1), np.where(is_same, values, -np.inf).max(axis=1), np.nan)
+    return Ranking(ranks_in(piece, documents), sureness(values, same.astype(np.float32)))
 
 
 def ranks_in(piece: Piece, documents: Integers) -> Integers:
