@@ -262,7 +262,9 @@ class Best:
         self.values = torch.empty((queries, 0))
         self.worst = torch.empty((queries, 1))
         self.documents = torch.empty((queries, 0), dtype=torch.int64)
-        self.hits: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # query, document, value
+        # One place for the hits that wait: many small tensors between large ones would scatter the memory.
+        self.hit_query, self.hit_document = (torch.empty(queries * depth, dtype=torch.int32) for _ in range(2))
+        self.hit_value = torch.empty(queries * depth)
         self.waiting = 0
 
     def add(self, similarity: torch.Tensor, start: int) -> None:
@@ -286,17 +288,25 @@ class Best:
                 many = torch.repeat_interleave(crowded.nonzero().view(-1), self.depth + 1)
                 query, value = torch.cat([query[few], many]), torch.cat([value[few], values.view(-1)])
                 document = torch.cat([document[few], documents.view(-1)])
-        self.hits.append((query, document + start, value))
-        self.waiting += len(query)
-        if self.waiting > self.values.numel():
+        document = document + start
+        if self.waiting + len(query) > len(self.hit_query):
             self._settle()
+        if len(query) > len(self.hit_query):
+            self._merge_hits(query, document, value)
+            return
+        free = slice(self.waiting, self.waiting + len(query))
+        self.hit_query[free], self.hit_document[free], self.hit_value[free] = query, document, value
+        self.waiting += len(query)
 
     def _settle(self) -> None:
-        """Merge the hits that wait, as a matrix with one row per query."""
-        if not self.hits:
-            return
-        query, document, value = (torch.cat(column) for column in zip(*self.hits, strict=True))
-        self.hits, self.waiting = [], 0
+        """Merge the hits that wait."""
+        if self.waiting:
+            taken = slice(self.waiting)
+            self._merge_hits(self.hit_query[taken].long(), self.hit_document[taken].long(), self.hit_value[taken])
+            self.waiting = 0
+
+    def _merge_hits(self, query: torch.Tensor, document: torch.Tensor, value: torch.Tensor) -> None:
+        """Merge hits as a matrix with one row per query."""
         order = torch.argsort(query, stable=True)
         query, document, value = query[order], document[order], value[order]
         counts = torch.bincount(query, minlength=len(self.values))
