@@ -154,6 +154,7 @@ def synthetic_store(folder: Path, documents: int, width: int) -> Store:
         vectors = draw.standard_normal((stop - start, width), dtype=np.float32)
         writer.write(shard, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     writer.finish()
+    writer.remove_shards()
     return open_store(folder)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -155,19 +156,23 @@ class StoreWriter:
         return sum(_read(self._path(shard)).costs.get(name, 0.0) for shard in range(len(self.ranges)))
 
     def finish(self) -> Path:
-        """Join the shards into the store's one file, then remove them; return the file."""
+        """Join the shards into the store's one file and return it. They stay until `remove_shards`: whoever is killed
+        while the file is digested has not encoded for nothing."""
         path = self.folder / FILE
         # The rows are gathered in a file, not in memory, so that a store may be larger than memory.
         with tempfile.TemporaryFile(dir=self.folder) as scratch:
-            scratch.truncate(max(1, len(self.keys)) * self.width * np.dtype(self.dtype).itemsize)
+            # Room is taken before it is written through memory: a full disk is an error now, not a bus error then.
+            os.posix_fallocate(scratch.fileno(), 0, max(1, len(self.keys)) * self.width * np.dtype(self.dtype).itemsize)
             vectors = np.memmap(scratch, dtype=self.dtype, mode="r+")[: len(self.keys) * self.width]
             vectors = vectors.reshape(len(self.keys), self.width)
             for shard, (start, stop) in enumerate(self.ranges):
                 vectors[start:stop] = _read(self._path(shard)).vectors
             with whole_file(path) as part:
                 _write(part, self.keys, vectors, {})
-        shutil.rmtree(self.folder / SHARDS, ignore_errors=True)
         return path
+
+    def remove_shards(self) -> None:
+        shutil.rmtree(self.folder / SHARDS, ignore_errors=True)
 
     def _path(self, shard: int) -> Path:
         return self.shards / f"{shard:05d}.arrow"

@@ -117,6 +117,7 @@ def encode_task(
         "texts_sha256": texts_sha256,
     }
     write_manifest(output, writer.finish(), content)
+    writer.remove_shards()
 
 
 def _encode_rows(

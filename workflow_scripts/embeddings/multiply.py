@@ -56,6 +56,7 @@ def multiply_store(settings: Settings, model_digest: Path, parent_digest: Path, 
         "texts_sha256": above["texts_sha256"],
     }
     write_manifest(output, writer.finish(), content)
+    writer.remove_shards()
 
 
 def last_dense(folder: Path) -> tuple[np.ndarray, np.ndarray]:
