@@ -120,8 +120,6 @@ def save_task(task: Any, folder: str | Path) -> None:
     """
     data = Path(folder) / "data"
     data.mkdir(parents=True, exist_ok=True)
-    if is_retrieval(task):
-        task.convert_v1_dataset_format_to_v2(num_proc=None)
     entries = []
     for subset, splits, nested in _subsets(task):
         wanted = list(dict.fromkeys([*_training_splits(task), *task.eval_splits]))

@@ -16,15 +16,16 @@ from workflow_scripts.store import Store, StoreWriter, keys_of, open_store
 from workflow_scripts.tasks.prepare import texts_of
 
 
-def described(name: str, kind: str, metric: str) -> TaskMetadata:
-    return TaskMetadata(
-        name=name,
-        description=name,
-        dataset={"path": name, "revision": "0" * 40},
-        type=kind,
-        eval_langs=["eng-Latn"],
-        main_score=metric,
-    )
+def described(name: str, kind: str, metric: str, **more: Any) -> TaskMetadata:
+    fields: dict[str, Any] = {
+        "name": name,
+        "description": name,
+        "dataset": {"path": f"org/{name}", "revision": "0" * 40},
+        "type": kind,
+        "eval_langs": ["eng-Latn"],
+        "main_score": metric,
+    }
+    return TaskMetadata(**(fields | more))
 
 
 def classification_task(

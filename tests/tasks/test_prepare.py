@@ -11,9 +11,16 @@ import numpy as np
 import polars as pl
 import pytest
 from datasets import Dataset, DatasetDict
+from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.sts import AbsTaskSTS
 
-from tests.scores.tasks import classification_task, described, own_retrieval_task, retrieval_task
+from tests.scores.tasks import (
+    classification_task,
+    described,
+    own_classification_task,
+    own_retrieval_task,
+    retrieval_task,
+)
 from workflow_scripts import task_files
 from workflow_scripts.study import task_catalogue
 from workflow_scripts.task_files import (
@@ -194,5 +201,53 @@ def test_a_text_that_is_missing_is_refused() -> None:
     task = own_retrieval_task("Holes", corpus, {"id": ["1"], "text": ["q"]}, {"1": {"a": 1}})
     queries = Dataset.from_dict({"id": ["1"], "text": np.array([None], dtype=object).tolist()})
     rows_of_part(task, "default", "test")["queries"] = queries
-    with pytest.raises(ValueError, match="found None for a query, expected a string"):
+    with pytest.raises(ValueError, match=r"Holes, 'default' 'test': row 0: 'text' is missing \(null\)"):
         texts_of(task)
+
+
+@pytest.mark.parametrize("name", ["text", "id"])
+def test_a_document_without_text_or_id_is_refused(name: str) -> None:
+    corpus: Any = {"id": ["a", "b"], "text": ["x", "y"]}
+    corpus[name] = ["a", None]
+    task = own_retrieval_task("Holes", corpus, {"id": ["1"], "text": ["q"]}, {"1": {"a": 1}})
+    with pytest.raises(ValueError, match=f"'default' 'test': row 1: '{name}' is missing"):
+        texts_of(task)
+
+
+def test_a_row_without_label_is_refused() -> None:
+    holes: Any = [("a", 0), ("b", None)]
+    task = own_classification_task("Holes", [("a", 0), ("b", 1)], holes)
+    with pytest.raises(ValueError, match="'default' 'test': row 1: 'label' is missing"):
+        texts_of(task)
+
+
+def test_a_task_that_loads_corpus_queries_and_judgements_apart_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Apart(AbsTaskRetrieval):
+        metadata = described("Apart", "Retrieval", "ndcg_at_10")
+
+        def load_data(self, num_proc: int | None = None, **_: Any) -> None:
+            self.corpus = {"test": {"a": {"title": "T", "text": "x"}, "b": {"title": "", "text": "y"}}}
+            self.queries = {"test": {"1": "q"}}
+            self.relevant_docs = {"test": {"1": {"b": 1}}}
+            self.data_loaded = True
+
+    monkeypatch.setattr("workflow_scripts.tasks.prepare.new_task", lambda _: Apart())
+    prepare("Apart", tmp_path / "task")
+    texts = pl.read_parquet(tmp_path / "task" / "texts.parquet")
+    assert set(texts.iter_rows()) == {("document", "T x", False), ("document", "y", True), ("query", "q", True)}
+
+
+def test_a_split_with_a_dot_in_its_name_is_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dotted(AbsTaskSTS):
+        metadata = described("Dotted", "STS", "cosine_spearman", eval_splits=["test.full"])
+
+        def load_data(self, num_proc: int | None = None, **_: Any) -> None:
+            rows = {"sentence1": ["a", "b", "c"], "sentence2": ["d", "e", "f"], "score": [1.0, 2.0, 3.0]}
+            self.dataset = DatasetDict({"test.full": Dataset.from_dict(rows)})
+            self.data_loaded = True
+
+    monkeypatch.setattr("workflow_scripts.tasks.prepare.new_task", lambda _: Dotted())
+    prepare("Dotted", tmp_path / "task")
+    assert json.loads((tmp_path / "task" / "task.json").read_text())["texts"] == 6

@@ -36,6 +36,7 @@ from workflow_scripts.task_files import (
     EMBEDDED,
     QUERY,
     TRAIN,
+    Part,
     column,
     document_texts,
     is_retrieval,
@@ -71,6 +72,10 @@ def load(name: str) -> mteb.AbsTask:
         return task
     dataset = task.metadata.dataset
     load_checked(lambda: task.load_data(), dataset["path"], dataset["revision"])
+    if is_retrieval(task):
+        # Some tasks still load corpus, queries and judgements apart; mteb joins them when it evaluates.
+        retrieval: Any = task
+        retrieval.convert_v1_dataset_format_to_v2(num_proc=None)
     return task
 
 
@@ -126,9 +131,19 @@ def texts_of(task: Any) -> list[Text]:
     return [(prompt_type, text, evaluation) for (prompt_type, text), evaluation in distinct.items()]
 
 
+def _refuse_nulls(task: Any, part: Part, rows: Any, *names: str) -> None:
+    for name in names:
+        values = column(rows, name)
+        if None in values:
+            where = f"{task.metadata.name}, {part.subset!r} {part.split!r}: row {values.index(None)}"
+            raise ValueError(f"{where}: {name!r} is missing (null); expected a value")
+
+
 def _retrieval_texts(task: Any) -> Iterable[Text]:
     for part in parts(task):
         rows = rows_of_part(task, part.subset, part.split)
+        _refuse_nulls(task, part, rows["corpus"], "id", "text")
+        _refuse_nulls(task, part, rows["queries"], "id", "text")
         judged = rows["relevant_docs"]
         relevant = {document for scores in judged.values() for document, score in scores.items() if score > 0}
         for identifier, text in zip(column(rows["corpus"], "id"), document_texts(rows["corpus"]), strict=True):
@@ -141,13 +156,15 @@ def _retrieval_texts(task: Any) -> Iterable[Text]:
 def _classification_texts(task: Any) -> Iterable[Text]:
     for part in parts(task):
         train = rows_of_part(task, part.subset, task.train_split)
+        test = rows_of_part(task, part.subset, part.split)
+        for split, rows in ((task.train_split, train), (part.split, test)):
+            _refuse_nulls(task, Part(part.subset, split), rows, task.input_column_name, task.label_column_name)
         texts = column(train, task.input_column_name)
         if task.is_cross_validation:
             yield from ((TRAIN, text, True) for text in texts)
             continue
         drawn = undersampled_rows(task, column(train, task.label_column_name))
         yield from ((TRAIN, texts[row], False) for row in sorted(set().union(*drawn)))
-        test = rows_of_part(task, part.subset, part.split)
         yield from ((TRAIN, text, True) for text in column(test, task.input_column_name))
 
 
@@ -187,7 +204,10 @@ def prepare(name: str, folder: Path) -> None:
         save_task(task, part)
         columns = {field: [row[i] for row in texts] for i, field in enumerate(TEXTS.names)}
         pq.write_table(pa.table(columns, schema=TEXTS), part / "texts.parquet", compression="zstd")
-        write_digests(part / "task.sha256", [*sorted((part / "data").rglob("*.*")), part / "texts.parquet"])
+        write_digests(
+            part / "task.sha256",
+            [*sorted(file for file in (part / "data").rglob("*") if file.is_file()), part / "texts.parquet"],
+        )
         entry = task_catalogue().get(name, {})
         write_json(
             part / "task.json",
@@ -228,7 +248,7 @@ def main() -> None:
     try:
         with claim(arguments.output.parent):
             prepare(settings.task, arguments.output.parent)
-    except (HubError, ValueError, FileNotFoundError) as error:
+    except (HubError, ValueError, OSError) as error:
         sys.exit(f"task: {error}")
 
 
