@@ -133,7 +133,7 @@ def _scores(
     pl.DataFrame({"value": np.concatenate(values) if values else [], "unit": units * len(cells)}).with_columns(
         reduction=pl.Series([r for r, _ in cells for _ in units], dtype=pl.String),
         dim=pl.Series([d for _, d in cells for _ in units], dtype=pl.Int64),
-        **{k: pl.lit(v) for k, v in shared.items()},
+        **{k: pl.lit(v) for k, v in {**shared, "part": ""}.items()},
     ).write_parquet(folder / f"{task}.values.parquet")
     retrieval = task_type == "Retrieval" and len(dimensions) > 1
     grid: list[tuple[list[int], list[int], int]] = []

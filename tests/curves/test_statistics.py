@@ -52,6 +52,20 @@ def test_nominal_95_percent_intervals_cover_between_93_and_97(
         assert 0.93 <= covered <= 0.97, covered
 
 
+def test_the_interval_of_a_mean_over_parts_covers_though_the_parts_differ_in_size_and_difficulty() -> None:
+    studies, sizes, means = 3000, (20, 80), (0.8, 0.4)
+    rng = np.random.default_rng(5)
+    pieces = [mean + 0.1 * rng.standard_normal((studies, 1, size)) for mean, size in zip(means, sizes, strict=True)]
+    values = np.concatenate(pieces, axis=2).astype(np.float32)
+    score = np.mean([piece.mean(2) for piece in pieces], axis=0)
+    parts = np.repeat([0, 1], sizes)
+    estimate = statistics.level(statistics.resample_parts(values, score, parts, 500, [1]), 0.95)
+    covered = np.mean((estimate.low <= np.mean(means)) & (estimate.high >= np.mean(means)))
+    assert 0.93 <= covered <= 0.97, covered
+    pooled = statistics.level(statistics.resample(values, score, 500, [1]), 0.95)
+    assert (pooled.high - pooled.low).mean() > 1.5 * (estimate.high - estimate.low).mean()
+
+
 def test_intervals_never_cover_too_little_when_seeds_make_no_difference() -> None:
     full, cut = simulated(3, 50, 0.0, 0.2, 0.1)
     estimate = statistics.difference(full, cut, 0.95)

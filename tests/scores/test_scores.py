@@ -13,12 +13,15 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
+from mteb.abstasks.classification import AbsTaskClassification
+from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.models.search_wrappers import SearchEncoderWrapper
 from sentence_transformers import SentenceTransformer
 
 from tests.scores.tasks import (
     classification_task,
+    described,
     hashed,
     own_classification_task,
     own_retrieval_task,
@@ -288,6 +291,67 @@ def test_a_class_of_one_row_a_missing_judgement_and_an_empty_document_score_as_m
     assert next(iter(next(score_all(odd, store, [PREFIX], [32])).values.values())).keys() == {"1", "2"}
 
 
+LANGUAGES = {"eval_langs": {"en": ["eng-Latn"], "de": ["deu-Latn"]}, "eval_splits": ["validation", "test"]}
+
+
+def test_a_classification_task_of_several_subsets_and_splits_scores_as_mteb_scores_it(tmp_path: Path) -> None:
+    class Task(AbsTaskClassification):
+        metadata = described("Languages", "Classification", "accuracy", **LANGUAGES)
+        samples_per_label = 4
+
+    def rows(start: int, count: int) -> Dataset:
+        numbers = range(start, start + count)
+        return Dataset.from_dict(
+            {"text": [f"word{i % 5} text{i} a{i % 7}" for i in numbers], "label": [10 * (i % 3) + 7 for i in numbers]}
+        )
+
+    task: Any = Task()
+    task.dataset = {
+        subset: DatasetDict({"train": rows(at, 40), "validation": rows(at + 40, 20), "test": rows(at + 60, 33)})
+        for subset, at in (("en", 0), ("de", 1000))
+    }
+    task.data_loaded = True
+    check_parts(task, tmp_path)
+
+
+def test_a_retrieval_task_of_several_subsets_and_splits_scores_as_mteb_scores_it(tmp_path: Path) -> None:
+    class Task(AbsTaskRetrieval):
+        metadata = described("Languages", "Retrieval", "ndcg_at_10", **LANGUAGES)
+
+    def part(start: int, asked: int) -> Any:
+        numbers = range(start, start + 50)
+        judged = {f"q{i}": {f"d{i + 7 * n}": n % 3 for n in range(5)} for i in range(start, start + asked)}
+        return {
+            "corpus": Dataset.from_dict(
+                {"id": [f"d{i}" for i in numbers], "text": [f"word{i % 5} text{i} a{i % 7}" for i in numbers]}
+            ),
+            "queries": Dataset.from_dict({"id": list(judged), "text": [f"a{i % 7} word{i % 5}" for i in range(asked)]}),
+            "relevant_docs": judged,
+            "top_ranked": None,
+        }
+
+    task: Any = Task()
+    task.dataset = {
+        subset: {"validation": part(at, 5), "test": part(at + 50, 9)} for subset, at in (("en", 0), ("de", 1000))
+    }
+    task.data_loaded = True
+    check_parts(task, tmp_path)
+
+
+def check_parts(task: Any, folder: Path) -> None:
+    """Each subset and split scores as mteb scores it, and by itself."""
+    store = store_of(task, folder, hashed)
+    assert all_differences(task, store, [4, 32]) == {}
+    (one,) = score_all(task, store, [PREFIX], [32])
+    assert [(part.split, part.subset) for part in one.values] == [
+        ("validation", "en"),
+        ("validation", "de"),
+        ("test", "en"),
+        ("test", "de"),
+    ]
+    assert len({json.dumps(values) for values in one.values.values()}) == 4
+
+
 def test_a_task_without_any_judgement_or_with_one_class_is_refused(tmp_path: Path) -> None:
     corpus, queries = {"id": ["a"], "text": ["leaf"]}, {"id": ["1"], "text": ["leaf"]}
     unjudged = own_retrieval_task("Unjudged", corpus, queries, {"1": {"a": 1}})
@@ -360,6 +424,20 @@ def test_a_run_leaves_every_table_and_what_mtebs_own_loader_reads(
         (result,) = [model.task_results[0] for model in read.model_results]
         expected = scores.filter(pl.col("reduction") == "prefix", pl.col("dim") == dim)["score"][0]
         assert result.get_score() == expected
+
+
+def test_what_an_earlier_run_left_in_mtebs_layout_at_other_dimensions_goes(
+    embedded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "small" / "scores" / "base" / "s0" / "WordNetExamples.parquet"
+    run(monkeypatch, *embedded, output)
+    layout = tmp_path / "small" / "scores" / "mteb"
+    other = next(layout.rglob("embed_dim_16")) / "Another.json"
+    other.write_text("{}")
+    run(monkeypatch, *embedded, output, dimensions=[4], cuts=["prefix"], precisions=["float32"])
+    left = {file.parent.name for file in layout.rglob("WordNetExamples.json")}
+    assert left == {"embed_dim_4", "embed_dim_32"}
+    assert other.exists()
 
 
 def test_a_store_of_another_models_width_is_refused_in_one_line(

@@ -19,7 +19,7 @@ from workflow_scripts.artefact import read_json
 from workflow_scripts.study import Study
 
 SCORE_COLUMNS = ["variant", "seed", "task", "task_type", "reduction", "dim", "metric", "score"]
-VALUE_COLUMNS = ["reduction", "dim", "unit", "value"]
+VALUE_COLUMNS = ["reduction", "dim", "part", "unit", "value"]
 DRAW = re.compile(r"^random-\d+")
 
 
@@ -42,7 +42,8 @@ class TaskScores:
     """One task's scores of every model.
 
     `cells` names the first axis of `score` (cells, seeds) and `values` (cells, seeds, units) of each model;
-    `values` is None where a score came without the values it is the mean of.
+    `values` is None where a score came without the values it is the mean of. `parts` (units,) numbers the subset and
+    split that each unit is of: the score is the mean over parts of the mean over their units.
     """
 
     task: str
@@ -54,6 +55,7 @@ class TaskScores:
     seeds: dict[str, list[int]]
     score: dict[str, npt.NDArray[np.float64]]
     values: dict[str, npt.NDArray[np.float32] | None]
+    parts: npt.NDArray[np.int64]
 
 
 def graph_of(study: Study) -> list[Model]:
@@ -111,14 +113,23 @@ def read_task(results: Path, models: list[Model], task: str) -> TaskScores | Non
                 continue
             if found is None:
                 found = TaskScores(
-                    task, rows["task_type"][0], rows["metric"][0], description.get("chance"), 0, {}, {}, {}, {}
+                    task,
+                    rows["task_type"][0],
+                    rows["metric"][0],
+                    description.get("chance"),
+                    0,
+                    {},
+                    {},
+                    {},
+                    {},
+                    np.zeros(0, np.int64),
                 )
             tables[seed] = merge_draws(rows, "score", ["reduction", "dim"])
             values = path.with_name(f"{task}.values.parquet")
             if values.exists():
                 metric = rows["metric"][0]
                 table = read_table(values, [*VALUE_COLUMNS, "metric"]).filter(pl.col("metric") == metric)
-                values_of.setdefault(model.name, {})[seed] = merge_draws(table, "value", ["reduction", "dim", "unit"])
+                values_of.setdefault(model.name, {})[seed] = merge_draws(table, "value", VALUE_COLUMNS[:-1])
         if tables and found is not None:
             _add_scores(found, model.name, tables)
     if found is not None:
@@ -159,14 +170,18 @@ def _add_scores(found: TaskScores, model: str, tables: dict[int, pl.DataFrame]) 
 
 def _add_values(found: TaskScores, values_of: dict[str, dict[int, pl.DataFrame]]) -> None:
     """Values as (cells, seeds, units), units in one order for all models, so that they pair up."""
-    common: set[str] | None = None
+    common: set[tuple[str, str]] | None = None
     for tables in values_of.values():
         for table in tables.values():
-            units = set(table["unit"].unique().to_list())
+            units = set(table.select("part", "unit").unique().iter_rows())
             common = units if common is None else common & units
     order = sorted(common or set())
     found.units = len(order)
-    positions = pl.DataFrame({"unit": order, "u": np.arange(len(order))}, schema={"unit": pl.String, "u": pl.Int64})
+    positions = pl.DataFrame(
+        {"part": [part for part, _ in order], "unit": [unit for _, unit in order], "u": np.arange(len(order))},
+        schema={"part": pl.String, "unit": pl.String, "u": pl.Int64},
+    )
+    found.parts = np.unique([part for part, _ in order], return_inverse=True)[1].astype(np.int64)
     for model, cells in found.cells.items():
         found.values[model] = None
         tables = values_of.get(model, {})
@@ -180,7 +195,7 @@ def _add_values(found: TaskScores, values_of: dict[str, dict[int, pl.DataFrame]]
         for s, seed in enumerate(found.seeds[model]):
             placed = (
                 tables[seed].with_columns(pl.col("dim").cast(pl.Int64)).join(index, on=["reduction", "dim"])
-            ).join(positions, on="unit")
+            ).join(positions, on=["part", "unit"])
             array[placed["c"].to_numpy(), s, placed["u"].to_numpy()] = placed["value"].to_numpy()
         if not np.isnan(array).any():
             found.values[model] = array

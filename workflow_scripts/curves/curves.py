@@ -109,8 +109,8 @@ def group_of_task(scores: TaskScores, intervals: Intervals, place: int) -> Group
             values = np.empty((*scores.score[model].shape, 0), np.float32)
         group.cells[model], group.seeds[model] = cells, scores.seeds[model]
         # The seed names the task's place in the study, so that tasks are independent and models are not.
-        group.samples[model] = statistics.resample(
-            values, scores.score[model], intervals.resamples, [intervals.seed, place]
+        group.samples[model] = statistics.resample_parts(
+            values, scores.score[model], scores.parts, intervals.resamples, [intervals.seed, place]
         )
     return group
 

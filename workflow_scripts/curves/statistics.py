@@ -77,6 +77,22 @@ def resample(values: npt.NDArray[np.float32], score: Array, resamples: int, seed
     return Sample(score, draws, np.full(cells, units - 1.0 if units >= 2 else np.nan))
 
 
+def resample_parts(
+    values: npt.NDArray[np.float32], score: Array, parts: npt.NDArray[np.int64], resamples: int, seed: list[int]
+) -> Sample:
+    """Resample the units of a task whose score is the mean over parts (subsets and splits), each part's among
+    themselves: how parts differ is no chance, and a small part weighs as much as a large one.
+
+    `parts`: (units,), the part of each unit; the rest as in `resample`.
+    """
+    numbers = np.unique(parts)
+    if values.shape[2] != len(parts) or len(numbers) < 2:
+        return resample(values, score, resamples, seed)
+    return mean_over_tasks(
+        [resample(values[:, :, parts == number], score, resamples, [*seed, int(number)]) for number in numbers]
+    )
+
+
 def mean_over_tasks(samples: list[Sample]) -> Sample:
     """The unweighted mean over tasks, whose units are independent; the tasks themselves count as given."""
     score = np.mean([sample.score for sample in samples], axis=0)

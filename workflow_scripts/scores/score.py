@@ -9,6 +9,7 @@ job that does one dimension spends most of its life importing.
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import os
 import sys
@@ -56,6 +57,7 @@ VALUES = pa.schema(
         ("reduction", pa.string()),
         ("dim", pa.int64()),
         ("metric", pa.string()),
+        ("part", pa.string()),
         ("unit", pa.string()),
         ("value", pa.float64()),
     ]
@@ -214,8 +216,8 @@ def write_results(
             {"study": settings.study, "task_type": task.metadata.type, "score": one.result.get_score()} | common | at
         )
         for part, units in one.values.items():
-            where = f"{part.subset}/{part.split}/" if several else ""
-            values.extend(common | at | {"unit": where + unit, "value": value} for unit, value in units.items())
+            where = f"{part.subset}/{part.split}" if several else ""
+            values.extend(common | at | {"part": where, "unit": unit, "value": value} for unit, value in units.items())
     write_mteb_layout(scored, settings, output.parents[2] / "mteb")
     stem = output.name.removesuffix(".parquet")
     _write(values, VALUES, output.with_name(f"{stem}.values.parquet"))
@@ -225,16 +227,22 @@ def write_results(
 
 def write_mteb_layout(scored: Sequence[Scored], settings: Settings, folder: Path) -> None:
     """mteb's results folder: `results/<model>/<revision>/experiments/embed_dim_<d>/<task>.json`, read by
-    `mteb.ResultCache(folder).load_results()`."""
+    `mteb.ResultCache(folder).load_results()`. The task's scores of an earlier run at other dimensions or reductions
+    go: they may be another model's."""
     cache = ResultCache(folder)
+    written: set[Path] = set()
     for one in scored:
         meta = model_meta(f"{settings.study}/{settings.model}", f"s{settings.seed}", one.dim, one.reduction)
         path = cache.get_task_result_path(settings.task, meta)
         path.parent.mkdir(parents=True, exist_ok=True)
+        written.add(path)
         with whole_file(path) as part:
             one.result.to_disk(part)
         with whole_file(path.with_name("model_meta.json")) as part:
             part.write_text(json.dumps(meta.to_dict(), default=str, indent=1, sort_keys=True))
+    for experiments in {path.parents[1] for path in written}:
+        for old in set(experiments.glob(f"*/{glob.escape(settings.task)}.json")) - written:
+            old.unlink()
 
 
 def _write(rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
@@ -291,7 +299,7 @@ def main() -> None:
     try:
         with claim(arguments.output), near(arguments.embeddings, FILE, copy=bool(arguments.scratch)) as embeddings:
             score(settings, arguments.task.parent, embeddings.parent, training, arguments.output)
-    except (StoreError, ValueError, FileNotFoundError) as error:
+    except (StoreError, ValueError, OSError) as error:
         sys.exit(f"score: {error}")
 
 
