@@ -227,7 +227,7 @@ def test_a_task_that_loads_corpus_queries_and_judgements_apart_is_prepared(
     class Apart(AbsTaskRetrieval):
         metadata = described("Apart", "Retrieval", "ndcg_at_10")
 
-        def load_data(self, num_proc: int | None = None, **_: Any) -> None:
+        def load_data(self, num_proc: int | None = None, **_: Any) -> None:  # noqa: ARG002 mteb names it
             self.corpus = {"test": {"a": {"title": "T", "text": "x"}, "b": {"title": "", "text": "y"}}}
             self.queries = {"test": {"1": "q"}}
             self.relevant_docs = {"test": {"1": {"b": 1}}}
@@ -243,7 +243,7 @@ def test_a_split_with_a_dot_in_its_name_is_prepared(tmp_path: Path, monkeypatch:
     class Dotted(AbsTaskSTS):
         metadata = described("Dotted", "STS", "cosine_spearman", eval_splits=["test.full"])
 
-        def load_data(self, num_proc: int | None = None, **_: Any) -> None:
+        def load_data(self, num_proc: int | None = None, **_: Any) -> None:  # noqa: ARG002 mteb names it
             rows = {"sentence1": ["a", "b", "c"], "sentence2": ["d", "e", "f"], "score": [1.0, 2.0, 3.0]}
             self.dataset = DatasetDict({"test.full": Dataset.from_dict(rows)})
             self.data_loaded = True
