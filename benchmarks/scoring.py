@@ -9,7 +9,8 @@ and then as the quicker of the two. The search at each dimension is made with to
 `search_vs_per_dim_same_product`, with the product that our own search calls.
 Encoding is measured by benchmarks/encoding.py, in this run, as texts per second; mteb's loop over dimensions is its
 scoring as measured plus, at each dimension, the task's texts at sentence-transformers' rate with its best batch size.
-What bf16 does to the scores is shown at every dimension, beside what sentence-transformers' own bf16 does.
+What bf16 does to the scores is shown at every dimension, beside what sentence-transformers' own bf16 does;
+`precision: auto` takes bf16 for classification alone.
 `--quick` (within five minutes) takes part of two tasks; its stock times are those of small tasks, on which mteb
 wastes less than on whole ones, so its ratios are on the low side.
 """
@@ -43,8 +44,9 @@ from mteb.results import TaskResult  # noqa: E402
 from sentence_transformers import SentenceTransformer  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
-from benchmarks.encoding import encoding_figures, print_table  # noqa: E402
+from benchmarks.encoding import encoding_figures, print_table, task_type  # noqa: E402
 from tests.scores.tasks import classification_task, retrieval_task, store_of  # noqa: E402
+from workflow_scripts.embeddings.encode import precision_for  # noqa: E402
 from workflow_scripts.encoder import encode, load_encoder  # noqa: E402
 from workflow_scripts.scores import retrieval  # noqa: E402
 from workflow_scripts.scores.score import Scored, _lookup, score_all  # noqa: E402
@@ -293,10 +295,11 @@ def main() -> None:
         print(
             f"{work if work == 'texts' else work + ', s':28}" + "".join(f"{taken[name][work]:16.4f}" for name in names)
         )
-    ratios |= {key: encoding[key] for key in ("encode_vs_st", "encode_bf16_vs_st")}
+    ratios |= {key: encoding[key] for key in ("encode_vs_st", "encode_bf16_vs_st", "encode_auto_vs_st")}
     print_moves(moves)
     ratios["bf16_moves_score_by"] = max(float(np.abs(moved["here"]).max()) for moved in moves.values())
-    ratios["bf16_moves_full_width_by"] = max(float(np.abs(moved["here"][-1])) for moved in moves.values())
+    rounded = [name for name in names if precision_for("auto", task_type(LABELS[name]), torch.device("cpu")) == "bf16"]
+    ratios["auto_moves_score_by"] = max([0.0, *(float(np.abs(moves[name]["here"]).max()) for name in rounded)])
     ratios["st_bf16_moves_score_by"] = max(float(np.abs(moved["ST"]).max()) for moved in moves.values())
     loops = []
     for name, encoded in zip(names, encoding["tasks"], strict=True):

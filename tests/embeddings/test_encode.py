@@ -14,13 +14,14 @@ import mteb
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from mteb.models.abs_encoder import get_prompt_name
 from mteb.types import PromptType
 from sentence_transformers import SentenceTransformer
 
 from tests.conftest import ROOT
 from tests.embeddings.conftest import ONE_THREAD, command, run, write_task
-from workflow_scripts.embeddings.encode import read_texts
+from workflow_scripts.embeddings.encode import precision_for, read_texts
 from workflow_scripts.embeddings.prompts import prompt_for
 from workflow_scripts.store import open_store
 
@@ -65,6 +66,24 @@ def test_training_texts_are_a_store_too(model: Path, utterances: list[str], tmp_
     expected = SentenceTransformer(str(model), device="cpu").encode(utterances[:5], show_progress_bar=False)
     assert store.vectors.dtype == np.float16
     np.testing.assert_allclose(store.vectors[store.rows_of(utterances[:5])], expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "task_type", "able", "expected"),
+    [
+        ("auto", "Classification", True, "bf16"),
+        ("auto", "Classification", False, "fp32"),
+        ("auto", "Retrieval", True, "fp32"),
+        ("auto", None, True, "fp32"),
+        ("bf16", "Retrieval", False, "bf16"),
+        ("fp32", "Classification", True, "fp32"),
+    ],
+)
+def test_auto_rounds_no_ranking(
+    setting: str, task_type: str | None, able: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflow_scripts.encoder.computes_in_bf16", lambda _: able)
+    assert precision_for(setting, task_type, torch.device("cpu")) == expected
 
 
 def test_a_killed_encoding_goes_on_from_its_finished_shards(model: Path, utterances: list[str], tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from workflow_scripts.encoder import Precision, Role, encode, load_encoder, reso
 from workflow_scripts.store import ROWS_PER_SHARD, StoreWriter, keys_of
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
 
 TRAINING_TEXTS = "training_texts"
@@ -78,6 +79,18 @@ def read_texts(task: str, digest: Path) -> Texts:
     return Texts(path, frame["prompt_type"].to_numpy(), frame["text"].to_list(), task, task_type)
 
 
+def precision_for(setting: str, task_type: str | None, device: torch.device) -> Precision:
+    """The arithmetic that a task's texts are encoded in; `task_type` is mteb's name, None for training texts.
+
+    `auto` takes bf16 for classification alone, whose scores it moves by 0.0012 at most (ten real tasks of 800 to
+    8,000 texts, dimensions 8 to 384). A ranking is less patient: two documents that swap places move one query's
+    nDCG@10 by up to 0.37, and bf16 moved the mean by up to 0.0036 (six real tasks).
+    """
+    if setting == "auto" and task_type != "Classification":
+        return "fp32"
+    return resolve_precision(setting, device)
+
+
 def encode_task(
     settings: Settings, model_digest: Path, texts_digest: Path, output: Path, rows_per_shard: int = ROWS_PER_SHARD
 ) -> None:
@@ -87,7 +100,7 @@ def encode_task(
     model = load_encoder(model_digest.parent, max_length=options.max_length)
     if options.prompts:
         model.prompts = dict(options.prompts)
-    precision = resolve_precision(options.precision, model.device)
+    precision = precision_for(options.precision, texts.task_type, model.device)
     width = model.get_embedding_dimension()
     if width is None:
         raise ValueError(f"{model_digest.parent}: the model does not say its width, expected one that embeds texts")
