@@ -161,8 +161,11 @@ class StoreWriter:
         path = self.folder / FILE
         # The rows are gathered in a file, not in memory, so that a store may be larger than memory.
         with tempfile.TemporaryFile(dir=self.folder) as scratch:
-            # Room is taken before it is written through memory: a full disk is an error now, not a bus error then.
-            os.posix_fallocate(scratch.fileno(), 0, max(1, len(self.keys)) * self.width * np.dtype(self.dtype).itemsize)
+            size = max(1, len(self.keys)) * self.width * np.dtype(self.dtype).itemsize
+            scratch.truncate(size)
+            if hasattr(os, "posix_fallocate"):  # macOS has none
+                # Room is taken before it is written through memory: a full disk is an error now, not a bus error then.
+                os.posix_fallocate(scratch.fileno(), 0, size)
             vectors = np.memmap(scratch, dtype=self.dtype, mode="r+")[: len(self.keys) * self.width]
             vectors = vectors.reshape(len(self.keys), self.width)
             for shard, (start, stop) in enumerate(self.ranges):
