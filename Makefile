@@ -52,5 +52,6 @@ lock:
 	$(VENV)-lock/bin/python envs/write_lock.py envs
 	rm -rf $(VENV)-lock
 
+# .snakemake stays: it knows the settings that results/ were made with, without which a change of them runs nothing.
 clean:
-	rm -rf $(VENV) .snakemake
+	rm -rf $(VENV)

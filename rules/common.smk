@@ -13,7 +13,12 @@ from snakemake.exceptions import WorkflowError
 from workflow_scripts.plan import refusal
 from workflow_scripts.session import drop_stale_lock, use_this_python
 from workflow_scripts.slurm import prepare
-from workflow_scripts.study import StudyError, load_study, task_catalogue
+from workflow_scripts.study import (
+    StudyError,
+    load_study,
+    parse_reference,
+    task_catalogue,
+)
 
 try:
     STUDY = load_study(config)
@@ -49,8 +54,6 @@ GPU_RULES = {"transform", "train", "embed"}
 OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
 # A store that is its parent's times a matrix or cut short: nothing is encoded for it.
 ENCODED = FETCHED + TRAINED
-NEEDS_TRAINING_TEXTS = "pca" in STUDY.cuts or set(STUDY.precisions) != {"float32"}
-NEEDS_PAIRS = bool(TRAINED or TRANSFORMED or NEEDS_TRAINING_TEXTS)
 
 
 def either_of(names):
@@ -76,9 +79,12 @@ def code(room):
 
 def refuse_over_budget():
     """End here, before any job, a study that its `budget: gpu_hours` does not allow."""
-    if GPU_RULES & {job.rule.name for job in workflow.dag.needrun_jobs()}:
-        if reason := refusal(STUDY, Path(RESULTS)):
-            raise WorkflowError(reason)
+    jobs = [j for j in workflow.dag.needrun_jobs() if j.rule.name in GPU_RULES]
+    planned = {
+        (w.model, int(w.seed), w.get("task", "")) for w in (j.wildcards for j in jobs)
+    }
+    if jobs and (reason := refusal(STUDY, Path(RESULTS), planned)):
+        raise WorkflowError(reason)
 
 
 def settings(**values):
@@ -109,6 +115,15 @@ def parent_digest(wildcards):
     return f"{RESULTS}/models/{parent}/s{seed}/model.sha256"
 
 
+def files_of_user(path):
+    """A file of the user's, or all in a folder of theirs but what is hidden: what an edit there makes again."""
+    root = Path(path)
+    if not root.is_dir():
+        return [path]
+    found = (p for p in root.rglob("*") if p.is_file())
+    return sorted(str(p) for p in found if "/." not in f"/{p.relative_to(root)}")
+
+
 def model_cards():
     """The README.md of every model of the study."""
     return [f"{RESULTS}/models/{model}/s{seed}/README.md" for model, seed in MODELS]
@@ -124,11 +139,13 @@ def task_settings(wildcards):
 # ---- corpus
 
 
-def pairs_source(wildcards):
-    """MEDI's downloaded files; a file of the user's own; nothing for WordNet, which a package carries."""
-    if STUDY.corpus.source == "medi":
-        return rules.download_pairs.output.digest
-    return [] if STUDY.corpus.source == "wordnet" else STUDY.corpus.source
+def downloaded_pairs(wildcards):
+    return rules.download_pairs.output.digest if STUDY.corpus.source == "medi" else []
+
+
+def own_pairs(wildcards):
+    source = STUDY.corpus.source
+    return [] if source in ("medi", "wordnet") else files_of_user(source)
 
 
 def evaluation_digests(wildcards):
@@ -152,6 +169,12 @@ def tokens_settings(wildcards):
 
 
 # ---- models
+
+
+def own_model(wildcards):
+    """The files of a model that is a folder of the user's; none for one that is pinned."""
+    kind, name, _ = parse_reference(STUDY.reference_of(wildcards.model))
+    return files_of_user(name) if kind == "path" else []
 
 
 def fetch_settings(wildcards):
@@ -238,7 +261,7 @@ def score_threads(wildcards):
 
 
 def training_texts_store(wildcards):
-    if not NEEDS_TRAINING_TEXTS:
+    if not STUDY.fits_on_training_texts:
         return []
     return f"{RESULTS}/embeddings/{wildcards.model}/s{wildcards.seed}/{TRAINING_TEXTS}/embeddings.sha256"
 
@@ -278,7 +301,7 @@ def task_manifests(wildcards):
 
 def pairs_manifest(wildcards):
     """The account of the training pairs, where the study has any."""
-    return rules.pairs.output.manifest if NEEDS_PAIRS else []
+    return rules.pairs.output.manifest if STUDY.needs_pairs else []
 
 
 def store_manifests(wildcards):

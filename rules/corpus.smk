@@ -35,7 +35,8 @@ rule download_pairs:
 rule pairs:
     input:
         code=code("corpus"),
-        source=pairs_source,
+        downloaded=downloaded_pairs,
+        own=own_pairs,
         evaluation=evaluation_digests,
     output:
         pairs=f"{RESULTS}/corpus/pairs.parquet",
@@ -56,8 +57,9 @@ rule pairs:
         settings=pairs_settings,
     shell:
         f"export {OFFLINE};"
-        " python -m workflow_scripts.corpus.prepare --settings {params.settings:q}"
-        " --source {input.source:q} --output {output.manifest:q} > {log:q} 2>&1"
+        " export POLARS_MAX_THREADS={threads};"
+        " python -m workflow_scripts.corpus.prepare --settings {params.settings:q} --threads {threads}"
+        " --source {input.downloaded:q} --output {output.manifest:q} > {log:q} 2>&1"
 
 
 rule tokens:

@@ -11,6 +11,7 @@ localrules:
 rule fetch:
     input:
         code=code("models"),
+        own=own_model,
     output:
         manifest=f"{RESULTS}/models/{{model}}/s{{seed}}/model.json",
         digest=f"{RESULTS}/models/{{model}}/s{{seed}}/model.sha256",
@@ -88,13 +89,14 @@ rule train:
         runtime=growing(720),
         gpu=STUDY.training.gpus,
         scratch=0,
+        # as a resource, which trains nothing again when it changes
+        checkpoint_seconds=round(60 * STUDY.training.checkpoint_minutes),
     params:
         settings=made_settings,
-        checkpoint_minutes=STUDY.training.checkpoint_minutes,
     shell:
         f"export {OFFLINE};"
         " export OMP_NUM_THREADS={threads};"
         # in the shell's place: SLURM's TERM goes to all, and a shell that ended would take the training with it
         " exec python -m workflow_scripts.models.train --settings {params.settings:q}"
-        " --checkpoint-minutes {params.checkpoint_minutes} --parent {input.parent:q} --pairs {input.pairs:q}"
+        " --checkpoint-seconds {resources.checkpoint_seconds} --parent {input.parent:q} --pairs {input.pairs:q}"
         " --tokens {input.tokens:q} --scratch {resources.scratch} --output {output.manifest:q} > {log:q} 2>&1"

@@ -46,6 +46,14 @@ class HubFile:
     git_sha1: str | None  # of the git blob, for a small one
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """The files of a repository at one commit, by path: the commit that a branch or tag meant when it was asked for."""
+
+    commit: str
+    files: list[HubFile]
+
+
 def download_snapshot(
     repository: str,
     revision: str,
@@ -53,20 +61,25 @@ def download_snapshot(
     kind: Kind = "dataset",
     patterns: Sequence[str] | None = None,
     waits: Sequence[float] = WAITS,
-) -> list[HubFile]:
-    """Fetch the files of `repository` at `revision` whose path fits one of `patterns` (all, by default) into `folder`.
+) -> Snapshot:
+    """Fetch the files of `repository` at `revision` whose path fits one of `patterns` (all, by default) into `folder`,
+    and remove all others from it: those of another revision would be read as part of this one.
 
     A file that is there already with the right checksum is kept; one cut in the middle goes on from where it was cut.
     Raises HubError, with one line, for all that waiting does not mend.
     """
     folder = Path(folder)
-    wanted = list_files(repository, revision, kind, patterns, waits)
-    if not wanted:
+    snapshot = list_files(repository, revision, kind, patterns, waits)
+    if not snapshot.files:
         raise HubError(f"{repository}@{revision}: no file there fits {', '.join(patterns or ['*'])}")
-    with Progress(f"download {repository}", sum(file.size for file in wanted), "bytes") as progress:
-        for file in wanted:
-            _download_file(repository, revision, file, folder, kind, waits, progress)
-    return wanted
+    with Progress(f"download {repository}", sum(file.size for file in snapshot.files), "bytes") as progress:
+        for file in snapshot.files:
+            _download_file(repository, snapshot.commit, file, folder, kind, waits, progress)
+    wanted = {folder / file.path for file in snapshot.files}
+    for path in folder.rglob("*"):
+        if path.is_file() and path not in wanted:
+            path.unlink()
+    return snapshot
 
 
 def list_files(
@@ -75,8 +88,8 @@ def list_files(
     kind: Kind = "dataset",
     patterns: Sequence[str] | None = None,
     waits: Sequence[float] = WAITS,
-) -> list[HubFile]:
-    """The files of a repository at a revision, by path, with sizes and checksums. Raises HubError."""
+) -> Snapshot:
+    """The files of a repository at a revision, with sizes and checksums. Raises HubError."""
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 
@@ -100,7 +113,7 @@ def list_files(
             raise HubError(f"{what}: the hub states no size for {path}; check HF_ENDPOINT")
         sha256 = sibling.lfs.sha256 if sibling.lfs is not None else None
         files.append(HubFile(path, size, sha256, None if sha256 else sibling.blob_id))
-    return sorted(files, key=lambda file: file.path)
+    return Snapshot(info.sha or revision, sorted(files, key=lambda file: file.path))
 
 
 def patiently(ask: Callable[[], Result], what: str, waits: Sequence[float] = WAITS) -> Result:

@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,12 @@ class Cost:
         return self.training_tokens / per_hour, self.encoding_tokens * FORWARD_SHARE / per_hour
 
 
-def costs(study: Study, results: Path) -> list[Cost]:
-    """A `Cost` for every model of the graph, parents first."""
+Job = tuple[str, int, str]  # model, seed, and the task whose texts are encoded ("": the model itself is made)
+
+
+def costs(study: Study, results: Path, planned: Collection[Job] = ()) -> list[Cost]:
+    """A `Cost` for every model of the graph, parents first. What is there is spent, and left again where it is
+    `planned`: to be made anew, as its settings or inputs have changed."""
     per_triple = tokens_per_triple(study, results)
     found = []
     for model in study.models:
@@ -60,6 +65,8 @@ def costs(study: Study, results: Path) -> list[Cost]:
             made = _manifest(results / "models" / model / f"s{seed}" / "model.json", "model.sha256")
             if made is not None:
                 spent += (made.get("cost") or {}).get("seconds", 0.0) / 3600 * study.training.gpus
+            if made is not None and (model, seed, "") not in planned:
+                pass
             elif study.is_trained(model):
                 training += study.steps_of(model) * study.training.batch * per_triple
             elif not study.is_fetched(model):  # its parent's sample is encoded once for the rotation
@@ -71,7 +78,7 @@ def costs(study: Study, results: Path) -> list[Cost]:
                 made = _manifest(store / "embeddings.json", "embeddings.sha256")
                 if made is not None:
                     spent += made.get("seconds", 0.0) / 3600
-                else:
+                if made is None or (model, seed, name) in planned:
                     encoding += tokens_of(study, name, per_triple)
         found.append(Cost(model, len(study.seeds_of(model)), study.steps_of(model), training, encoding, spent))
     return found
@@ -83,19 +90,19 @@ def gpu_hours(costs_of_models: list[Cost], tokens_per_second: float) -> tuple[fl
     return left, sum(cost.spent_hours for cost in costs_of_models)
 
 
-def refusal(study: Study, results: Path) -> str | None:
-    """Why the study must not start, in one line; None where it may."""
+def refusal(study: Study, results: Path, planned: Collection[Job] = ()) -> str | None:
+    """Why the study must not start, in one line; None where it may. `planned`: see `costs`."""
     limit = study.budget.gpu_hours
     if limit is None:
         return None
-    of_models = costs(study, results)
+    of_models = costs(study, results, planned)
     if not any(cost.training_tokens or cost.encoding_tokens for cost in of_models):
         return None
-    rate = study.budget.tokens_per_second or _measured_before(results)
+    rate = study.budget.tokens_per_second or _measured_before(study, results)
     if rate is None:
         return (
-            "budget.gpu_hours: is set, but no throughput is known; give budget.tokens_per_second, "
-            "or run the target `plan`, which measures it here"
+            "budget.gpu_hours: is set, but no throughput is known for this base and recipe; give "
+            "budget.tokens_per_second, or run the target `plan`, which measures it, where a GPU is"
         )
     left, spent = gpu_hours(of_models, rate)
     if left + spent <= limit:
@@ -118,8 +125,7 @@ def tokens_per_triple(study: Study, results: Path) -> float:
 
 def encoded_texts(study: Study) -> list[str]:
     """What every encoded model encodes: the tasks' texts, and the training texts' sample where something is fitted."""
-    fitted = "pca" in study.cuts or set(study.precisions) != {"float32"}
-    return [*study.tasks, *([TRAINING_TEXTS] if fitted else [])]
+    return [*study.tasks, *([TRAINING_TEXTS] if study.fits_on_training_texts else [])]
 
 
 def tokens_of(study: Study, name: str, per_triple: float) -> float:
@@ -136,11 +142,10 @@ def jobs(study: Study) -> dict[str, int]:
     trained = [p for p in pairs if study.is_trained(p[0])]
     transformed = [p for p in pairs if p not in fetched and p not in trained]
     texts = encoded_texts(study)
-    needs_pairs = bool(trained or transformed or TRAINING_TEXTS in texts)
     counts = {
-        "download_pairs": int(needs_pairs and study.corpus.source == "medi"),
-        "task": len(tasks_prepared(study, needs_pairs)),
-        "pairs": int(needs_pairs),
+        "download_pairs": int(study.needs_pairs and study.corpus.source == "medi"),
+        "task": len(tasks_prepared(study)),
+        "pairs": int(study.needs_pairs),
         "tokens": len({study.root_of(model) for model, _ in trained}),
         "fetch": len(fetched),
         "transform": len(transformed),
@@ -157,9 +162,9 @@ def jobs(study: Study) -> dict[str, int]:
     return {rule: count for rule, count in counts.items() if count}
 
 
-def tasks_prepared(study: Study, needs_pairs: bool) -> list[str]:
+def tasks_prepared(study: Study) -> list[str]:
     """The tasks whose data are fetched: those scored, and those that the pairs are cleaned against."""
-    return list(dict.fromkeys([*study.tasks, *(study.decontamination_tasks() if needs_pairs else [])]))
+    return list(dict.fromkeys([*study.tasks, *(study.decontamination_tasks() if study.needs_pairs else [])]))
 
 
 # ---- what the hub says, where it can be asked
@@ -175,7 +180,9 @@ def downloads(study: Study) -> tuple[list[tuple[str, float | None]], str]:
         nonlocal reachable
         if reachable:
             try:
-                return float(sum(file.size for file in list_files(repository, revision, kind, patterns, waits=())))
+                return float(
+                    sum(file.size for file in list_files(repository, revision, kind, patterns, waits=()).files)
+                )
             except HubError as error:
                 reachable = "no such" in str(error) or "token" in str(error)
                 print(f"  ({error})", file=sys.stderr)
@@ -191,7 +198,7 @@ def downloads(study: Study) -> tuple[list[tuple[str, float | None]], str]:
             if kind == "hub":
                 found.append((study.reference_of(model), size(name, revision or "main", "model", MODEL_FILES)))
     catalogue = task_catalogue()
-    for task in tasks_prepared(study, "pairs" in jobs(study)):
+    for task in tasks_prepared(study):
         entry = catalogue[task]
         if entry["dataset"] is not None:
             stated = size(entry["dataset"], entry["revision"], "dataset", TASK_FILES)
@@ -226,15 +233,30 @@ def disk(study: Study, fetched: list[tuple[str, float | None]], per_triple: floa
 # ---- throughput
 
 
-def calibrate(study: Study, results: Path) -> tuple[float, str]:
-    """(tokens/s, device): forward and backward passes of the base's architecture with random weights, for a few
-    seconds, at the study's precision and mean text length. Raises StudyError where the architecture is not known here.
+def calibrate(study: Study, results: Path) -> tuple[float, str | None]:
+    """(tokens/s, the GPU's name, None on a processor): forward and backward passes of the base's architecture with
+    random weights, for a few seconds, at the study's precision and mean text length. Raises StudyError where the
+    architecture is not known here, or is not run by tokens alone.
     """
+    try:
+        return _calibrate(study, results)
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, StudyError):
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise StudyError(
+            f"no throughput is given (budget: tokens_per_second) and the base cannot be run here to measure it ({reason})"
+        ) from error
+
+
+def _calibrate(study: Study, results: Path) -> tuple[float, str | None]:
     import torch
     from transformers import AutoConfig, AutoModel
 
     trained = [model for model in study.models if study.is_trained(model)]
-    config = AutoConfig.from_pretrained(_configuration(study, study.root_of((trained or study.models)[0]), results))
+    config = AutoConfig.from_pretrained(
+        _configuration(study, study.root_of((trained or study.models)[0]), results), trust_remote_code=False
+    )
     if (dropout := study.training.dropout) is not None:
         for key in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
             if hasattr(config, key):
@@ -257,8 +279,7 @@ def calibrate(study: Study, results: Path) -> tuple[float, str]:
         if step > 2 and time.monotonic() - started > CALIBRATION_SECONDS:
             break
     rate = (done - tokens.numel()) / (time.monotonic() - started)
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "this machine's processor, no GPU was seen"
-    return rate, name
+    return rate, torch.cuda.get_device_name() if device.type == "cuda" else None
 
 
 def _configuration(study: Study, root: str, results: Path) -> str:
@@ -283,9 +304,22 @@ def _configuration(study: Study, root: str, results: Path) -> str:
     return str(folder)
 
 
-def _measured_before(results: Path) -> float | None:
+def _measured_for(study: Study) -> dict[str, Any]:
+    """What a throughput depends on."""
+    trained = [model for model in study.models if study.is_trained(model)]
+    root = study.root_of((trained or study.models)[0])
+    recipe = {key: getattr(study.training, key) for key in ("max_length", "precision", "dropout", "micro_tokens")}
+    return {"model": study.reference_of(root), **recipe}
+
+
+def _measured_before(study: Study, results: Path) -> float | None:
+    """The throughput that `plan` measured on a GPU for this base and recipe; None where it has not."""
     measured = results / "plan.json"
-    return float(json.loads(measured.read_text())["tokens_per_second"]) if measured.is_file() else None
+    if not measured.is_file():
+        return None
+    content = json.loads(measured.read_text())
+    fits = content.get("gpu") and content.get("measured_for") == _measured_for(study)
+    return float(content["tokens_per_second"]) if fits else None
 
 
 def _manifest(path: Path, digest: str) -> dict[str, Any] | None:
@@ -364,12 +398,14 @@ def main() -> None:
             from workflow_scripts.artefact import write_json
 
             try:
-                rate, device = calibrate(study, results)
+                rate, gpu = calibrate(study, results)
             except StudyError as error:
                 basis = f"unknown: {error}"
             else:
-                basis = f"at {rate:,.0f} tokens/s in training, measured on {device}"
-                write_json(results / "plan.json", {"tokens_per_second": rate, "device": device})
+                where = gpu or "this machine's processor: no GPU was seen, and these are hours of the processor"
+                basis = f"at {rate:,.0f} tokens/s in training, measured on {where}"
+                measured = {"tokens_per_second": rate, "gpu": gpu, "measured_for": _measured_for(study)}
+                write_json(results / "plan.json", measured)
         print(page(study, results, rate, basis), end="")
     except StudyError as error:
         sys.exit(f"configuration: {error}")

@@ -8,12 +8,13 @@ the key that is wrong and what would be right. Imports nothing heavy: every clus
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib.util
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +22,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 CATALOGUE = Path(__file__).with_name("mteb_tasks.json")
+RESERVED = ("base", "mteb")  # names in the results that are no variant's
+# Where modules and encoders state their width: Dense, Pooling (two generations), BERT and most, DistilBERT, T5, Flaubert.
+WIDTH_KEYS = (
+    "out_features",
+    "embedding_dimension",
+    "word_embedding_dimension",
+    "hidden_size",
+    "dim",
+    "d_model",
+    "emb_dim",
+)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 HUB_REFERENCE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w.-]+)\Z")
 PYPI_REFERENCE = re.compile(r"pypi:(?P<package>[\w.-]+)(==(?P<version>[\w.+!-]+))?\Z")
@@ -90,7 +102,9 @@ class Training(Section):
     warmup: Share = Field(0.1, description="Share of the steps over which the rate rises; it then falls linearly to 0.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="AdamW's decay.")
     max_gradient_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="Gradients are clipped to this norm.")
-    max_length: Positive = Field(512, description="Tokens per text, special tokens included; the rest is cut.")
+    max_length: Annotated[int, Field(ge=8)] = Field(
+        512, description="Tokens per text, special tokens included; the rest is cut."
+    )
     dropout: Share | None = Field(
         0.0,
         description="Dropout probability everywhere in the encoder; null keeps the model's own (as INSTRUCTOR did), which benchmarks/dropout.py found slower and no better.",
@@ -264,6 +278,22 @@ class Study(Section):
                 raise ValueError(f"{name!r} is not a known task{_nearest(name, known)}")
         return names
 
+    @field_validator("training")
+    @classmethod
+    def _batch_is_shared(cls, training: Training) -> Training:
+        if training.batch < training.gpus:
+            raise StudyError(
+                f"training.gpus: {training.gpus} share a training.batch of {training.batch}; use at most one for a triple"
+            )
+        return training
+
+    @field_validator("corpus")
+    @classmethod
+    def _repository_is_pinned(cls, corpus: Corpus) -> Corpus:
+        if not HUB_REFERENCE.match(corpus.repository):
+            raise StudyError(f"corpus.repository: {corpus.repository!r}; expected org/name@revision")
+        return corpus
+
     @field_validator("corpus")
     @classmethod
     def _decontamination_is_known(cls, corpus: Corpus) -> Corpus:
@@ -280,9 +310,9 @@ class Study(Section):
     def _graph_is_sound(self) -> Study:
         for name, variant in self.variants.items():
             where = f"variants.{name}"
-            if not NAME.match(name) or name == "base":
+            if not NAME.match(name) or name in RESERVED:
                 raise StudyError(
-                    f"{where}: {name!r} cannot name a variant; use letters, digits, '_', '-' and '.', and not 'base'"
+                    f"{where}: {name!r} cannot name a variant; use letters, digits, '_', '-' and '.', and not {' or '.join(map(repr, RESERVED))}"
                 )
             if variant.parent == "base":
                 if self.base is None:
@@ -316,15 +346,10 @@ class Study(Section):
                         f"variants.{name}.parent: circle of parents: {' -> '.join([*chain, parent])}; one of them must start from base"
                     )
                 chain.append(parent)
-        for name in self.variants:
-            if (
-                self.trains_anywhere(name)
-                and self.corpus.source not in ("wordnet", "medi")
-                and not Path(self.corpus.source).exists()
-            ):
-                raise StudyError(
-                    f"corpus.source: {self.corpus.source!r} does not exist; use 'wordnet', 'medi' or a path to pairs"
-                )
+        if self.needs_pairs and self.corpus.source not in ("wordnet", "medi") and not Path(self.corpus.source).exists():
+            raise StudyError(
+                f"corpus.source: {self.corpus.source!r} does not exist; use 'wordnet', 'medi' or a path to pairs"
+            )
         self._widths_fit()
         return self
 
@@ -353,6 +378,16 @@ class Study(Section):
             )
 
     # ---- what the graph says
+
+    @property
+    def fits_on_training_texts(self) -> bool:
+        """Whether a reduction is fitted, so that the sample of training texts is encoded like a task."""
+        return "pca" in self.cuts or set(self.precisions) != {"float32"}
+
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether anything is trained, rotated or cut by a matrix, or fitted."""
+        return self.fits_on_training_texts or not all(map(self.is_fetched, self.models))
 
     @cached_property
     def models(self) -> list[str]:
@@ -532,7 +567,9 @@ def _reference_width(reference: str, declared: int | None, key: str, width_key: 
         raise StudyError(
             f"{key}: package {name!r} is not installed or carries no model folder; install it or give a path"
         )
-    width = _folder_width(folder)
+    width = _folder_width(folder) or declared
+    if width is None and (folder / "config.json").is_file():
+        raise StudyError(f"{width_key}: missing; {reference!r} states no width that is known here")
     if width is None:
         raise StudyError(
             f"{key}: {reference!r} is not a model folder: no readable config.json in it; give a folder that holds one, or org/name@revision"
@@ -543,13 +580,27 @@ def _reference_width(reference: str, declared: int | None, key: str, width_key: 
 
 
 def _folder_width(folder: Path) -> int | None:
-    """The width of a sentence-transformers or transformers folder, from its JSON files alone."""
+    """The width of a sentence-transformers or transformers folder, from its JSON files alone: of the last module that
+    states one, or else the encoder's."""
     try:
-        for dense in sorted(folder.glob("*_Dense/config.json"), reverse=True):
-            return int(json.loads(dense.read_text())["out_features"])
-        return int(json.loads((folder / "config.json").read_text())["hidden_size"])
+        modules = json.loads((folder / "modules.json").read_text())
+        paths = [module["path"] for module in sorted(modules, key=lambda module: -int(module["idx"]))]
     except (OSError, KeyError, TypeError, ValueError):
-        return None
+        paths = [""]
+    for path in paths:
+        with contextlib.suppress(OSError, TypeError, ValueError, AttributeError):
+            config = json.loads((folder / path / "config.json").read_text())
+            for key in WIDTH_KEYS:
+                if key in config and (modes := _pooling_modes(config)):
+                    return int(config[key]) * modes
+    return None
+
+
+def _pooling_modes(config: dict[str, Any]) -> int:
+    """How many means, maxima and the like a Pooling puts side by side; 1 for any other module."""
+    flags = [value for key, value in config.items() if key.startswith("pooling_mode_")]
+    mode = config.get("pooling_mode", "")
+    return sum(map(bool, flags)) if flags else len(mode) if isinstance(mode, list) else 1
 
 
 def _is_reference(text: str) -> bool:
@@ -589,16 +640,16 @@ def _without_nulls(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _one_line(error: ValidationError) -> str:
-    first = error.errors()[0]
+    errors = error.errors()
+    # A key that is missing may be there, misspelled.
+    misspelled = [e for e in errors if e["type"] == "extra_forbidden" and e["loc"][:-1] == errors[0]["loc"][:-1]]
+    first = (misspelled or errors)[0]
     key = (
         ".".join(str(part) for part in first["loc"] if not str(part).startswith(("constrained-", "function-")))
         or "configuration"
     )
     if first["type"] == "extra_forbidden":
-        section: Any = Study
-        for part in first["loc"][:-1]:
-            section = _section_below(section, part)
-        known = list(section.model_fields)
+        known = list(_section_at(first["loc"][:-1]).model_fields)
         return f"{key}: unknown key{_nearest(str(first['loc'][-1]), known) or '; known keys: ' + ', '.join(known)}"
     if isinstance(cause := first.get("ctx", {}).get("error"), StudyError):
         return str(cause)
@@ -612,20 +663,17 @@ def _one_line(error: ValidationError) -> str:
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"
 
 
-def _section_below(section: Any, part: Any) -> Any:
-    if section is Study and part in ("variants",):
+def _section_at(place: Sequence[int | str]) -> Any:
+    """The section whose keys stand at this place of the configuration."""
+    if not place:
         return Study
-    if section is Study and part in Study.model_fields and part != "variants":
-        annotation = Study.model_fields[part].annotation
-        return Base if part == "base" else annotation
-    return Variant
+    if place[0] == "variants":
+        return Variant
+    return Base if place[0] == "base" else Study.model_fields[str(place[0])].annotation
 
 
 def _description(loc: tuple[int | str, ...]) -> str:
-    section: Any = Study
-    for part in loc[:-1]:
-        section = _section_below(section, part)
-    return section.model_fields[str(loc[-1])].description or "give a value"
+    return _section_at(loc[:-1]).model_fields[str(loc[-1])].description or "give a value"
 
 
 def schema() -> dict[str, Any]:
@@ -643,7 +691,7 @@ def documentation() -> str:
     ]
     sections: list[tuple[str, type[Section]]] = [("(top level)", Study), ("variants.<name>", Variant)]
     sections += [
-        (name, _section_below(Study, name))
+        (name, _section_at([name]))
         for name in ("base", "corpus", "training", "encoding", "adaptive", "intervals", "budget")
     ]
     for title, section in sections:

@@ -15,7 +15,7 @@ import json, sys
 from workflow_scripts.hub import HubError, download_snapshot
 name, revision, folder, waits = json.loads(sys.argv[1])
 try:
-    download_snapshot(name, revision, folder, "model", ["*.safetensors", "*.json"], waits)
+    print(download_snapshot(name, revision, folder, "model", ["*.safetensors", "*.json"], waits).commit)
 except HubError as error:
     print(error)
 """
@@ -69,9 +69,20 @@ def test_only_the_files_asked_for_are_fetched_and_small_ones_are_checked_too(tmp
         hub.faults.append(Fault("wrong_bytes", "config.json"))
         arguments = ("an/encoder", "main", str(tmp_path / "out"), [0.01])
         assert "config.json: checksum is wrong: git " in call(hub.environment(tmp_path / "home"), *arguments)
-        assert call(hub.environment(tmp_path / "home"), *arguments) == ""
+        assert call(hub.environment(tmp_path / "home"), *arguments) == "main"
         assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["config.json", "model.safetensors"]
         assert hub.asked("pytorch_model.bin") == 0
+
+
+def test_a_branch_is_fetched_as_the_commit_that_it_means_and_nothing_of_another_model_stays(tmp_path: Path) -> None:
+    with small_hub(tmp_path / "hub") as hub:
+        (hub.repository("models", "an/encoder", "c" * 40) / "config.json").write_text("{}")
+        (tmp_path / "out" / "1_Pooling").mkdir(parents=True)
+        (tmp_path / "out" / "1_Pooling" / "config.json").write_text('{"pooling_mode": "cls"}')
+        said = call(hub.environment(tmp_path / "home"), "an/encoder", "main", str(tmp_path / "out"), [0.01])
+        assert said == "c" * 40
+        assert [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()] == ["config.json"]
+        assert not hub.asked("/resolve/main/")
 
 
 def test_where_no_hub_answers_the_connection_is_named(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.corpus.pairs import COLUMNS, ROOT, TEXTS, flat, prepared, real_rows, row, run_prepare, write_jsonl
+from workflow_scripts.artefact import write_digests
 from workflow_scripts.corpus.prepare import Sample
 
 TASKS = ("copa_choice", "rte_entailment", "snips_intent")
@@ -213,6 +214,16 @@ def test_what_cannot_be_read_is_one_line_that_names_the_file(
     assert message in last
     assert (str(path) if path.suffix != ".txt" and content else str(path.parent)) in last
     assert not [p for p in (tmp_path / "out").glob("*") if not p.name.startswith(".")]
+
+
+def test_a_downloads_manifests_are_not_read_as_pairs(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "files" / "pairs.jsonl", GOOD)
+    for name in ("source.json", "dataset_infos.json"):
+        (tmp_path / "files" / name).write_text('{"default": {"features": {}}}')
+    files = sorted((tmp_path / "files").iterdir())
+    write_digests(tmp_path / "source.sha256", files)
+    manifest, _ = prepared(tmp_path / "source.sha256", tmp_path / "out")
+    assert manifest["rows_in"] == len(GOOD)
 
 
 def test_memory_does_not_grow_with_the_input(shared_data: Path, tmp_path: Path) -> None:

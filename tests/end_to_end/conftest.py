@@ -16,6 +16,7 @@ CUT_DOWN = {
     "study": "small",
     "training": {"steps": 6, "batch": 16, "nesting": [8, 64, 384]},
     "dimensions": [8, 64, 384],
+    "precisions": ["float32"],
     "corpus": {"sample_texts": 500},
     "intervals": {"resamples": 100},
     "variants": {"matryoshka": None, "base_rotated": None, "rotated_matryoshka_from_fixed": None},

@@ -15,6 +15,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_project(tmp_path_factory.mktemp("project"))
 
 
+TRAINED = [
+    "fixed",
+    "matryoshka",
+    "matryoshka_from_fixed",
+    "fixed_rotated",
+    "rotated_matryoshka_from_fixed",
+]
 BAD = {
     "a dimension above the model's width": ({"dimensions": [8, 512]}, ["dimensions", "512", "384"]),
     "a dimension listed twice": ({"dimensions": [8, 16, 8]}, ["dimensions", "8 is listed twice"]),
@@ -73,6 +80,28 @@ BAD = {
     ),
     "a nesting member above the width": ({"training": {"nesting": [8, 999]}}, ["training.nesting", "999", "384"]),
     "a section that is a list": ({"training": [1]}, ["training"]),
+    "a variant named as a section, with an unknown key": (
+        {"variants": {"tasks": {"parnt": "base"}}},
+        ["variants.tasks.parnt: unknown key", "did you mean 'parent'?"],
+    ),
+    "a variant named as what lies beside the variants' scores": (
+        {"variants": {"mteb": {"parent": "base"}}},
+        ["variants.mteb", "cannot name a variant"],
+    ),
+    "texts too short for a word": ({"training": {"max_length": 2}}, ["training.max_length", "8", "2"]),
+    "more GPUs than triples": ({"training": {"batch": 2, "gpus": 4}}, ["training.gpus", "4", "2"]),
+    "pairs on the hub without a revision": (
+        {"corpus": {"source": "medi", "repository": "org/name"}},
+        ["corpus.repository", "org/name@revision"],
+    ),
+    "a corpus that does not exist, needed for a rotation alone": (
+        {
+            "corpus": {"source": "no.parquet"},
+            "variants": {name: None for name in TRAINED}
+            | {"x": {"parent": "base", "rotate": "pca", "objective": "none"}},
+        },
+        ["corpus.source", "'no.parquet'"],
+    ),
 }
 
 

@@ -85,6 +85,34 @@ def test_changing_two_settings_for_each_other_is_seen(finished: Path, small_mode
     assert changed(finished, small_model, training=training)["train"] == 2
 
 
+def test_the_time_between_checkpoints_trains_nothing_again(finished: Path, small_model: Path) -> None:
+    training = CUT_DOWN["training"] | {"checkpoint_minutes": 1}  # type: ignore[operator]
+    assert not {"train", "embed", "score"} & set(changed(finished, small_model, training=training))
+
+
+def test_an_edit_of_the_users_own_model_fetches_it_again_and_makes_what_follows(
+    finished: Path, small_model: Path
+) -> None:
+    config = small_model / "config.json"
+    before = config.read_text()
+    config.write_text(before + "\n")
+    jobs = planned(finished)
+    config.write_text(before)
+    assert {"fetch", "train", "transform", "embed", "score", "curves"} <= set(jobs)
+    assert not {"task", "pairs"} & set(jobs)
+    assert planned(finished) == Counter()
+
+
+def test_a_study_that_is_to_be_made_anew_is_held_against_its_budget(finished: Path, small_model: Path) -> None:
+    budget = {"gpu_hours": 0.1, "tokens_per_second": 1000}
+    assert changed(finished, small_model, budget=budget), "what is made already does not count"
+    training = CUT_DOWN["training"] | {"learning_rate": 0.001, "steps": 6000}  # type: ignore[operator]
+    write_overlay(finished / "dear.yaml", small_model, budget=budget, training=training)
+    result = snakemake(finished, "--cores", "1", "--configfile", "dear.yaml")
+    assert result.returncode == 1
+    assert "budget.gpu_hours: the study needs about" in result.stderr + result.stdout
+
+
 @pytest.mark.parametrize(
     ("room", "runs", "rests"),
     [

