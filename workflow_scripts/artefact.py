@@ -8,6 +8,7 @@ on the `.sha256` alone: made again with the same content, it runs nothing again.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
@@ -112,19 +113,35 @@ def versions(*packages: str) -> dict[str, str]:
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
 
 
+def try_lock(handle: int, how: int) -> bool | None:
+    """Take `flock` on an open file without waiting: True, or False where another process holds it, or None where the
+    file system knows no locks (a Lustre mounted without them)."""
+    try:
+        fcntl.flock(handle, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            return None
+        raise
+    return True
+
+
 @contextlib.contextmanager
 def claim(path: str | Path) -> Iterator[None]:
     """Hold the only right to make `path` while the block runs; wait, saying so, while another process holds it.
 
     The right ends with the process, so nothing stale is left by a kill. It keeps a job that outlived its
-    killed Snakemake and the same job started again from running at once.
+    killed Snakemake and the same job started again from running at once. Where the file system knows no locks, the log
+    says so and nothing keeps them apart.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with (path.parent / f".{path.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        held = try_lock(file.fileno(), fcntl.LOCK_EX)
+        if held is None:
+            log.info("%s: this file system knows no locks; see that only one Snakemake runs here", path.parent)
+        elif not held:
             log.info("waiting for another process that is making %s", path)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

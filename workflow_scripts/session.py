@@ -12,6 +12,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from workflow_scripts.artefact import try_lock
+
 _held: list[int] = []
 
 
@@ -23,15 +25,15 @@ def use_this_python() -> None:
 def drop_stale_lock(folder: Path) -> None:
     """Remove the lock that a killed Snakemake left in `folder`/.snakemake; leave that of a living one alone.
 
-    The living one holds `running` with flock, which the kernel releases when the process ends, however it ends.
+    Each living one shares the `flock` on `running`, which the kernel releases when the process ends, however it ends;
+    who gets it alone is alone. On a file system without locks nothing is removed: `snakemake --unlock` does it.
     """
     state = folder / ".snakemake"
     state.mkdir(exist_ok=True)
     handle = os.open(state / "running", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return
-    _held.append(handle)  # held until this process ends
-    shutil.rmtree(state / "locks", ignore_errors=True)
+    _held.append(handle)  # open, and with it the lock held, until this process ends
+    alone = try_lock(handle, fcntl.LOCK_EX)
+    if alone:
+        shutil.rmtree(state / "locks", ignore_errors=True)
+    if alone is not None:
+        fcntl.flock(handle, fcntl.LOCK_SH)

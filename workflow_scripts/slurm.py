@@ -23,6 +23,8 @@ from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
 
+from workflow_scripts.artefact import try_lock
+
 Query = Callable[[str, Any], Awaitable[tuple[dict[str, str] | None, float | None]]]
 
 SECONDS_BETWEEN_QUESTIONS = 5.0  # to a SLURM that does not answer
@@ -227,15 +229,13 @@ def in_queue(job: str) -> bool:
 
 
 def _claim(path: Path) -> int | None:
-    """Hold a run's file until this process ends, however it ends; None where another process holds it."""
+    """Hold a run's file until this process ends, however it ends; None where another process holds it, or may."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
+    if try_lock(handle, fcntl.LOCK_EX):
+        return handle
+    os.close(handle)
+    return None
 
 
 def _watch(run: str, seconds: float, submitted: Mapping[str, Any], log: Any) -> None:
