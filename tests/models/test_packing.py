@@ -32,8 +32,13 @@ def test_packing_changes_no_embedding(family: str, minilm: Path, corpus: tuple[P
     assert float((padded - alone).abs().max()) < 1e-5
 
 
-def test_embeddings_are_those_of_sentence_transformers_with_and_without_prompt(minilm: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_embeddings_are_those_of_sentence_transformers_with_and_without_prompt(
+    pooling: str, minilm: Path, tmp_path: Path
+) -> None:
     model = tiny_model("bert", minilm, tmp_path).eval()
+    pooled: Any = model[1]
+    pooled.pooling_mode, pooled.include_prompt = pooling, pooling == "cls"  # as a training leaves them
     prompt = "Represent the question for retrieval: "
     questions = ["Who wrote Hamlet?", "How far is the moon?", "Why"]
     for given in ("", prompt):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,12 +25,13 @@ from workflow_scripts.models.folder import ModelError
 from workflow_scripts.models.train import TrainSettings, check_health, learning_rate, train
 
 Corpus = tuple[Path, Path]
+WriteCorpus = Callable[[list[Pair], Path], Corpus]
 
 
 def trained(folder: Path, bert: Path, corpus: Corpus, **changes: Any) -> Path:
     """Train in this process; gives the model.json."""
     output = folder / "m" / "s0" / "model.json"
-    train(TrainSettings.model_validate(settings_of(**changes)), bert, *corpus, output, checkpoint_minutes=60)
+    train(TrainSettings.model_validate(settings_of(**changes)), bert, *corpus, output, checkpoint_seconds=3600)
     return output
 
 
@@ -123,14 +125,40 @@ def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path, bert: 
     assert json.loads(two.read_text())["recipe"]["processes"] == 2
 
 
+def test_a_task_of_fewer_texts_than_processes_is_trained_on_as_by_one(
+    tmp_path: Path, bert: Path, pairs: list[Pair], write_corpus: WriteCorpus
+) -> None:
+    alike = write_corpus([pairs[0], pairs[0]], tmp_path / "corpus")  # two rows of the same three texts
+    options: dict[str, Any] = {"steps": 2, "training": {"dropout": 0.0, "batch": 4}}
+    one = trained(tmp_path / "one", bert, alike, **options)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4"]
+    subprocess.run(
+        [sys.executable, *launcher, *command(tmp_path / "four", bert, alike, **options)], check=True, env=environment()
+    )
+    assert_same_training(one, tmp_path / "four" / "m" / "s0" / "model.json", bert)
+
+
+def test_a_model_with_cls_pooling_is_trained_on_the_token_that_it_is_used_by(
+    tmp_path: Path, bert: Path, corpus: Corpus
+) -> None:
+    parent = tmp_path / "parent" / "s0"
+    shutil.copytree(bert.parent, parent)
+    (parent / "1_Pooling" / "config.json").write_text(
+        json.dumps({"embedding_dimension": 32, "pooling_mode": "cls", "include_prompt": True})
+    )
+    output = trained(tmp_path, parent / "model.sha256", corpus, steps=2)
+    pooling: Any = SentenceTransformer(str(output.parent), device="cpu")[1]
+    assert (pooling.pooling_mode, pooling.include_prompt) == ("cls", True)
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
 def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(
     end: signal.Signals, tmp_path: Path, bert: Path, corpus: Corpus
 ) -> None:
     options: dict[str, Any] = {"steps": 150, "training": {"learning_rate": 1e-4}}
     whole = trained(tmp_path / "whole", bert, corpus, **options)
-    minutes = "0" if end == signal.SIGKILL else "60"  # 0: a checkpoint after every step
-    call = [sys.executable, *command(tmp_path, bert, corpus, "--checkpoint-minutes", minutes, **options)]
+    seconds = "0" if end == signal.SIGKILL else "3600"  # 0: a checkpoint after every step
+    call = [sys.executable, *command(tmp_path, bert, corpus, "--checkpoint-seconds", seconds, **options)]
     folder = tmp_path / "m" / "s0.checkpoints"
     process = subprocess.Popen(call, env=environment(), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

@@ -178,10 +178,11 @@ def _padded_means(model: SentenceTransformer, texts: Sequence[Text]) -> Tensor:
 
 
 def _pooling_weights(text: Text, mode: str) -> np.ndarray:
-    """The share `(length,)` of each token in the text's embedding."""
+    """The share `(length,)` of each token in the text's embedding: the first token's all for `cls`, which has read the
+    instruction with the rest; an even one behind the instruction for `mean`."""
     weights = np.zeros(len(text.ids), dtype=np.float32)
     if mode == "cls":
-        weights[text.skip] = 1.0
+        weights[0] = 1.0
     else:
         weights[text.skip :] = 1.0 / (len(text.ids) - text.skip)
     return weights
@@ -270,6 +271,7 @@ class Lean:
             or output._version != version
             or saved.dtype != output.dtype
             or saved.numel() != output.numel()
+            or not (saved.is_contiguous() and output.is_contiguous())
         ):
             return saved.detach()
         return module, before, saved.shape

@@ -85,6 +85,7 @@ if TYPE_CHECKING:
 
 # On a processor a pass is fastest while its activations stay in the caches; the budget only matters below this.
 PROCESSOR_MICRO_TOKENS = 4096
+SECONDS_TO_SAVE = 540  # what a process has to end its step and save, a minute less than the profile's TERM leaves it
 STEPS_BETWEEN_LOOKS = 20  # steps between looks at the loss, each of which waits for a GPU
 # Keys of the study's section that the variant's own settings stand for, or that do not change the weights.
 SAID_OUTSIDE = ("steps", "objective", "nesting", "nesting_weights", "checkpoint_minutes")
@@ -150,7 +151,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error: a request to stop
 
 
 def train(
-    settings: TrainSettings, parent: Path, pairs: Path, tokens_digest: Path, output: Path, checkpoint_minutes: float
+    settings: TrainSettings, parent: Path, pairs: Path, tokens_digest: Path, output: Path, checkpoint_seconds: float
 ) -> None:
     """Train and leave the model's folder. Raises ModelError with one line for what is wrong with the input."""
     recipe = settings.training
@@ -170,7 +171,8 @@ def train(
     }
     for key in SAID_OUTSIDE:
         facts["training"].pop(key)
-    fingerprint = artefact.digest_of_text(json.dumps(facts, sort_keys=True))
+    # Another torch or transformers may round otherwise or name its weights otherwise: no checkpoint crosses versions.
+    fingerprint = artefact.digest_of_text(json.dumps(facts | {"versions": versions()}, sort_keys=True))
     parent_manifest = read_manifest(parent)
 
     # ---- data
@@ -185,13 +187,15 @@ def train(
     model = load_encoder(parent.parent, device)
     check_modules(model)
     own_length = model.max_seq_length
-    rotation_tokens, rotation_flops = 0, 0.0
+    rotation_tokens, rotation_flops, rotation_seconds = 0, 0.0, 0.0
     full_width = model.get_embedding_dimension() or 0
     if settings.rotate is not None or settings.width != full_width:
+        fitting = time.monotonic()
         model.max_seq_length = min(own_length or settings.max_length, settings.max_length)
         matrix, rotation_tokens, rotation_flops = fit_matrix(model, read_sample(pairs), settings.rotate, settings.width)
         put_matrix(model, matrix)
         model.max_seq_length = own_length
+        rotation_seconds = time.monotonic() - fitting
     freeze_projections(model)
     set_dropout(model, recipe.dropout)
     if recipe.compile:
@@ -211,7 +215,8 @@ def train(
     state = checkpoints.load_last(folder, fingerprint, facts, model, optimizer)
     rows: list[dict[str, Any]] = state.rows if state else []
     done = state.step if state else 0
-    seconds_before = state.seconds if state else 0.0
+    # A checkpoint's seconds have the rotation in them already: fitted again here, it counts once.
+    seconds_before = state.seconds if state else rotation_seconds
     stepper = Stepper(model, optimizer, parameters, settings, layout, precision, ranks)
 
     # ---- the loop
@@ -232,7 +237,7 @@ def train(
 
             now = time.monotonic()
             stopping = agree(signals.received, ranks)
-            due = agree(int(now - last_checkpoint >= checkpoint_minutes * 60), ranks)
+            due = agree(int(now - last_checkpoint >= checkpoint_seconds), ranks)
             if stopping or due or step == settings.steps or len(waiting) >= look_every(device):
                 seconds = (time.monotonic() - step_started) / len(waiting)
                 for entry in waiting:
@@ -252,7 +257,9 @@ def train(
     if ranks.rank != 0:
         return
     pooling: Any = model[1]
-    pooling.include_prompt = False  # as trained: the instruction is read, not pooled
+    pooling.include_prompt = (
+        pooling.pooling_mode == "cls"
+    )  # as trained: a mean is of what stands behind the instruction
     trained_tokens = sum(row["tokens"] for row in rows)
     squared = sum(row.pop("squared_lengths") for row in rows)
     flops = encoder_flops(model, trained_tokens, squared, backward=True) + rotation_flops
@@ -335,6 +342,9 @@ class Stepper:
 
     def step(self, batch: Batch, step: int, rate: float) -> StepResult:
         own = np.arange(len(batch.texts))[self.ranks.rank :: self.ranks.count]
+        idle = not len(own)  # of a small task there may be fewer texts than processes
+        if idle:
+            own = np.zeros(1, dtype=np.int64)  # another's text, at no weight, so that all have gradients to add up
         all_lengths = batch.lengths
         lengths = all_lengths[own]
         if self.settings.training.cached_gradients is None and not self.cached and lengths.sum() > self.most_tokens:
@@ -359,7 +369,7 @@ class Stepper:
 
         # The forward passes; then the loss on all embeddings, those of the other processes included.
         self._forward(micros)
-        embeddings = gather(micros, len(batch.texts), self.ranks)
+        embeddings = gather(micros, len(batch.texts), self.ranks, idle)
         embeddings.requires_grad_()
         loss, per_dimension = contrastive_loss(
             embeddings,
@@ -373,7 +383,7 @@ class Stepper:
         (gradient,) = torch.autograd.grad(loss, embeddings)
 
         # Back through the encoder, one micro-batch at a time.
-        self._backward(micros, gradient)
+        self._backward(micros, gradient * 0 if idle else gradient)
         if looked_up:
             self._table_gradient(micros)
         norm = self._update(rate)
@@ -477,8 +487,9 @@ def set_dropout(model: SentenceTransformer, probability: float | None) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = probability
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = probability
+        for name in ("attention_dropout", "dropout"):  # probabilities that a module keeps as numbers
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, probability)
 
 
 def parameter_groups(model: SentenceTransformer, decay: float) -> list[dict[str, Any]]:
@@ -588,12 +599,14 @@ def process_group() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def gather(micros: list[MicroBatch], count: int, ranks: Ranks) -> Tensor:
-    """The batch's embeddings `(count, width)`, detached: those of these micro-batches and of the other processes'."""
+def gather(micros: list[MicroBatch], count: int, ranks: Ranks, idle: bool = False) -> Tensor:
+    """The batch's embeddings `(count, width)`, detached: those of these micro-batches (none of an idle process) and of
+    the other processes'."""
     parts = [micro.embeddings.detach() for micro in micros if micro.embeddings is not None]
     places = torch.from_numpy(np.concatenate([micro.places for micro in micros]))
     everything = parts[0].new_zeros(count, parts[0].shape[1])
-    everything[places.to(everything.device)] = torch.cat(parts)
+    if not idle:
+        everything[places.to(everything.device)] = torch.cat(parts)
     if ranks.count > 1:
         dist.all_reduce(everything)
     return everything
@@ -687,6 +700,7 @@ def launch_command(gpus: int, here: int, arguments: list[str]) -> list[str] | No
     if count <= 1:
         return None
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    launcher += ["--shutdown-timeout", str(SECONDS_TO_SAVE)]  # else it kills after 30 s what is saving a checkpoint
     return [*launcher, "-m", "workflow_scripts.models.train", *arguments]
 
 
@@ -701,7 +715,7 @@ def launch_processes(gpus: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train a model from its parent.")
     parser.add_argument("--settings", required=True, help="JSON: " + json.dumps(list(TrainSettings.model_fields)))
-    parser.add_argument("--checkpoint-minutes", type=float, default=5.0, help="minutes between checkpoints")
+    parser.add_argument("--checkpoint-seconds", type=float, default=300.0, help="seconds between checkpoints")
     parser.add_argument("--parent", required=True, type=Path, help="the parent's model.sha256")
     parser.add_argument("--pairs", required=True, type=Path, help="corpus.sha256, beside sample.parquet")
     parser.add_argument("--tokens", required=True, type=Path, help="tokens.sha256, beside tokens.arrow")
@@ -724,7 +738,7 @@ def main() -> None:
                 arguments.pairs,
                 tokens,
                 arguments.output,
-                arguments.checkpoint_minutes,
+                arguments.checkpoint_seconds,
             )
 
     try:
