@@ -44,9 +44,9 @@ TRANSFORMED = [m for m in STUDY.models if m not in FETCHED and m not in TRAINED]
 SHARED_MODULES = {
     "tasks": ["artefact", "hub", "study", "task_files", "wordnet"],
     "corpus": ["artefact", "hub", "study", "wordnet"],
-    "models": ["artefact", "encoder", "hub", "scratch", "study"],
+    "models": ["artefact", "axes", "encoder", "hub", "scratch", "study"],
     "embeddings": ["artefact", "encoder", "store", "study"],
-    "scores": ["artefact", "scratch", "store", "study", "task_files"],
+    "scores": ["artefact", "axes", "scratch", "store", "study", "task_files"],
     "curves": ["artefact", "study"],
 }
 GPU_RULES = {"transform", "train", "embed"}
@@ -97,6 +97,16 @@ def growing(amount):
 
     def resource(wildcards, attempt):
         return amount * 2 ** (attempt - 1)
+
+    return resource
+
+
+def growing_with_texts(amount):
+    """The same, and room for a large task's texts, in MB: what they take in Python, several times over."""
+
+    def resource(wildcards, attempt):
+        characters = CATALOGUE.get(wildcards.task, {}).get("characters") or 0
+        return (amount + 4 * characters // 10**6) * 2 ** (attempt - 1)
 
     return resource
 

@@ -22,7 +22,7 @@ rule embed:
         ENVIRONMENT
     threads: 8
     resources:
-        mem_mb=growing(8000),
+        mem_mb=growing_with_texts(8000),
         runtime=growing(240),
         gpu=1,
     params:

@@ -24,7 +24,7 @@ rule score:
         ENVIRONMENT
     threads: score_threads
     resources:
-        mem_mb=growing(6000),
+        mem_mb=growing_with_texts(6000),
         runtime=growing(240),
         scratch=0,
     params:

@@ -38,7 +38,7 @@ class Encoded:
     """What encoding leaves."""
 
     vectors: np.ndarray  # (texts, width) float32
-    tokens: int  # tokens of all texts, special tokens and prompt included, padding not
+    tokens: int  # of all texts, special tokens and prompt included, padding not; 0 where the library's own loop encodes
 
 
 def load_encoder(
@@ -189,6 +189,7 @@ def _takes_plain_tokens(model: SentenceTransformer, role: Role) -> bool:
         and "text" in first.modality_config
         and "message" not in first.modality_config
         and not first.can_flatten_inputs
+        and not first.processing_kwargs
         and not (role == "query" and first.query_expansion is not None)
     )
 
@@ -217,8 +218,6 @@ def _tokenise(model: SentenceTransformer, texts: Sequence[str], prompt: str | No
     limit = {"query": first.query_length, "document": first.document_length}.get(role)
     if limit is not None:
         options["max_length"] = limit
-    options |= first._merge_processing_kwargs(None).get("text", {})
-    options.pop("padding", None)
     rows: list[list[int]] = []
     for start in range(0, len(texts), TEXTS_TOKENISED_AT_ONCE):
         chunk = [(prompt or "") + text for text in texts[start : start + TEXTS_TOKENISED_AT_ONCE]]

@@ -145,11 +145,15 @@ class StoreWriter:
             raise StoreError(
                 f"{self._path(shard)}: vectors of shape {vectors.shape}, expected {(stop - start, self.width)}"
             )
-        if not np.isfinite(vectors).all():
-            row = start + int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-            raise StoreError(f"{self._path(shard)}: the vector of row {row} is not finite; the model is broken")
+        with np.errstate(over="ignore"):
+            stored = vectors.astype(self.dtype)
+        if not np.isfinite(stored).all():
+            row = start + int(np.flatnonzero(~np.isfinite(stored).all(axis=1))[0])
+            broken = not np.isfinite(vectors[row - start]).all()
+            reason = "the model is broken" if broken else f"too large for {self.dtype}; set `encoding: store: float32`"
+            raise StoreError(f"{self._path(shard)}: the vector of row {row} is not finite: {reason}")
         with whole_file(self._path(shard)) as part:
-            _write(part, self.keys[start:stop], vectors.astype(self.dtype), costs)
+            _write(part, self.keys[start:stop], stored, costs)
 
     def cost(self, name: str) -> float:
         """The sum over all shards, whoever made them, of a cost given to `write`."""

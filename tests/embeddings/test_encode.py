@@ -21,9 +21,11 @@ from sentence_transformers import SentenceTransformer
 
 from tests.conftest import ROOT
 from tests.embeddings.conftest import ONE_THREAD, command, run, write_task
-from workflow_scripts.embeddings.encode import precision_for, read_texts
+from workflow_scripts.embeddings import manifest
+from workflow_scripts.embeddings.encode import encode_task, precision_for, read_texts
+from workflow_scripts.embeddings.manifest import read_settings
 from workflow_scripts.embeddings.prompts import prompt_for
-from workflow_scripts.store import open_store
+from workflow_scripts.store import StoreWriter, open_store
 
 
 def settings(**encoding: object) -> str:
@@ -112,6 +114,36 @@ def test_a_killed_encoding_goes_on_from_its_finished_shards(model: Path, utteran
     np.testing.assert_allclose(store.vectors[store.rows_of(texts[24:])], expected, rtol=0, atol=1e-6)
     left = {path.name for path in output.parent.iterdir()} - {".embeddings.json.lock"}
     assert left == {"embeddings.arrow", "embeddings.json", "embeddings.sha256"}
+
+
+@pytest.mark.parametrize("what", ["settings", "code", "versions"])
+def test_shards_of_other_settings_code_or_versions_are_not_taken(
+    what: str, model: Path, utterances: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = write_task(tmp_path / "task", [("", text) for text in utterances[:10]])
+    begun: list[Path] = []
+
+    def stop_before_the_end(writer: StoreWriter) -> Path:
+        begun.append(writer.shards)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StoreWriter, "finish", stop_before_the_end)
+
+    def begin(**encoding: object) -> None:
+        monkeypatch.setattr(StoreWriter, "cost", lambda *_: 0.0)
+        read = read_settings(settings(**encoding))
+        with pytest.raises(KeyboardInterrupt):
+            encode_task(read, model / "model.sha256", digest, tmp_path / "store" / "embeddings.json")
+
+    begin()
+    begin()
+    assert begun[0] == begun[1]
+    if what == "versions":
+        monkeypatch.setattr(manifest, "versions", lambda *_: {"torch": "another"})
+    if what == "code":
+        monkeypatch.setattr(manifest, "digest_of_file", lambda path: path.name)
+    begin(**({"max_length": 16} if what == "settings" else {}))
+    assert begun[2] != begun[0]
 
 
 def wait_for_shards(folder: Path, count: int, process: subprocess.Popen[bytes]) -> None:

@@ -133,7 +133,15 @@ def test_vectors_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     writer = StoreWriter(tmp_path, keys_of(TEXTS), 24, "a")
     vectors = VECTORS.copy()
     vectors[17, 3] = np.nan
-    with pytest.raises(StoreError, match="row 17 is not finite"):
+    with pytest.raises(StoreError, match="row 17 is not finite: the model is broken"):
+        writer.write(0, vectors)
+
+
+def test_vectors_too_large_for_the_stores_type_are_refused(tmp_path: Path) -> None:
+    writer = StoreWriter(tmp_path, keys_of(TEXTS), 24, "a", dtype="float16")
+    vectors = VECTORS.copy()
+    vectors[17, 3] = 70_000
+    with pytest.raises(StoreError, match="row 17 is not finite: too large for float16"):
         writer.write(0, vectors)
 
 

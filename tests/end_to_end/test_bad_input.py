@@ -97,8 +97,7 @@ BAD = {
     "a corpus that does not exist, needed for a rotation alone": (
         {
             "corpus": {"source": "no.parquet"},
-            "variants": {name: None for name in TRAINED}
-            | {"x": {"parent": "base", "rotate": "pca", "objective": "none"}},
+            "variants": dict.fromkeys(TRAINED) | {"x": {"parent": "base", "rotate": "pca", "objective": "none"}},
         },
         ["corpus.source", "'no.parquet'"],
     ),

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from workflow_scripts.axes import principal_axes
 from workflow_scripts.embeddings.multiply import last_dense
 from workflow_scripts.models.fetch import FetchSettings, fetch
 from workflow_scripts.models.folder import ModelError
-from workflow_scripts.models.transform import TransformSettings, principal_axes, transform
+from workflow_scripts.models.transform import TransformSettings, transform
 
 TEXTS = ["How far is the moon?", "A small dog.", "The capital of France is Paris, on the Seine."]
 
@@ -71,9 +72,9 @@ def test_principal_axes_are_orthogonal_and_order_the_variance() -> None:
 
 
 def test_axes_of_too_few_or_broken_embeddings_are_refused() -> None:
-    with pytest.raises(ModelError, match="need at least 2"):
+    with pytest.raises(ValueError, match="need at least 2"):
         principal_axes(np.ones((1, 4)))
-    with pytest.raises(ModelError, match="not finite"):
+    with pytest.raises(ValueError, match="not finite"):
         principal_axes(np.full((3, 4), np.nan))
 
 
@@ -102,6 +103,7 @@ def test_a_bare_encoder_gets_mean_pooling_that_leaves_the_prompt_out(tmp_path: P
         ("pypi:no-such-package-here==1", 384, "not installed"),
         ("{raw}", 64, "32 wide, but the study says 64"),
         ("{empty}", 32, "no config.json there"),
+        ("{by_dot}", 32, "compares embeddings by 'dot'"),
         ("{pickled}", 32, "no \\*.safetensors there"),
         ("{module}", 32, "2_Dense/pytorch_model.bin has no \\*.safetensors beside it"),
         ("{empty}/nowhere", 32, "not there; expected a model folder"),
@@ -118,7 +120,10 @@ def test_a_reference_that_holds_no_model_is_one_clear_line(
     shutil.copytree(bert.parent, tmp_path / "module")
     (tmp_path / "module" / "2_Dense").mkdir()
     (tmp_path / "module" / "2_Dense" / "pytorch_model.bin").write_bytes(b"pickle")
-    places = {name: tmp_path / name for name in ("empty", "pickled", "module")}
+    shutil.copytree(bert.parent, tmp_path / "by_dot")
+    settings = tmp_path / "by_dot" / "config_sentence_transformers.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"similarity_fn_name": "dot"}))
+    places = {name: tmp_path / name for name in ("empty", "pickled", "module", "by_dot")}
     named = reference.format(raw=raw, **places)
     with pytest.raises(ModelError, match=message) as caught:
         fetch(FetchSettings(model="base", reference=named, width=width), tmp_path / "base" / "s0" / "model.json")

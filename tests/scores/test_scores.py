@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mteb.abstasks.classification import AbsTaskClassification
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.models.search_wrappers import SearchEncoderWrapper
 from sentence_transformers import SentenceTransformer
+from threadpoolctl import threadpool_limits
 
 from tests.scores.tasks import (
     classification_task,
@@ -28,14 +30,14 @@ from tests.scores.tasks import (
     retrieval_task,
     store_of,
 )
-from workflow_scripts.artefact import write_digests
+from workflow_scripts.artefact import write_digests, write_json
 from workflow_scripts.encoder import encode, load_encoder
 from workflow_scripts.scores import adaptive, classification, retrieval
 from workflow_scripts.scores.score import ADAPTIVE, SCORES, VALUES, Scored, _lookup, main, score_all
 from workflow_scripts.scores.stock import stock_scores
-from workflow_scripts.scores.views import View, principal_axes, views
+from workflow_scripts.scores.views import View, views
 from workflow_scripts.store import Store, StoreError, open_store
-from workflow_scripts.task_files import fresh_state, parts, rows_of_part, save_task
+from workflow_scripts.task_files import fresh_state, load_task, parts, rows_of_part, save_task
 from workflow_scripts.tasks.prepare import load
 
 PREFIX = views(["prefix"], 1, ["float32"], 32, None)[0]
@@ -156,6 +158,18 @@ def test_scores_are_those_of_stock_sentence_transformers_cut_short(
         assert differences(task, store, PREFIX, one) == {}
 
 
+@pytest.mark.usefixtures("labels_decoded_once")
+@pytest.mark.parametrize("name", ["amazon_counterfactual", "banking77"])
+def test_classification_scores_are_those_of_mteb_with_all_its_threads(
+    name: str, shared_data: Path, tmp_path: Path
+) -> None:
+    task = classification_task(shared_data / "mteb_cls" / name, trains=2000, tests=600)
+    store = store_of(task, tmp_path, wide)
+    ours = list(score_all(task, store, [PREFIX], [8, 384]))
+    with threadpool_limits(4, user_api="blas"):
+        assert [differences(task, store, PREFIX, one) for one in ours] == [{}, {}]
+
+
 def smaller_classification(task: Any) -> Any:
     """Six classes, so that encoding anew at each dimension takes seconds."""
     for split in ("train", "test"):
@@ -211,6 +225,19 @@ def test_one_pass_for_all_dimensions_finds_what_a_search_at_each_finds(shared_da
         assert np.mean(alike) > 0.995, dim
 
 
+def test_judgements_below_zero_count_as_in_mteb(tmp_path: Path) -> None:
+    texts = [f"word{i} word{i % 7} word{i % 3}" for i in range(60)]
+    judged = {f"q{i}": {f"d{i}": -1, f"d{i + 1}": 2, f"d{i + 9}": -2, f"d{i + 4}": 1, f"d{i + 5}": 0} for i in range(9)}
+    task = own_retrieval_task(
+        "Below",
+        {"id": [f"d{i}" for i in range(60)], "text": texts},
+        {"id": list(judged), "text": [text + " extra" for text in texts[:9]]},
+        judged,
+    )
+    assert retrieval.is_plain(task)
+    assert all_differences(task, store_of(task, tmp_path, hashed), [2, 4, 32]) == {}
+
+
 def test_a_task_with_two_queries_of_one_id_goes_through_mteb_itself(tmp_path: Path) -> None:
     corpus = {"id": ["a", "b"], "text": ["red fish", "green leaf"]}
     queries = {"id": ["1", "1", "2"], "text": ["fish", "leaf", "green"]}
@@ -254,11 +281,6 @@ def test_every_reduction_at_full_width_keeps_the_cosines_but_for_rounding() -> N
     training = np.random.default_rng(1).standard_normal((200, 16)).astype(np.float32)
     for view in views(["prefix", "last", "random", "pca"], 2, ["float32"], 16, training):
         assert view.of(texts) @ view.of(texts).T == pytest.approx(texts @ texts.T, abs=1e-4), view.name
-
-
-def test_principal_axes_put_the_widest_direction_first() -> None:
-    wide = np.random.default_rng(0).standard_normal((500, 3)).astype(np.float32) * np.array([1, 9, 3], np.float32)
-    assert np.abs(principal_axes(wide)).argmax(axis=0).tolist() == [1, 2, 0]
 
 
 def test_int8_moves_a_coordinate_by_half_a_step_at_most_and_binary_leaves_two_values() -> None:
@@ -369,12 +391,15 @@ def test_a_task_without_any_judgement_or_with_one_class_is_refused(tmp_path: Pat
 
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The folders of a small WordNetExamples and of a store of its texts."""
+    """The folders of a small WordNetExamples and of a store of its texts; `training`, that of other texts, is beside."""
     folder = tmp_path_factory.mktemp("embedded")
     task = smaller_retrieval(load("WordNetExamples"), 60, 300)
     save_task(task, folder / "task")
     store_of(task, folder / "store", hashed)
-    write_digests(folder / "store" / "embeddings.sha256", [folder / "store" / "embeddings.arrow"])
+    training = own_classification_task("Training", [(f"word{i} text{i % 9} a{i % 31}", i % 2) for i in range(99)], [])
+    store_of(training, folder / "training", hashed)
+    for name in ("store", "training"):
+        write_digests(folder / name / "embeddings.sha256", [folder / name / "embeddings.arrow"])
     return folder / "task", folder / "store"
 
 
@@ -392,7 +417,8 @@ def run(monkeypatch: pytest.MonkeyPatch, task: Path, store: Path, output: Path, 
     } | changed
     digest = str(store / "embeddings.sha256")
     words = ["score", "--settings", json.dumps(settings), "--task", str(task / "task.sha256"), "--embeddings", digest]
-    monkeypatch.setattr("sys.argv", [*words, "--training-texts", digest, "--output", str(output)])
+    training = str(task.with_name("training") / "embeddings.sha256")
+    monkeypatch.setattr("sys.argv", [*words, "--training-texts", training, "--output", str(output)])
     main()
 
 
@@ -413,6 +439,13 @@ def test_a_run_leaves_every_table_and_what_mtebs_own_loader_reads(
     single = funnels.filter(pl.col("shortlist_dims").list.len() == 0, pl.col("rerank_dim") == 32)
     full = scores.filter(pl.col("reduction") == "prefix", pl.col("dim") == 32)
     assert single["score"][0] == pytest.approx(full["score"][0], abs=1e-4)
+    documents = len(rows_of_part(load_task(embedded[0]), "default", "test")["corpus"])
+    assert single.select("multiply_adds", "bytes_read").row(0) == (documents * 32, documents * 32 * 4)
+    (fitted,) = views(["pca"], 1, ["float32"], 32, np.asarray(open_store(embedded[0].with_name("training")).vectors))
+    task = load_task(embedded[0])
+    (alike,) = score_all(task, open_store(embedded[1]), [fitted], [4])
+    written = scores.filter(pl.col("reduction") == "pca", pl.col("dim") == 4)["score"][0]
+    assert written == alike.result.get_score(), "what is fitted is fitted on the training texts"
     cache = mteb.ResultCache(tmp_path / "small" / "scores" / "mteb")
     for dim in (4, 32):
         read = cache.load_results(
@@ -445,6 +478,16 @@ def test_a_store_of_another_models_width_is_refused_in_one_line(
 ) -> None:
     with pytest.raises(SystemExit, match=r"score: dimension 64 does not fit .*: its vectors are 32 wide"):
         run(monkeypatch, *embedded, tmp_path / "a" / "b" / "c" / "x.parquet", dimensions=[8, 64])
+
+
+def test_a_store_of_another_model_is_refused_whatever_its_width(
+    embedded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, store = embedded
+    shutil.copytree(store, tmp_path / "store")
+    write_json(tmp_path / "store" / "embeddings.json", {"model": "fixed"})
+    with pytest.raises(SystemExit, match=r"score: .*the store of model 'fixed', expected that of 'base'"):
+        run(monkeypatch, task, tmp_path / "store", tmp_path / "a" / "b" / "c" / "x.parquet")
 
 
 def test_a_truncated_store_and_one_without_the_tasks_texts_are_refused(

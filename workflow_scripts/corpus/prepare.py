@@ -34,6 +34,7 @@ from workflow_scripts.corpus.read import (
     BYTES,
     COLUMNS,
     INSTRUCTIONS,
+    NOT_PAIRS,
     ROWS,
     SCHEMA,
     TEXTS,
@@ -41,7 +42,6 @@ from workflow_scripts.corpus.read import (
     InputError,
     ahead,
     chunks,
-    NOT_PAIRS,
     files_of,
     opened,
 )

@@ -21,7 +21,13 @@ import numpy as np
 import polars as pl
 
 from workflow_scripts.artefact import Progress, claim, digest_of_file, digest_of_text, read_json, start_log
-from workflow_scripts.embeddings.manifest import Settings, model_name, read_settings, write_manifest
+from workflow_scripts.embeddings.manifest import (
+    Settings,
+    code_and_versions,
+    model_name,
+    read_settings,
+    write_manifest,
+)
 from workflow_scripts.embeddings.prompts import prompt_for
 from workflow_scripts.encoder import Precision, Role, encode, load_encoder, resolve_precision
 from workflow_scripts.store import ROWS_PER_SHARD, StoreWriter, keys_of
@@ -106,6 +112,7 @@ def encode_task(
         raise ValueError(f"{model_digest.parent}: the model does not say its width, expected one that embeds texts")
     texts_sha256 = digest_of_file(texts.path)
     decides = [model_digest.read_text(), texts_sha256, options.model_dump(), settings.task, texts.task_type, precision]
+    decides += [code_and_versions(), str(model.device.type)]
     fingerprint = digest_of_text(json.dumps(decides, sort_keys=True))
     writer = StoreWriter(output.parent, texts.keys(), width, fingerprint, options.store, rows_per_shard)
     with Progress(f"encode {settings.task}", len(texts), "texts") as progress:
@@ -177,7 +184,7 @@ def main() -> None:
         with claim(arguments.output):
             settings = read_settings(arguments.settings)
             encode_task(settings, arguments.model, arguments.texts, arguments.output, arguments.rows_per_shard)
-    except (ValueError, OSError, pl.exceptions.PolarsError) as error:
+    except (ValueError, OSError, RuntimeError, pl.exceptions.PolarsError) as error:
         sys.exit(f"embed: {str(error).splitlines()[0]}")
 
 

@@ -5,13 +5,16 @@ Takes what a store was made of and what it cost; leaves `embeddings.json` and `e
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from workflow_scripts.artefact import read_json, versions, write_digests, write_json
+from workflow_scripts.artefact import digest_of_file, read_json, versions, write_digests, write_json
 from workflow_scripts.study import Encoding
+
+PACKAGES = ("numpy", "pyarrow", "sentence-transformers", "torch", "transformers")
 
 
 class Settings(BaseModel):
@@ -31,11 +34,18 @@ def read_settings(text: str) -> Settings:
         raise ValueError(f"--settings: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
+def code_and_versions() -> str:
+    """What the vectors come from besides model, texts and settings: no shard outlives a change of it."""
+    room = Path(__file__).parent
+    files = [room.with_name("encoder.py"), *sorted(room.glob("*.py"))]
+    return json.dumps([*map(digest_of_file, files), versions(*PACKAGES)])
+
+
 def write_manifest(output: Path, store: Path, content: dict[str, Any]) -> None:
     """Write the manifest, then the digest that later rules wait for."""
     write_json(
         output,
-        content | {"versions": versions("numpy", "pyarrow", "sentence-transformers", "torch", "transformers")},
+        content | {"versions": versions(*PACKAGES)},
     )
     write_digests(output.with_name("embeddings.sha256"), [store])
 

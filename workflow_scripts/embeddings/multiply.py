@@ -17,7 +17,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from workflow_scripts.artefact import Progress, claim, digest_of_text, read_json, start_log
-from workflow_scripts.embeddings.manifest import Settings, model_name, read_settings, write_manifest
+from workflow_scripts.embeddings.manifest import (
+    Settings,
+    code_and_versions,
+    model_name,
+    read_settings,
+    write_manifest,
+)
 from workflow_scripts.store import StoreWriter, open_store
 
 
@@ -33,7 +39,7 @@ def multiply_store(settings: Settings, model_digest: Path, parent_digest: Path, 
         )
     above = read_json(parent_digest.with_name("embeddings.json"))
     dtype = settings.encoding.store
-    fingerprint = digest_of_text(model_digest.read_text() + parent_digest.read_text() + dtype)
+    fingerprint = digest_of_text(model_digest.read_text() + parent_digest.read_text() + dtype + code_and_versions())
     writer = StoreWriter(output.parent, parent.keys, weight.shape[0], fingerprint, dtype)
     with Progress(f"multiply {settings.task}", len(parent), "texts") as progress:
         for shard in writer.missing():
@@ -94,7 +100,8 @@ def main() -> None:
             settings = read_settings(arguments.settings)
             multiply_store(settings, arguments.model, arguments.parent, arguments.output)
     except (ValueError, KeyError, OSError) as error:
-        sys.exit(f"embed_by_matrix: {str(error).splitlines()[0]}")
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        sys.exit(f"embed_by_matrix: {reason}")
 
 
 if __name__ == "__main__":

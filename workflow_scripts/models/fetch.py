@@ -58,6 +58,10 @@ def fetch(settings: FetchSettings, output: Path) -> None:
         raise ModelError(
             f"{settings.reference}: its embeddings are {width} wide, but the study says {settings.width}; correct the width given"
         )
+    if model.similarity_fn_name not in (None, "cosine"):
+        raise ModelError(
+            f"{settings.reference}: compares embeddings by {model.similarity_fn_name!r}; cutting and scoring here are by cosine"
+        )
     seed = int(output.parent.name.removeprefix("s"))
     manifest = {
         "model": settings.model,

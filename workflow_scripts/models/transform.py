@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import torch
 
 from workflow_scripts import artefact
+from workflow_scripts.axes import principal_axes
 from workflow_scripts.encoder import encode, load_encoder, resolve_precision
 from workflow_scripts.models.folder import (
     ModelError,
@@ -46,27 +47,6 @@ class TransformSettings(Settings):
     rotate: Literal["pca"] | None
     width: int
     max_length: int
-
-
-def principal_axes(embeddings: np.ndarray) -> np.ndarray:
-    """The orthogonal matrix `(width, width)` whose rows are the principal axes of `(texts, width)` embeddings.
-
-    Rows come by falling variance. The axes are those of the centred embeddings: uncentred, the first axis would be
-    spent on the mean direction, which all texts share and which tells none apart. On MiniLM and 2,500 WordNet texts,
-    mean reciprocal rank of example -> gloss (800 of each) at 8 / 16 / 32 / 64 / 128 dimensions: prefix .037 / .087 /
-    .145 / .235 / .289, uncentred .051 / .121 / .210 / .280 / .338, centred .059 / .122 / .213 / .279 / .339. Signs are fixed (the largest entry of an axis is positive), so that the same texts give the
-    same matrix. Raises ModelError for fewer than two texts or values that are not finite.
-    """
-    if len(embeddings) < 2:
-        raise ModelError(f"sample of training texts: {len(embeddings)} texts; principal axes need at least 2")
-    values = embeddings.astype(np.float64)
-    if not np.isfinite(values).all():
-        raise ModelError("sample of training texts: the parent gives embeddings that are not finite numbers")
-    values -= values.mean(axis=0)
-    _, vectors = np.linalg.eigh(values.T @ values / len(values))
-    axes = vectors.T[::-1]
-    largest = axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)]
-    return np.asarray(axes * np.sign(largest)[:, None], dtype=np.float32)
 
 
 def put_matrix(model: SentenceTransformer, matrix: np.ndarray) -> None:

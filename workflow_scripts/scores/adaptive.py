@@ -65,30 +65,48 @@ def measure(task: Any, piece: Piece, store: Store, view: View, paths: Sequence[S
     first_dims = {path.stages[0][0] if path.stages else path.rerank_dim for path in paths}
     best = search(queries, store, piece.documents, piece.order, view, sorted(first_dims), depth)
     found = {dim: best[dim].sorted()[1] for dim in best}
+    ranked: list[list[Integers]] = [[] for _ in paths]
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
+        block = slice(start, start + QUERIES_AT_ONCE)
+        candidates = Candidates(queries[block], piece, store, view, {dim: hits[block] for dim, hits in found.items()})
+        for path, blocks in zip(paths, ranked, strict=True):
+            blocks.append(_follow(path, candidates))
     values = []
-    for path in paths:
-        if not path.stages:
-            documents = found[path.rerank_dim]
-        else:
-            (dim, kept), *rest = path.stages
-            documents = found[dim][:, :kept]
-            for next_dim, keep in [*rest, (path.rerank_dim, documents.shape[1])]:
-                documents = _rerank(queries, piece, store, view, documents, next_dim)[:, :keep]
-        scores, _ = score(task, piece, ranks_in(piece, documents))
+    for blocks in ranked:
+        scores, _ = score(task, piece, ranks_in(piece, np.concatenate(blocks)))
         values.append(float(scores[METRIC]))
     return values
 
 
-def _rerank(queries: torch.Tensor, piece: Piece, store: Store, view: View, documents: Integers, dim: int) -> Integers:
-    """The candidates `(queries, candidates)` of each query, best first by cosine at `dim` coordinates."""
-    ordered = np.empty_like(documents)
-    for start in range(0, len(documents), QUERIES_AT_ONCE):
-        block = documents[start : start + QUERIES_AT_ONCE]
-        wanted, place = np.unique(block, return_inverse=True)
-        vectors = torch.nn.functional.normalize(vectors_of(store, piece.documents[wanted], view)[:, :dim])
-        of_block = torch.nn.functional.normalize(queries[start : start + QUERIES_AT_ONCE, :dim])
-        everything = (of_block @ vectors.T).numpy()
-        values = np.take_along_axis(everything, place.reshape(block.shape), 1)
-        order = np.lexsort((-piece.order[block], -values), axis=1)
-        ordered[start : start + QUERIES_AT_ONCE] = np.take_along_axis(block, order, 1)
-    return ordered
+def _follow(path: Search, candidates: Candidates) -> Integers:
+    """The documents `(queries, kept)` that a path leaves of each query of a block, best first."""
+    if not path.stages:
+        return candidates.found[path.rerank_dim]
+    (dim, kept), *rest = path.stages
+    documents = candidates.found[dim][:, :kept]
+    for next_dim, keep in [*rest, (path.rerank_dim, documents.shape[1])]:
+        documents = candidates.rerank(documents, next_dim)[:, :keep]
+    return documents
+
+
+class Candidates:
+    """All that the searches `found` for a block of queries, by dimension `(queries, depth)`, best first. Their vectors
+    are read once, and their similarities at each dimension made once, for all paths."""
+
+    def __init__(
+        self, queries: torch.Tensor, piece: Piece, store: Store, view: View, found: dict[int, Integers]
+    ) -> None:
+        self.queries, self.order, self.found = queries, piece.order, found
+        self.documents = np.unique(np.concatenate([hits.ravel() for hits in found.values()]))
+        self.vectors = vectors_of(store, piece.documents[self.documents], view)
+        self.similarities: dict[int, np.ndarray[Any, Any]] = {}
+
+    def rerank(self, documents: Integers, dim: int) -> Integers:
+        """The candidates `(queries, candidates)` of each query, best first by cosine at `dim` coordinates."""
+        if dim not in self.similarities:
+            left, right = (torch.nn.functional.normalize(of[:, :dim]) for of in (self.queries, self.vectors))
+            self.similarities[dim] = (left @ right.T).numpy()
+        place = np.searchsorted(self.documents, documents)
+        values = np.take_along_axis(self.similarities[dim], place, 1)
+        order = np.lexsort((-self.order[documents], -values), axis=1)
+        return np.take_along_axis(documents, order, 1)

@@ -8,6 +8,7 @@ once, and each dimension is left with what is its own: ten logistic regressions 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +22,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from threadpoolctl import ThreadpoolController
 
-from workflow_scripts.scores.views import Matrix, View
+from workflow_scripts.axes import Matrix
+from workflow_scripts.scores.views import View
 from workflow_scripts.store import Store
 from workflow_scripts.task_files import TRAIN, Part, column, parts, rows_of_part, undersampled_rows
 
@@ -99,16 +101,7 @@ def _vectors(store: Store, texts: Sequence[str]) -> Matrix:
 
 def seen(piece: Piece, view: View) -> Piece:
     """The piece with its vectors as the view shows them."""
-    return Piece(
-        piece.part,
-        view.of(piece.train),
-        piece.train_labels,
-        view.of(piece.test),
-        piece.test_labels,
-        piece.draws,
-        piece.binary,
-        piece.classes,
-    )
+    return dataclasses.replace(piece, train=view.of(piece.train), test=view.of(piece.test))
 
 
 def score(task: Any, piece: Piece, dim: int) -> dict[str, Any]:

@@ -68,8 +68,6 @@ def is_plain(task: Any) -> bool:
         for identifiers in (column(rows["corpus"], "id"), column(rows["queries"], "id")):
             if len(set(identifiers)) != len(identifiers):
                 return False
-        if any(score < 0 for judged in rows["relevant_docs"].values() for score in judged.values()):
-            return False
     return True
 
 
@@ -101,7 +99,7 @@ def gather(task: Any, store: Store) -> list[Piece]:
                 part=part,
                 query_ids=query_ids,
                 queries=store.rows_of(query_texts(task, queries), QUERY),
-                documents=store.rows_of(document_texts(rows["corpus"]), DOCUMENT),
+                documents=_rows_of_documents(store, rows["corpus"]),
                 judged_query=judgements[:, 0],
                 judged_document=judgements[:, 1],
                 gain=judgements[:, 2],
@@ -110,6 +108,13 @@ def gather(task: Any, store: Store) -> list[Piece]:
             )
         )
     return pieces
+
+
+def _rows_of_documents(store: Store, corpus: Any) -> Integers:
+    """The store's row of each document `(documents,)`; looked up in slices, so that few texts are held at a time."""
+    slices = (corpus.select(range(i, min(i + CHUNK, len(corpus)))) for i in range(0, len(corpus), CHUNK))
+    found = [store.rows_of(document_texts(some), DOCUMENT) for some in slices]
+    return np.concatenate([np.empty(0, dtype=np.int64), *found])
 
 
 class Ranking(NamedTuple):

@@ -27,12 +27,13 @@ from mteb.cache import ResultCache
 from mteb.results import TaskResult
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from workflow_scripts.artefact import Progress, claim, log, start_log, whole_file
+from workflow_scripts.artefact import Progress, claim, log, read_json, start_log, whole_file
+from workflow_scripts.axes import Matrix
 from workflow_scripts.scores import abstention, adaptive, classification, retrieval
 from workflow_scripts.scores.stock import Values, model_meta, stock_scores
-from workflow_scripts.scores.views import Matrix, View, views
+from workflow_scripts.scores.views import View, views
 from workflow_scripts.scratch import near
-from workflow_scripts.store import FILE, Store, StoreError, open_store
+from workflow_scripts.store import FILE, Store, open_store
 from workflow_scripts.study import Adaptive
 from workflow_scripts.task_files import Part, fresh_state, load_task, parts
 
@@ -138,21 +139,23 @@ def _score_retrieval(task: Any, store: Store, made: Sequence[View], dimensions: 
     for view in made:
         started = time.monotonic()
         ranked = {piece.part: retrieval.rankings(piece, store, view, list(dimensions)) for piece in pieces}
+        shared = (time.monotonic() - started) / len(dimensions)
         for dim in dimensions:
+            started = time.monotonic()
             scores, values = {}, {}
             for piece in pieces:
                 ranking = ranked[piece.part][dim]
                 found, per_query = retrieval.score(task, piece, ranking.rank)
                 scores[piece.part] = found | abstention.nauc(per_query, ranking.sure)
                 values[piece.part] = dict(zip(piece.query_ids, per_query[metric].tolist(), strict=True))
-            yield Scored(view.name, dim, _task_result(task, scores, time.monotonic() - started), values)
+            yield Scored(view.name, dim, _task_result(task, scores, shared + time.monotonic() - started), values)
 
 
 def adaptive_rows(
     task: Any, store: Store, view: View, dimensions: Sequence[int], settings: Settings
 ) -> list[dict[str, Any]]:
-    """A row per way of adaptive retrieval, over float32 prefixes; none where the task is not retrieval, or where
-    `adaptive: shortlist` is empty. Over several subsets or splits: means."""
+    """A row per way of adaptive retrieval, over float32 prefixes; none where the task is not retrieval by mteb's own
+    full search, or where `adaptive: shortlist` is empty. Over several subsets or splits: means."""
     if not settings.adaptive.shortlist or not retrieval.is_plain(task):
         return []
     paths = adaptive.grid(settings.adaptive.shortlist, settings.adaptive.candidates, dimensions)
@@ -254,6 +257,9 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
     started = time.monotonic()
     task = load_task(task_folder)
     store = open_store(embeddings)
+    manifest = embeddings / "embeddings.json"
+    if manifest.exists() and (model := read_json(manifest)["model"]) != settings.model:
+        raise ValueError(f"{embeddings}: the store of model {model!r}, expected that of {settings.model!r}")
     for dim in settings.dimensions:
         if not 1 <= dim <= store.width:
             raise ValueError(
@@ -299,8 +305,9 @@ def main() -> None:
     try:
         with claim(arguments.output), near(arguments.embeddings, FILE, copy=bool(arguments.scratch)) as embeddings:
             score(settings, arguments.task.parent, embeddings.parent, training, arguments.output)
-    except (StoreError, ValueError, OSError) as error:
-        sys.exit(f"score: {error}")
+    except (KeyError, ValueError, OSError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else (str(error).splitlines() or [""])[0]
+        sys.exit(f"score: {reason}")
 
 
 if __name__ == "__main__":

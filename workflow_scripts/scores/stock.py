@@ -16,7 +16,7 @@ from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.results import TaskResult
 
-from workflow_scripts.scores.views import Matrix
+from workflow_scripts.axes import Matrix
 from workflow_scripts.task_files import Part, is_retrieval, parts
 
 Lookup = Callable[[Sequence[str], str], Matrix]  # texts, prompt type -> (texts, width)

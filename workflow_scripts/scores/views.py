@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-Matrix = np.ndarray[Any, np.dtype[np.float32]]
+from workflow_scripts.axes import Matrix, principal_axes
+
 BITS = {"float32": 32, "int8": 8, "binary": 1}
 
 
@@ -67,22 +68,8 @@ def _cuts(
             made.extend((f"random-{i}", _taking(np.random.default_rng(i).permutation(width))) for i in range(draws))
         else:
             assert training is not None
-            made.append(("pca", _times(principal_axes(training))))
+            made.append(("pca", _times(principal_axes(training).T)))
     return made
-
-
-def principal_axes(training: Matrix) -> Matrix:
-    """An orthogonal (width, width) matrix: the eigenvectors of the covariance of (texts, width), widest first.
-
-    The mean is left where it is, so at full width every cosine stays as it was.
-    """
-    exact = training.astype(np.float64)
-    exact -= exact.mean(axis=0)
-    _, axes = np.linalg.eigh(exact.T @ exact)
-    axes = axes[:, ::-1]
-    # An eigenvector's sign is arbitrary; fix it so that every machine has the same one.
-    axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1.0, 1.0)
-    return axes.astype(np.float32)
 
 
 def _rounding(precision: str, training: Matrix) -> Callable[[Matrix], Matrix]:
