@@ -72,7 +72,6 @@ rule figures:
     input:
         code=code("curves"),
         curves=rules.curves.output.curves,
-        summary=rules.curves.output.summary,
     output:
         svg=report(
             f"{RESULTS}/curves/curves.svg",
@@ -165,6 +164,7 @@ rule card:
     input:
         code=code("curves"),
         model=f"{RESULTS}/models/{{model}}/s{{seed}}/model.json",
+        tasks=task_manifests,
         scores=expand(
             f"{RESULTS}/scores/{{{{model}}}}/s{{{{seed}}}}/{{task}}.parquet",
             task=STUDY.tasks,
@@ -185,4 +185,4 @@ rule card:
         settings=curves_settings,
     shell:
         "python -m workflow_scripts.curves.card --settings {params.settings:q} --model {input.model:q}"
-        " --scores {input.scores:q} --output {output.card:q} > {log:q} 2>&1"
+        " --tasks {input.tasks:q} --scores {input.scores:q} --output {output.card:q} > {log:q} 2>&1"

@@ -16,9 +16,9 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.curves.study_files import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
-from workflow_scripts.curves import compare
+from workflow_scripts.curves import compare, words
 from workflow_scripts.curves.collect import Model
-from workflow_scripts.curves.curves import answer, bytes_per_vector
+from workflow_scripts.curves.curves import CURVES_SCHEMA, MEAN_INSIDE, MEAN_OUTSIDE, answer, bytes_per_vector
 from workflow_scripts.curves.statistics import Estimate
 from workflow_scripts.study import Intervals, load_study
 
@@ -93,9 +93,16 @@ def test_verdicts_say_when_the_data_cannot_tell() -> None:
     value, low, high = np.array([0.1, -0.1, 0.001, 0.02, 0.5]), np.array([0.05, -0.2, -0.004, -0.03, np.nan]), None
     high = np.array([0.15, -0.05, 0.006, 0.07, np.nan])
     estimate = Estimate(value, low, high, np.ones(5), np.ones(5))
-    corrected = np.array([0.001, 0.02, 0.9, 0.3, np.nan])
-    assert compare.verdicts(estimate, corrected, 0.95, margin=0.01) == ["better", "worse", "same", "unclear", "unclear"]
-    assert compare.verdicts(estimate, corrected, 0.95, margin=0.001)[2] == "unclear"
+    corrected, larger = np.array([0.001, 0.02, 0.9, 0.3, np.nan]), np.full(5, 0.4)
+    said = compare.verdicts(estimate, corrected, larger, 0.95, margin=0.01)
+    assert said == ["better", "worse", "same", "unclear", "unclear"]
+    assert compare.verdicts(estimate, corrected, larger, 0.95, margin=0.001)[2] == "unclear"
+
+
+def test_two_scores_near_zero_are_not_the_same_for_lying_within_the_margin() -> None:
+    ones = np.ones(2)
+    estimate = Estimate(0.001 * ones, -0.004 * ones, 0.006 * ones, ones, ones)
+    assert compare.verdicts(estimate, ones, np.array([0.03, 0.1]), 0.95, margin=0.01) == ["unclear", "same"]
 
 
 def test_the_smallest_dimension_must_hold_for_every_larger_one_too() -> None:
@@ -112,6 +119,12 @@ def test_recommendations_rest_on_the_lower_end_of_the_interval(tmp_path: Path) -
         assert (kept >= row["share"]).all()
         smaller = points.filter(pl.col("dim") < row["dim"]).sort("dim")["share_low"]
         assert smaller.is_empty() or smaller[-1] < row["share"]
+        above = points.filter(pl.col("dim") >= (row["dim_above_chance"] or 0))["share_above_chance_low"]
+        if row["task_type"] == "Classification":
+            assert (above >= row["share"]).all()
+            assert row["dim_above_chance"] >= row["dim"]
+        else:
+            assert row["dim_above_chance"] is None
 
 
 def test_missing_scores_are_named_and_the_rest_is_answered(tmp_path: Path) -> None:
@@ -156,6 +169,79 @@ def test_the_ladder_of_cost_keeps_only_what_is_surely_better_than_the_cheaper(tm
         assert rungs[0]["area"] == pytest.approx(area, abs=1e-9)
 
 
+def test_the_ladder_goes_by_operations_whatever_the_clock_said(tmp_path: Path) -> None:
+    models = made(tmp_path)
+    for name, seconds, flops in (("base_rotated", 900.0, 1e9), ("matryoshka", 1.0, 1e15)):
+        for path in tmp_path.glob(f"models/{name}/s*/model.json"):
+            manifest = json.loads(path.read_text())
+            manifest["cost"] |= {"seconds": seconds, "flops": flops}
+            path.write_text(json.dumps(manifest))
+    _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    second = [row for row in summary["ladder"] if row["task_type"] == "Retrieval"][1]
+    assert (second["variant"], second["order"], second["unit"], second["cost"]) == (
+        "base_rotated",
+        "flops",
+        "seconds",
+        900.0,
+    )
+
+
+def test_models_without_the_widest_dimensions_are_named_as_off_the_ladder(tmp_path: Path) -> None:
+    models = [*EMBEDDED_GRAPH[:3], Model("narrow", "base", trained=True, width=32, steps=10)]
+    write_study(tmp_path, models, TASKS, DIMENSIONS)
+    _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert summary["off_ladder"] == {task_type: ["narrow"] for task_type in TASKS.values()}
+
+
+@pytest.mark.parametrize("score", [float("nan"), None])
+def test_a_score_that_is_no_number_is_named_and_stays_off_the_ladder(tmp_path: Path, score: float | None) -> None:
+    models = made(tmp_path)
+    for path in tmp_path.glob("scores/base_rotated/s*/WordNetExamples.parquet"):
+        spoilt = pl.when(pl.col("dim") == 32).then(pl.lit(score, pl.Float64)).otherwise("score").alias("score")
+        pl.read_parquet(path).with_columns(spoilt).write_parquet(path)
+    _, differences, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert summary["off_ladder"] == {"Classification": [], "Retrieval": ["base_rotated"]}
+    assert "base_rotated" not in [row["variant"] for row in summary["ladder"] if row["task_type"] == "Retrieval"]
+    assert "WordNetExamples: some scores of base_rotated are no numbers." in summary["notes"]
+    words.difference_table(differences)
+    words.ladder_list(summary, pl.DataFrame(schema=CURVES_SCHEMA))
+
+
+def test_without_values_the_notes_say_that_no_interval_is_known(tmp_path: Path) -> None:
+    models = made(tmp_path)
+    (tmp_path / "scores/matryoshka/s1/WordNetExamples.values.parquet").unlink()
+    _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert any(note.startswith("WordNetExamples: no interval is known for matryoshka,") for note in summary["notes"])
+
+
+def test_classification_intervals_are_said_to_rest_on_one_set_of_test_texts(tmp_path: Path) -> None:
+    models = made(tmp_path)
+    _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert [note for note in summary["notes"] if "not the choice of test texts" in note]
+    assert not any("Retrieval: each experiment" in note for note in summary["notes"])
+
+
+def test_one_seed_is_told_by_what_was_measured_not_by_what_was_asked_for(tmp_path: Path) -> None:
+    models = made(tmp_path)
+    for path in tmp_path.glob("scores/matryoshka/s1/*.parquet"):
+        path.unlink()
+    _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert "One seed of matryoshka: no interval of theirs covers another training run." in summary["notes"]
+    for path in tmp_path.glob("scores/*/s1/*.parquet"):
+        path.unlink()
+    _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert any(note.startswith("One seed: ") for note in summary["notes"])
+    assert set(summary["seeds"].values()) == {1}
+
+
+def test_a_task_type_that_is_all_in_domain_has_its_own_note(tmp_path: Path) -> None:
+    tasks = {"FEVER": "Retrieval", "WordNetLexicographerFiles": "Classification"}
+    models = made(tmp_path, (0,), tasks=tasks, corpus=MEDI_LIKE)
+    _, _, summary = answer(tmp_path, models, list(tasks), FEW, "s")
+    assert any(note.startswith("Retrieval: every task is in domain") for note in summary["notes"])
+    assert any(note.startswith("Classification: no task is known to be in domain") for note in summary["notes"])
+
+
 def test_in_domain_is_told_by_names_and_texts_and_what_was_not_cleaned_is_said(tmp_path: Path) -> None:
     tasks = dict.fromkeys(["FEVER", "SciFact", "NFCorpus", "ArguAna"], "Retrieval")
     models = made(tmp_path, (0,), tasks=tasks, corpus=MEDI_LIKE)
@@ -166,12 +252,13 @@ def test_in_domain_is_told_by_names_and_texts_and_what_was_not_cleaned_is_said(t
     assert "45 training rows" in summary["domains"]["SciFact"]["why"]
     assert [entry["cleaned"] for entry in summary["domains"].values()] == ["yes", "yes", "yes", "no"]
     assert any("not cleaned of the texts of ArguAna:" in note for note in summary["notes"])
-    for side, members in (("mean in domain", ["FEVER", "SciFact"]), ("mean out of domain", ["NFCorpus", "ArguAna"])):
+    for side, members in ((MEAN_INSIDE, ["FEVER", "SciFact"]), (MEAN_OUTSIDE, ["NFCorpus", "ArguAna"])):
         expected = curves.filter(pl.col("task").is_in(members) & (pl.col("variant") == "fixed") & (pl.col("dim") == 32))
         point = curves.filter(task=side, variant="fixed", dim=32).row(0, named=True)
         assert point["score"] == pytest.approx(expected["score"].mean(), abs=1e-9)
         assert point["share_low"] < point["share"] < point["share_high"]
         assert any(row["task"] == side for row in summary["recommendations"])
+        assert summary["task_types"]["Retrieval"][side] == members
 
 
 def test_models_that_saw_no_pairs_know_no_domain(tmp_path: Path) -> None:

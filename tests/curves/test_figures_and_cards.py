@@ -103,10 +103,16 @@ def test_colour_blind_readers_tell_the_seven_colours_apart(name: str) -> None:
         assert all(max(b, bright[0]) / min(b, bright[0]) >= 2.95 for b in bright[1:])
 
 
-def card_of(results: Path, study: Study, model: str, manifest_changes: dict[str, object] | None = None) -> str:
+def card_of(
+    results: Path,
+    study: Study,
+    model: str,
+    manifest_changes: dict[str, object] | None = None,
+    splits: dict[str, list[str]] | None = None,
+) -> str:
     manifest = read_json(results / f"models/{model}/s0/model.json") | (manifest_changes or {})
     files = [results / f"scores/{model}/s0/{task}.parquet" for task in TASKS]
-    return card(study, manifest, pl.concat([pl.read_parquet(file) for file in files]))
+    return card(study, manifest, pl.concat([pl.read_parquet(file) for file in files]), splits or {})
 
 
 def test_a_card_opens_with_metadata_that_the_hub_reads(results: Path, study: Study) -> None:
@@ -115,12 +121,35 @@ def test_a_card_opens_with_metadata_that_the_hub_reads(results: Path, study: Stu
     assert read.data.library_name == "sentence-transformers"
     assert read.data.license == "apache-2.0"
     found = read.data.eval_results or []
-    assert {r.dataset_name for r in found} == {f"MTEB {task}" for task in TASKS}
+    assert {r.dataset_name for r in found} == set(TASKS), "the tasks made of WordNet are not MTEB's"
     full = pl.read_parquet(results / "scores/matryoshka_from_fixed/s0/WordNetExamples.parquet")
     expected = 100 * full.filter(pl.col("dim") == 384)["score"].item()
-    values = {r.metric_type: r.metric_value for r in found if r.dataset_name == "MTEB WordNetExamples"}
+    values = {r.metric_type: r.metric_value for r in found if r.dataset_name == "WordNetExamples"}
     assert values == {"main_score": pytest.approx(expected, abs=1e-6), "ndcg_at_10": pytest.approx(expected, abs=1e-6)}
     assert "matryoshka\\_from\\_fixed ← fixed ← base" in read.text
+
+
+def test_a_card_tells_mtebs_tasks_their_splits_and_nested_models_apart(results: Path, study: Study) -> None:
+    splits = {"WordNetExamples": ["validation"], "SciFact": ["dev", "test"]}
+    nested = yaml.safe_load(card_of(results, study, "matryoshka", splits=splits).split("---\n")[1])
+    fixed = yaml.safe_load(card_of(results, study, "fixed").split("---\n")[1])
+    assert ("matryoshka" in nested["tags"], "matryoshka" in fixed["tags"]) == (True, False)
+    assert "mteb" not in nested["tags"]
+    found = {r["dataset"]["name"]: r["dataset"].get("split") for r in nested["model-index"][0]["results"]}
+    assert found == {"WordNetExamples": "validation", "WordNetLexicographerFiles": None}
+    scores = pl.read_parquet(results / "scores/base/s0/WordNetExamples.parquet").with_columns(task=pl.lit("SciFact"))
+    manifest = read_json(results / "models/base/s0/model.json")
+    front = yaml.safe_load(card(study, manifest, scores, splits).split("---\n")[1])
+    assert "mteb" in front["tags"]
+    assert front["model-index"][0]["results"][0]["dataset"]["name"] == "MTEB SciFact"
+    assert front["model-index"][0]["results"][0]["dataset"]["split"] == "dev+test"
+
+
+def test_a_card_leaves_out_what_is_no_number(results: Path, study: Study) -> None:
+    scores = pl.read_parquet(results / "scores/base/s0/WordNetExamples.parquet").with_columns(score=None)
+    text = card(study, read_json(results / "models/base/s0/model.json"), scores, {})
+    assert "| WordNetExamples | ndcg\\_at\\_10 | - | - | - |" in text
+    assert yaml.safe_load(text.split("---\n")[1])["model-index"][0]["results"] == []
 
 
 def test_a_cards_table_holds_the_measured_scores(results: Path, study: Study) -> None:

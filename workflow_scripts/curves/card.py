@@ -1,12 +1,13 @@
 """The model card of one exported model.
 
-Takes the model's manifest and its scores; leaves README.md in the hub's form: YAML front matter with mteb results,
+Takes the model's manifest, its scores and the tasks' task.json; leaves README.md in the hub's form: YAML front matter with mteb results,
 what the model is made of, measured scores per dimension, and how to use it cut short.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 from pathlib import Path
@@ -29,15 +30,29 @@ def plain(text: object) -> str:
     return MARKUP.sub(r"\\\1", " ".join(str(text).split()))
 
 
-def front_matter(manifest: dict[str, Any], scores: pl.DataFrame, name: str) -> str:
-    """The card's metadata: the full-width scores as mteb results, in the hub's model-index form."""
+def front_matter(
+    manifest: dict[str, Any], scores: pl.DataFrame, name: str, splits: dict[str, list[str]], nested: bool
+) -> str:
+    """The card's metadata: the full-width scores as mteb results, in the hub's model-index form.
+
+    `splits`: the evaluated splits of each task, where they are known. A score that is no number is left out.
+    """
     catalogue = task_catalogue()
     results = []
+    of_mteb = False
     full = scores.filter(pl.col("reduction") == "prefix")
     for (task,), part in full.group_by(["task"], maintain_order=True):
         best = part.sort("dim").tail(1).row(0, named=True)
+        if not is_number(best["score"]):
+            continue
         entry = catalogue.get(str(task), {})
-        dataset = {"type": entry.get("dataset") or str(task), "name": f"MTEB {task}", "split": "test"}
+        of_mteb = of_mteb or bool(entry.get("dataset"))
+        dataset = {
+            "type": entry.get("dataset") or str(task),
+            "name": f"MTEB {task}" if entry.get("dataset") else str(task),  # those made of WordNet are not MTEB's
+        }
+        if splits.get(str(task)):
+            dataset["split"] = "+".join(splits[str(task)])
         if revision := entry.get("revision"):
             dataset["revision"] = revision
         metrics = [
@@ -48,7 +63,11 @@ def front_matter(manifest: dict[str, Any], scores: pl.DataFrame, name: str) -> s
     meta: dict[str, Any] = {
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
-        "tags": ["sentence-transformers", "sentence-similarity", "feature-extraction", "mteb", "matryoshka"],
+        "tags": [
+            *("sentence-transformers", "sentence-similarity", "feature-extraction"),
+            *["mteb"] * of_mteb,
+            *["matryoshka"] * nested,
+        ],
     }
     if licence := manifest.get("licence"):
         # On one line: a line of dashes in it would end the metadata.
@@ -61,13 +80,18 @@ def front_matter(manifest: dict[str, Any], scores: pl.DataFrame, name: str) -> s
     return text
 
 
-def card(study: Study, manifest: dict[str, Any], scores: pl.DataFrame) -> str:
-    """The whole card, in Markdown."""
+def is_number(score: float | None) -> bool:
+    return score is not None and math.isfinite(score)
+
+
+def card(study: Study, manifest: dict[str, Any], scores: pl.DataFrame, splits: dict[str, list[str]]) -> str:
+    """The whole card, in Markdown; `splits`: the evaluated splits of each task."""
     model, seed = str(manifest["model"]), int(manifest["seed"])
     name = f"{study.study}-{model}-s{seed}"
     dims = sorted(scores.filter(pl.col("reduction") == "prefix")["dim"].unique().to_list())
     middle = dims[len(dims) // 2] if dims else study.width_of(model)
-    lines = ["---", front_matter(manifest, scores, name).rstrip(), "---", "", f"# {plain(name)}", ""]
+    nested = model in study.variants and study.variants[model].nested
+    lines = ["---", front_matter(manifest, scores, name, splits, nested).rstrip(), "---", "", f"# {plain(name)}", ""]
     lines += [*_origin(study, manifest), "", "## Scores by dimension", ""]
     lines += [*_score_table(scores, dims), "", "## Use", ""]
     lines += [
@@ -119,9 +143,9 @@ def _score_table(scores: pl.DataFrame, dims: list[int]) -> list[str]:
     ]
     for (task,), part in prefix.group_by(["task"], maintain_order=True):
         by_dim = dict(zip(part["dim"], part["score"], strict=True))
-        cells = [f"{100 * by_dim[d]:.2f}" if d in by_dim else "-" for d in dims]
+        cells = [f"{100 * by_dim[d]:.2f}" if is_number(by_dim.get(d)) else "-" for d in dims]
         lines.append(f"| {plain(task)} | {plain(part['metric'][0])} | " + " | ".join(cells) + " |")
-    return [*lines, "", "MTEB's own scores times 100, from the first coordinates of the embedding."]
+    return [*lines, "", "Scores times 100, as MTEB computes them, from the first coordinates of the embedding."]
 
 
 def _facts(facts: dict[str, Any]) -> list[str]:
@@ -139,6 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--settings", required=True)
     parser.add_argument("--model", required=True, type=Path, help="the model's model.json")
+    parser.add_argument("--tasks", required=True, type=Path, nargs="+", help="every task's task.json")
     parser.add_argument("--scores", required=True, type=Path, nargs="+")
     parser.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args()
@@ -147,7 +172,8 @@ def main() -> None:
         study = study_of(arguments.settings)
         manifest = read_json(arguments.model)
         scores = pl.concat([read_table(path, SCORE_COLUMNS) for path in arguments.scores], how="vertical_relaxed")
-        text = card(study, manifest, scores)
+        tasks = [read_json(path) for path in arguments.tasks]
+        text = card(study, manifest, scores, {task["name"]: task["splits"] for task in tasks})
     except (StudyError, ValueError) as error:
         sys.exit(f"card: {error}")
     with whole_file(arguments.output) as part:

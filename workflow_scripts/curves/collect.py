@@ -137,10 +137,12 @@ def read_task(results: Path, models: list[Model], task: str) -> TaskScores | Non
     return found
 
 
-def read_table(path: Path, columns: list[str]) -> pl.DataFrame:
-    """The named columns of a parquet file; one line says which file or column is wrong."""
+def read_table(path: Path, columns: list[str], more: bool = False) -> pl.DataFrame:
+    """The named columns of a parquet file (`more`: and all others); one line says which file or column is wrong."""
     try:
-        return pl.read_parquet(path, columns=columns)
+        table = pl.read_parquet(path, columns=None if more else columns)
+        table.select(columns)
+        return table
     except (pl.exceptions.PolarsError, OSError) as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(

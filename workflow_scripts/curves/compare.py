@@ -14,6 +14,7 @@ from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.statistics import Estimate
 
 SHARES = (0.99, 0.98, 0.95, 0.90)
+MARGIN_OF_SCORE = 0.1  # within a margin above this share of their score, two models are not called the same
 
 QUESTIONS = {
     "training_or_rotation": "Did Matryoshka training beat a rotation of the same parent, or of a model of the same training budget?",
@@ -103,18 +104,22 @@ def total_steps(by_name: dict[str, Model], model: Model) -> int:
     return model.steps + (total_steps(by_name, by_name[model.parent]) if model.parent is not None else 0)
 
 
-def verdicts(estimate: Estimate, corrected: np.ndarray, confidence: float, margin: float) -> list[str]:
+def verdicts(
+    estimate: Estimate, corrected: np.ndarray, larger: np.ndarray, confidence: float, margin: float
+) -> list[str]:
     """`better`, `worse`, `same` (the interval within the margin) or `unclear`, per cell.
 
-    Better and worse need the p-value corrected for all comparisons of the family, not the single interval.
+    Better and worse need the p-value corrected for all comparisons of the family, not the single interval. Same needs
+    a margin that is small beside the scores: at most a tenth of the `larger` of the two, else two scores near 0 are
+    the same whatever they are.
     """
     said = []
-    for value, low, high, p in zip(estimate.value, estimate.low, estimate.high, corrected, strict=True):
+    for value, low, high, p, score in zip(estimate.value, estimate.low, estimate.high, corrected, larger, strict=True):
         if np.isnan(low) or np.isnan(high):
             said.append("unclear")
         elif p < 1 - confidence:
             said.append("better" if value > 0 else "worse")
-        elif -margin <= low and high <= margin:
+        elif -margin <= low and high <= margin and MARGIN_OF_SCORE * score >= margin:
             said.append("same")
         else:
             said.append("unclear")

@@ -1,7 +1,7 @@
 """The answer: degradation curves with intervals, paired differences, recommendations.
 
 Takes all scores of a study and what every model cost; leaves curves.parquet, curves.csv, differences.parquet and
-summary.json. The same scores leave the same bytes: time and machine enter only the report.
+summary.json. The same files leave the same bytes: nothing is timed here, and costs are as the manifests give them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ BITS = {"float32": 32, "int8": 8, "binary": 1}
 COSTS = ("steps", "tokens", "seconds", "flops")
 # What stands for a task in a row about several: all of a type, those like the training pairs, the others.
 MEAN, MEAN_INSIDE, MEAN_OUTSIDE = "mean", "mean in domain", "mean out of domain"
+# Task types whose score is a mean over experiments, each with other training examples; the others': over queries.
+EXPERIMENTS = ("Classification", "MultilabelClassification")
 
 CURVES_SCHEMA: dict[str, Any] = {
     "variant": pl.String,
@@ -87,9 +89,7 @@ class Group:
     def pick(self, model: str, cells: list[tuple[str, int]]) -> Sample:
         """The model's sample at these cells, in this order."""
         where = {cell: i for i, cell in enumerate(self.cells[model])}
-        index = [where[cell] for cell in cells]
-        sample = self.samples[model]
-        return Sample(sample.score[index], sample.draws[index], sample.freedom[index])
+        return statistics.take(self.samples[model], cells=[where[cell] for cell in cells])
 
     def dimensions(self, model: str, reduction: str) -> list[int]:
         return sorted(dim for name, dim in self.cells.get(model, []) if name == reduction)
@@ -141,9 +141,8 @@ def group_of_tasks(name: str, task_type: str, groups: list[Group]) -> Group | No
             continue
         parts = []
         for group in shared:
-            picked = group.pick(model, cells)
             columns = [group.seeds[model].index(seed) for seed in seeds]
-            parts.append(Sample(picked.score[:, columns], picked.draws[:, columns], picked.freedom))
+            parts.append(statistics.take(group.pick(model, cells), seeds=columns))
         mean.cells[model], mean.seeds[model] = cells, seeds
         mean.samples[model] = statistics.mean_over_tasks(parts)
     return mean
@@ -207,20 +206,25 @@ def pair_up(group: Group, first: str, second: str, dimensions: list[int]) -> tup
         return a, b
     common = [seed for seed in seeds_a if seed in seeds_b]
     if not common:
-        return _seed_mean(a), _seed_mean(b)
-    return _columns(a, [seeds_a.index(s) for s in common]), _columns(b, [seeds_b.index(s) for s in common])
+        return statistics.seed_mean(a), statistics.seed_mean(b)
+    return (
+        statistics.take(a, seeds=[seeds_a.index(s) for s in common]),
+        statistics.take(b, seeds=[seeds_b.index(s) for s in common]),
+    )
 
 
 def difference_rows(group: Group, pairs: list[compare.Pair], intervals: Intervals) -> list[dict[str, Any]]:
     """Paired differences at every prefix dimension both models have, corrected together for their number."""
     rows: list[dict[str, Any]] = []
     estimates: list[Estimate] = []
+    larger: list[np.ndarray] = []
     for pair in pairs:
         shared = sorted(set(group.dimensions(pair.first, "prefix")) & set(group.dimensions(pair.second, "prefix")))
         if not shared:
             continue
-        estimate = statistics.difference(*pair_up(group, pair.first, pair.second, shared), intervals.confidence)
-        estimates.append(estimate)
+        first, second = pair_up(group, pair.first, pair.second, shared)
+        estimates.append(statistics.difference(first, second, intervals.confidence))
+        larger.append(np.fmax(first.score.mean(1), second.score.mean(1)))
         rows += [
             {
                 "question": pair.question,
@@ -237,7 +241,7 @@ def difference_rows(group: Group, pairs: list[compare.Pair], intervals: Interval
     joined = Estimate(*(np.concatenate(parts) for parts in zip(*estimates, strict=True)))
     p = statistics.p_values(joined)
     corrected = statistics.holm(p)
-    said = compare.verdicts(joined, corrected, intervals.confidence, intervals.margin)
+    said = compare.verdicts(joined, corrected, np.concatenate(larger), intervals.confidence, intervals.margin)
     for i, row in enumerate(rows):
         row |= {
             "difference": _number(joined.value[i]),
@@ -275,14 +279,17 @@ def area_rows(group: Group, confidence: float) -> list[dict[str, Any]]:
 
 
 def recommendations(curves: pl.DataFrame) -> list[dict[str, Any]]:
-    """The smallest prefix dimension that keeps each share, per model and mean over tasks, surely and by estimate."""
+    """The smallest prefix dimension that keeps each share, per model and mean over tasks: surely, by estimate, and
+    surely once the score of guessing is taken off (None where that is not known)."""
     rows = []
     means = curves.filter(pl.col("task").is_in([MEAN, MEAN_INSIDE, MEAN_OUTSIDE]) & (pl.col("reduction") == "prefix"))
     for (model, task_type, task), part in means.group_by(["variant", "task_type", "task"], maintain_order=True):
         dimensions = part["dim"].to_list()
         width = max(dimensions)
-        low = part["share_low"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        value = part["share"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        low, value, above = (
+            part[column].fill_null(float("nan")).to_numpy()
+            for column in ("share_low", "share", "share_above_chance_low")
+        )
         for wanted in compare.SHARES:
             sure = compare.smallest_dimension(dimensions, low, wanted)
             likely = compare.smallest_dimension(dimensions, value, wanted)
@@ -294,6 +301,7 @@ def recommendations(curves: pl.DataFrame) -> list[dict[str, Any]]:
                     "share": wanted,
                     "dim": sure,
                     "dim_by_estimate": likely,
+                    "dim_above_chance": compare.smallest_dimension(dimensions, above, wanted),
                     "full_width": width,
                     "bytes_per_million": None if sure is None else bytes_per_vector("prefix", sure) * 1e6,
                     "full_bytes_per_million": bytes_per_vector("prefix", width) * 1e6,
@@ -312,7 +320,7 @@ def comparisons(differences: pl.DataFrame, models: list[dict[str, Any]]) -> list
         row: dict[str, Any] = {"question": question, "first": first, "second": second, "task_type": task_type}
         for verdict in ("better", "worse", "same", "unclear"):
             row[verdict] = part.filter(pl.col("verdict") == verdict)["dim"].to_list()
-        for unit in ("steps", "seconds", "flops"):
+        for unit in ("steps", "seconds"):
             for scope in ("own", "total"):
                 a, b = cost[first][scope].get(unit), cost[second][scope].get(unit)
                 row[f"{scope}_{unit}_ratio"] = a / b if a is not None and b else None
@@ -348,6 +356,7 @@ def costs(results: Path, models: list[Model]) -> list[dict[str, Any]]:
             {
                 "name": model.name,
                 "parent": model.parent,
+                "reference": next((manifest.get("reference") for manifest in manifests), None),
                 "nested": model.nested,
                 "rotated": model.rotated,
                 "trained": model.trained,
@@ -364,18 +373,30 @@ def costs(results: Path, models: list[Model]) -> list[dict[str, Any]]:
     return described
 
 
+def on_the_ladder(group: Group) -> tuple[list[int], list[str]]:
+    """The widest model's dimensions, and the models that have a score, a finite one, at each of them."""
+    dimensions = max((group.dimensions(model, "prefix") for model in group.cells), key=lambda d: d[-1:], default=[])
+    cells = [("prefix", dim) for dim in dimensions]
+    able = [name for name in group.cells if cells and set(cells) <= set(group.cells[name])]
+    return dimensions, [name for name in able if np.isfinite(group.pick(name, cells).score).all()]
+
+
 def rungs(group: Group, models: list[dict[str, Any]], confidence: float) -> list[dict[str, Any]]:
     """The ladder of cost: from the cheapest model up, each that is surely better than the last one on it.
 
-    Better: the mean height of the score's curve over all dimensions, paired difference, p corrected for the number of
-    models (Bonferroni). Models that lack a dimension of the widest are left out; of models that cost the same, the
-    highest comes first. Nothing where costs are not known.
+    Cheap: by floating-point operations where all are known, as they do not depend on the machine; else by seconds or
+    steps. Better: the mean height of the score's curve over all dimensions, paired difference, p corrected for the
+    number of models (Bonferroni). Of models that cost the same, the highest comes first. Nothing where costs are not
+    known.
     """
-    dimensions = max((group.dimensions(model, "prefix") for model in group.cells), key=lambda d: d[-1:], default=[])
+    dimensions, able = on_the_ladder(group)
     total = {m["name"]: m["cost"]["total"] for m in models}
-    able = [name for name in group.cells if dimensions and set(dimensions) <= set(group.dimensions(name, "prefix"))]
-    unit = next((u for u in ("seconds", "steps") if all(total[name][u] is not None for name in able)), None)
-    if len(dimensions) < 2 or unit is None:
+
+    def known(*units: str) -> str | None:
+        return next((unit for unit in units if all(total[name][unit] is not None for name in able)), None)
+
+    order, unit = known("flops", "seconds", "steps"), known("seconds", "steps", "flops")
+    if len(dimensions) < 2 or order is None or unit is None:
         return []
     heights = {
         name: statistics.level(
@@ -384,9 +405,9 @@ def rungs(group: Group, models: list[dict[str, Any]], confidence: float) -> list
         for name in able
     }
     rows: list[dict[str, Any]] = []
-    for name in sorted(able, key=lambda name: (total[name][unit], -heights[name].value[0])):
+    for name in sorted(able, key=lambda name: (total[name][order], -heights[name].value[0])):
         row = {"variant": name, "task_type": group.task_type, "unit": unit, "cost": total[name][unit]}
-        row |= {"from": dimensions[0], "to": dimensions[-1]}
+        row |= {"order": order, "from": dimensions[0], "to": dimensions[-1]}
         row |= {key: _number(part[0]) for key, part in zip(("area", "low", "high"), heights[name][:3], strict=True)}
         if rows:
             pair = pair_up(group, name, rows[-1]["variant"], dimensions)
@@ -423,14 +444,29 @@ def notes_of(
             notes.append(f"{mean.task_type}: the means leave out {', '.join(without)}, which not every model has.")
         if absent:
             notes.append(f"{mean.task_type}: no mean for {', '.join(absent)}, for want of scores that the others have.")
-    trained = [m for m in models if m.trained]
-    if trained and max(len(m.seeds) for m in trained) == 1:
+    seeds = seeds_measured(models, groups)
+    alone = [name for name, count in seeds.items() if count == 1]
+    if alone and len(alone) == len(seeds):
         notes.append("One seed: the intervals cover the choice of queries and experiments, not another training run.")
+    elif alone:
+        notes.append(f"One seed of {', '.join(alone)}: no interval of theirs covers another training run.")
+    tasks = curves.filter(~pl.col("task").is_in([MEAN, MEAN_INSIDE, MEAN_OUTSIDE]))
+    known = dict.fromkeys(tasks.filter(pl.col("score_low").is_not_null())["task_type"])
     notes += [
-        f"{group.task} came without values per query or experiment, so it has no intervals."
-        for group in groups
-        if group.units < 2
+        f"{task_type}: each experiment draws other labelled examples for the classifier to learn from, and all are scored"
+        " on the same test texts. So the intervals cover the choice of those examples, not the choice of test texts."
+        for task_type in known
+        if task_type in EXPERIMENTS
     ]
+    for (task,), part in tasks.group_by(["task"], maintain_order=True):
+        unscored = part.filter(pl.col("score").is_null())["variant"].unique(maintain_order=True).to_list()
+        bare = part.filter(pl.col("score").is_not_null() & pl.col("score_low").is_null())
+        names = bare["variant"].unique(maintain_order=True).to_list()
+        if unscored:
+            notes.append(f"{task}: some scores of {', '.join(unscored)} are no numbers.")
+        if names:
+            whose = "" if len(names) == part["variant"].n_unique() else f" for {', '.join(names)}"
+            notes.append(f"{task}: no interval is known{whose}, for want of values per query or experiment.")
     types = curves.filter(pl.col("task") == MEAN)
     for (task_type,), part in types.group_by(["task_type"], maintain_order=True):
         if part["tasks"].max() == 1:
@@ -438,18 +474,40 @@ def notes_of(
     if curves.height and curves["dim"].n_unique() == 1:
         notes.append("One dimension was measured: there is no curve, and nothing is known of cutting short.")
     if domains:
-        inside = {entry["in_domain"] for entry in domains.values()}
-        if inside == {True}:
-            notes.append(
-                "Every task is in domain (its data are like the training pairs'): nothing is known of other data."
-            )
-        elif inside == {False}:
-            notes.append("No task is known to be in domain: nothing is known of data like the training pairs'.")
-        if unclean := [task for task, entry in domains.items() if entry["cleaned"] == "no"]:
-            notes.append(
-                f"The training pairs were not cleaned of the texts of {', '.join(unclean)}: their scores may owe something to memory."
-            )
+        notes += domain_notes(groups, domains)
     return notes
+
+
+def domain_notes(groups: list[Group], domains: dict[str, dict[str, Any]]) -> list[str]:
+    """For which task types nothing is known of other data, or of data like the training pairs'; what was not cleaned."""
+    sides: dict[str, set[bool]] = {}
+    for group in groups:
+        sides.setdefault(group.task_type, set()).add(domains[group.task]["in_domain"])
+    notes = []
+    for inside, sentence in (
+        (True, "every task is in domain (its data are like the training pairs'): nothing is known of other data."),
+        (False, "no task is known to be in domain: nothing is known of data like the training pairs'."),
+    ):
+        types = [task_type for task_type, found in sides.items() if found == {inside}]
+        if types:
+            said = sentence if len(types) < len(sides) else sentence[0].upper() + sentence[1:]
+            notes.append(f"{', '.join(types)}: {said}" if len(types) < len(sides) else said)
+    if unclean := [task for task, entry in domains.items() if entry["cleaned"] == "no"]:
+        notes.append(
+            f"The training pairs were not cleaned of the texts of {', '.join(unclean)}: their scores may owe something to memory."
+        )
+    return notes
+
+
+def seeds_measured(models: list[Model], groups: list[Group]) -> dict[str, int]:
+    """How many seeds were measured of each model with training in its line, on the task where they are fewest."""
+    by_name = {model.name: model for model in models}
+    return {
+        model.name: min(counts)
+        for model in models
+        if compare.total_steps(by_name, model)
+        and (counts := [len(group.seeds[model.name]) for group in groups if model.name in group.seeds])
+    }
 
 
 def means_of(groups: list[Group], domains: dict[str, dict[str, Any]]) -> list[Group]:
@@ -465,6 +523,22 @@ def means_of(groups: list[Group], domains: dict[str, dict[str, Any]]) -> list[Gr
         if all(sides.values()):
             means += [group_of_tasks(side, name, of_side) for side, of_side in sides.items()]
     return [mean for mean in means if mean is not None]
+
+
+def task_types_of(means: list[Group]) -> dict[str, dict[str, Any]]:
+    """Per task type: its tasks, of them those in and out of domain where the means tell them apart, and its metric."""
+    described: dict[str, dict[str, Any]] = {}
+    for mean in means:
+        if mean.task == MEAN:
+            described[mean.task_type] = {
+                "tasks": mean.members,
+                "metric": mean.metric,
+                "chance": mean.chance,
+                "values": "experiments" if mean.task_type in EXPERIMENTS else "queries",
+            }
+        else:
+            described.setdefault(mean.task_type, {})[mean.task] = mean.members
+    return described
 
 
 def answer(
@@ -498,11 +572,8 @@ def answer(
         "resamples": intervals.resamples,
         "margin": intervals.margin,
         "models": described,
-        "task_types": {
-            group.task_type: {"tasks": group.members, "metric": group.metric, "chance": group.chance}
-            for group in means
-            if group.task == MEAN
-        },
+        "seeds": seeds_measured(models, groups),
+        "task_types": task_types_of(means),
         "domains": domains,
         "recommendations": recommendations(curves),
         "comparisons": comparisons(difference_table, described),
@@ -510,6 +581,11 @@ def answer(
         "ladder": [
             row for group in means if group.task == MEAN for row in rungs(group, described, intervals.confidence)
         ],
+        "off_ladder": {
+            group.task_type: [name for name in group.cells if name not in on_the_ladder(group)[1]]
+            for group in means
+            if group.task == MEAN
+        },
         "bytes_per_million": {
             str(dim): bytes_per_vector("prefix", dim) * 1e6 for dim in sorted(curves["dim"].unique().to_list())
         },
@@ -517,14 +593,6 @@ def answer(
         "notes": notes_of(models, groups, means, curves, missing, domains),
     }
     return curves, difference_table, summary
-
-
-def _columns(sample: Sample, columns: list[int]) -> Sample:
-    return Sample(sample.score[:, columns], sample.draws[:, columns], sample.freedom)
-
-
-def _seed_mean(sample: Sample) -> Sample:
-    return Sample(sample.score.mean(1, keepdims=True), sample.draws.mean(1, keepdims=True), sample.freedom)
 
 
 def _number(value: float) -> float | None:
@@ -560,8 +628,8 @@ def main() -> None:
             arguments.output,
             *answer(arguments.results, graph_of(study), study.tasks, study.intervals, study.study),
         )
-    except (StudyError, ValueError) as error:
-        sys.exit(f"curves: {error}")
+    except (StudyError, ValueError, pl.exceptions.PolarsError) as error:
+        sys.exit(f"curves: {str(error).strip().splitlines()[0]}")
 
 
 if __name__ == "__main__":

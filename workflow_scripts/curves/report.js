@@ -181,7 +181,7 @@
     for (const g of means) {
       const points = rows(curves, (i) => curves.g[i] === g && data.reductions[curves.r[i]] === "prefix" && curves.d[i] === dim
         && shown.has(curves.v[i]) && curves[measureName][i] !== null && data.cost[unit][curves.v[i]] !== null,
-        (i) => ({ v: curves.v[i], name: data.variants[curves.v[i]], label: data.variants[curves.v[i]].slice(0, 28), x: data.cost[unit][curves.v[i]], y: curves[measureName][i],
+        (i) => ({ v: curves.v[i], name: data.variants[curves.v[i]], x: data.cost[unit][curves.v[i]], y: curves[measureName][i],
           lo: curves[measureName + "_low"][i], hi: curves[measureName + "_high"][i],
           interval: interval(curves[measureName + "_low"][i], curves[measureName + "_high"][i], measure.format) }));
       const chart = panel(box, `${groupTitle(g)}, at dimension ${dim}`);
@@ -237,9 +237,9 @@
     const chart = panel(box, data.adaptive.tasks[task]);
     if (!points.length) { say(chart, "Nothing was measured here."); return []; }
     legend(box);
-    const y = { field: "y", type: "quantitative", scale: { zero: false }, axis: { title: "score", format: "~g" } };
+    const y = { field: "y", type: "quantitative", scale: { zero: false }, axis: { title: a.metrics[task], format: "~g" } };
     const x = { field: "x", type: "quantitative", scale: { type: "log", nice: false, padding: 10 }, axis: { title: byId("adaptive-unit").selectedOptions[0].textContent, format: "~s", tickCount: 6 } };
-    const tips = [{ field: "name", title: "model" }, { field: "how", title: "search" }, { field: "x", title: "per query", format: ".3~s" }, { field: "y", title: "score", format: ".4f" }];
+    const tips = [{ field: "name", title: "model" }, { field: "how", title: "search" }, { field: "x", title: "per query", format: ".3~s" }, { field: "y", title: a.metrics[task], format: ".4f" }];
     return [() => draw(chart, "adaptive retrieval against single dimensions", { data: { values: points }, encoding: { x },
       layer: [
         { transform: [{ filter: "datum.single" }], mark: { type: "line", strokeWidth: 1.5, point: false }, encoding: { y, color: colours } },

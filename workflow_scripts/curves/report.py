@@ -21,14 +21,18 @@ import yaml
 
 from workflow_scripts.artefact import log, read_json, start_log, whole_file
 from workflow_scripts.curves import words
-from workflow_scripts.curves.compare import QUESTIONS
-from workflow_scripts.curves.curves import study_of
+from workflow_scripts.curves.collect import read_table
+from workflow_scripts.curves.compare import MARGIN_OF_SCORE, QUESTIONS
+from workflow_scripts.curves.curves import CURVES_SCHEMA, DIFFERENCES_SCHEMA, study_of
 from workflow_scripts.curves.words import code, duration, number, quantity, storage, table, text
 from workflow_scripts.study import StudyError
 
 # Points kept of a training run: the mean over equal stretches of steps.
 TRAINING_POINTS = 150
 VERDICTS = ["better", "worse", "same", "unclear"]
+ADAPTIVE_COLUMNS = [
+    "variant", "task", "shortlist_dims", "candidates", "rerank_dim", "metric", "score", "multiply_adds", "bytes_read",
+]  # fmt: skip
 
 # Published scores by dimension, as faint reference: model, source, task type (None: all), full width, points.
 PUBLISHED: list[tuple[str, str, str | None, dict[int, float]]] = [
@@ -57,7 +61,11 @@ def page(
 ) -> str:
     """The whole page. `extra`: adaptive (DataFrame), training, and what was run (HTML); `scripts`: Vega's bundle."""
     here = Path(__file__)
-    speeds = {point["dim"]: point["queries_per_second"] for point in speed["points"]} if speed else {}
+    speeds = (
+        words.Speeds({point["dim"]: point["queries_per_second"] for point in speed["points"]}, speed["vectors"])
+        if speed
+        else None
+    )
     measured = (
         f"Measured in one run on {text(speed['machine'])} ({speed['cores']} cores, {text(speed['threads'])} thread(s)): "
         f"one query after another over {speed['vectors']:,} float32 vectors, best ten."
@@ -95,19 +103,18 @@ def page(
     )
 
 
-def _answer_sections(summary: dict[str, Any], curves: pl.DataFrame, speeds: words.Speeds, measured: str) -> str:
+def _answer_sections(summary: dict[str, Any], curves: pl.DataFrame, speeds: words.Speeds | None, measured: str) -> str:
     """The answer in full: what is lost, which dimension keeps what, and what made a model lose less."""
     domains = words.domain_tables(summary, curves, speeds)
     return "".join(
         [
             f"<h2>What do I lose?</h2>{words.loss_table(summary, curves)}",
             "<h2>Which dimension should I use?</h2><div id=answer-table>",
-            f"{words.recommendation_table(summary, curves, speeds)}</div>",
+            f"{words.recommendation_table(summary, curves, speeds, summary['task_types'])}</div>",
             _details("in domain and out of domain", domains) if domains else "",
             _details("storage and searches by dimension", words.saving_table(summary, speeds, measured)),
-            "<h2>What is the cheapest way to lose less?</h2><p class=soft>From the cheapest model up, each that is surely"
-            " better than the one before.</p>",
-            words.ladder_list(summary),
+            "<h2>What is the cheapest way to score higher when cut short?</h2>",
+            words.ladder_list(summary, curves),
             words.what_is_cheapest(summary),
         ]
     )
@@ -196,7 +203,8 @@ def adaptive_data(adaptive: pl.DataFrame, variants: list[str]) -> dict[str, Any]
         .agg(pl.col("score", "multiply_adds", "bytes_read").mean())
         .filter(pl.col("variant").is_in(variants))
     )
-    tasks = list(dict.fromkeys(mean["task"].to_list()))
+    metrics = dict(zip(mean["task"], mean["metric"], strict=True))
+    tasks = list(metrics)
     how, single = [], []
     for dims, candidates, last in mean.select("shortlist_dims", "candidates", "rerank_dim").iter_rows():
         single.append(not dims)
@@ -209,6 +217,7 @@ def adaptive_data(adaptive: pl.DataFrame, variants: list[str]) -> dict[str, Any]
         "how": how,
         "single": single,
         "tasks": tasks,
+        "metrics": [words.metric_name(metric or "score") for metric in metrics.values()],
     }
 
 
@@ -264,7 +273,8 @@ def _charts(data: dict[str, Any], curves: pl.DataFrame, differences: pl.DataFram
         parts.append(
             "<section id=differences><h2>Paired differences</h2><p class=soft>The same queries and experiments, model against "
             "model. Better and worse hold after Holm's correction for all comparisons of the task type; "
-            f"<i>same</i>: the whole interval within {summary['margin']:g} of score; else the data cannot tell.</p><div class=controls>"
+            f"<i>same</i>: the whole interval within {summary['margin']:g} of score, which is said only where the higher score "
+            f"is at least {summary['margin'] / MARGIN_OF_SCORE:g}; else the data cannot tell.</p><div class=controls>"
             "<label>pair <select id=pair></select></label><label>of <select id=difference-group></select></label></div>"
             f"<div class=panels id=difference-panels></div>{_details('all paired differences', words.difference_table(differences), printed=False)}</section>"
         )
@@ -311,12 +321,12 @@ def _adaptive_table(data: dict[str, Any]) -> str:
             words.cell(a["how"][i]),
             quantity(a["multiply_adds"][i]),
             storage(a["bytes_read"][i]),
+            words.cell(a["metrics"][a["task"][i]]),
             number(a["score"][i]),
         ]
         for i in range(len(a["v"]))
-        if not a["single"][i]
     ]
-    return table(["model", "task", "search", "multiply-adds", "read", "score"], rows)
+    return table(["model", "task", "search", "multiply-adds", "read", "metric", "score"], rows)
 
 
 def _training_table(data: dict[str, Any]) -> str:
@@ -347,7 +357,7 @@ def gather(results: Path, summary: dict[str, Any], study: dict[str, Any]) -> dic
     models = [(model["name"], seed) for model in summary["models"] for seed in model["seeds"]]
     tasks: list[str] = study.get("tasks", [])
     adaptive = [
-        pl.read_parquet(path)
+        read_table(path, ADAPTIVE_COLUMNS)
         for name, seed in models
         for task in tasks
         if (path := results / "scores" / name / f"s{seed}" / f"{task}.adaptive.parquet").exists()
@@ -357,7 +367,7 @@ def gather(results: Path, summary: dict[str, Any], study: dict[str, Any]) -> dic
     for name, seed in models:
         path = results / "models" / name / f"s{seed}" / "training.parquet"
         if path.exists():
-            training.append({"v": name, "seed": seed, **training_curve(pl.read_parquet(path))})
+            training.append({"v": name, "seed": seed, **training_curve(read_table(path, ["step", "loss"], more=True))})
     return {
         "adaptive": pl.concat(adaptive, how="diagonal_relaxed") if adaptive else _no_adaptive(),
         "training": [t for t in training if t["losses"]],
@@ -395,7 +405,7 @@ def what_was_run(results: Path, summary: dict[str, Any], models: list[tuple[str,
     return "".join(
         [
             _missing(summary),
-            _models(results, models),
+            _models(results, models, {model["name"]: model for model in summary["models"]}),
             _tasks(results, study.get("tasks", []), summary["domains"]),
             _corpus(results, used=any(model["trained"] or model["rotated"] for model in summary["models"])),
             _encoding(results, models, study.get("tasks", [])),
@@ -411,12 +421,17 @@ def _missing(summary: dict[str, Any]) -> str:
     return f"<p>Missing scores: {len(rows)}.</p>{_details('missing scores', table(['model', 'seed', 'task'], rows))}"
 
 
-def _models(results: Path, models: list[tuple[str, int]]) -> str:
+def _models(results: Path, models: list[tuple[str, int]], by_name: dict[str, dict[str, Any]]) -> str:
     rows = []
     for name, seed in models:
         path = results / "models" / name / f"s{seed}" / "model.json"
+        graph = by_name.get(name)
+        origin = [
+            code(graph["parent"]) if graph and graph["parent"] else "–",  # noqa: RUF001
+            words.cell(words.what_was_done(name, by_name) if graph else ""),
+        ]
         if not path.exists():
-            rows.append([code(name), str(seed), words.cell("not made yet"), *[""] * 9])
+            rows.append([code(name), str(seed), *origin, words.cell("not made yet"), *[""] * 8])
             continue
         made = read_json(path)
         cost = made.get("cost") or {}
@@ -425,7 +440,7 @@ def _models(results: Path, models: list[tuple[str, int]]) -> str:
             [
                 code(name),
                 str(seed),
-                words.cell(made.get("kind", "")),
+                *origin,
                 words.cell(made.get("reference") or ""),
                 words.cell(str(made.get("revision") or "")[:12]),
                 words.cell(made.get("licence") or ""),
@@ -438,7 +453,8 @@ def _models(results: Path, models: list[tuple[str, int]]) -> str:
             ]
         )
     head = [
-        "model", "seed", "made", "reference", "revision", "licence", "width", "steps", "tokens", "time", "memory", "device",
+        "model", "seed", "parent", "what was done", "reference", "revision", "licence", "width", "steps", "tokens", "time",
+        "memory", "device",
     ]  # fmt: skip
     return "<h3>Models</h3>" + table(head, rows, "Each model's own cost, without its parents'.")
 
@@ -571,15 +587,15 @@ def main() -> None:
         log.info("gathering what was run")
         extra = gather(arguments.results, summary, study.model_dump())
         content = page(
-            pl.read_parquet(arguments.output.with_name("curves.parquet")),
-            pl.read_parquet(arguments.output.with_name("differences.parquet")),
+            read_table(arguments.output.with_name("curves.parquet"), list(CURVES_SCHEMA)),
+            read_table(arguments.output.with_name("differences.parquet"), list(DIFFERENCES_SCHEMA)),
             summary,
             read_json(speed) if speed.exists() else None,
             extra,
             vega_bundle(),
         )
-    except (StudyError, ValueError) as error:
-        sys.exit(f"report: {error}")
+    except (StudyError, ValueError, pl.exceptions.PolarsError) as error:
+        sys.exit(f"report: {str(error).strip().splitlines()[0]}")
     with whole_file(arguments.output) as part:
         part.write_text(content)
     log.info("%s: %.1f MB", arguments.output, len(content.encode()) / 1e6)

@@ -183,13 +183,14 @@ def _recorded_texts(task: Any) -> Iterable[Text]:
 
 
 def chance(task: Any) -> float | None:
-    """The score of guessing: for accuracy one over the number of classes (mean over subsets); else undefined."""
+    """The score of guessing: for accuracy one over the number of classes that the classifier learns from and so guesses
+    among, those of the training split (mean over subsets); else undefined."""
     if task.metadata.type != "Classification" or task.metadata.main_score != "accuracy":
         return None
     shares = []
     for part in parts(task):
-        test = rows_of_part(task, part.subset, part.split)
-        shares.append(1.0 / max(1, len(set(column(test, task.label_column_name)))))
+        train = rows_of_part(task, part.subset, task.train_split)
+        shares.append(1.0 / max(1, len(set(column(train, task.label_column_name)))))
     return sum(shares) / len(shares)
 
 
