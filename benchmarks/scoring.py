@@ -5,7 +5,7 @@
 Takes the real tasks of ../shared/data and all-MiniLM-L6-v2; prints one table and, with `--json`, the same ratios.
 Peers and own code take turns, the figures are medians of three. All of mteb's metrics are checked to be equal.
 mteb runs with as many BLAS threads as it takes and with one (its logistic regressions wait for threads), at one
-dimension each, and then at all of them as the quicker of the two. The search at each dimension is made with torch's product and, as
+dimension each, and then at all of them as the quicker of the two. The search at each dimension takes the better of three sizes of chunk, and is made with torch's product and, as
 `search_vs_per_dim_same_product`, with the product that our own search calls.
 Encoding is measured by benchmarks/encoding.py, in this run, as texts per second; mteb's loop over dimensions is its
 scoring as measured plus, at each dimension, the task's texts at sentence-transformers' rate with its best batch size.
@@ -59,6 +59,7 @@ from workflow_scripts.tasks.prepare import texts_of  # noqa: E402
 
 DATA = ROOT.parent / "shared" / "data"
 DIMENSIONS = [8, 16, 32, 64, 128, 256, 384]
+CHUNKS = [4096, 16384, 50_000]  # documents that the peer searches at once: ours, one between, mteb's
 SEARCH_DIMENSIONS = [8, 16, 32, 64, 128, 256, 384, 512, 768]
 PREFIX = views(["prefix"], 1, ["float32"], 384, None)[0]
 TASKS = ["banking77", "mtop_domain", "tweet_sentiment_extraction", "scifact", "vaswani"]
@@ -187,15 +188,20 @@ def matmul(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 
 def search_per_dimension(
-    store: Store, queries: torch.Tensor, depth: int, product: Callable[..., torch.Tensor] = matmul
+    store: Store,
+    queries: torch.Tensor,
+    depth: int,
+    chunk: int,
+    product: Callable[..., torch.Tensor] = matmul,
+    documents: int | None = None,
 ) -> list[np.ndarray[Any, Any]]:
-    """The peer: for each dimension, a product and torch's top-k over chunks of the corpus."""
+    """The peer: for each dimension, a product and torch's top-k over chunks of the corpus (or its first `documents`)."""
     found = []
     for dim in SEARCH_DIMENSIONS:
         asked = torch.nn.functional.normalize(queries[:, :dim])
         values, best = torch.empty((len(queries), 0)), torch.empty((len(queries), 0), dtype=torch.int64)
-        for start in range(0, len(store), retrieval.CHUNK):
-            vectors = torch.from_numpy(np.array(store.vectors[start : start + retrieval.CHUNK, :dim]))
+        for start in range(0, documents or len(store), chunk):
+            vectors = torch.from_numpy(np.array(store.vectors[start : start + chunk, :dim]))
             similarity = product(asked, torch.nn.functional.normalize(vectors))
             top, place = torch.topk(similarity, min(depth, similarity.shape[1]), dim=1, sorted=False)
             values, best = torch.cat([values, top], 1), torch.cat([best, place + start], 1)
@@ -215,6 +221,10 @@ def search_together(store: Store, queries: torch.Tensor, depth: int) -> list[np.
 def measure_search(folder: Path, documents: int, queries: int, repeats: int, depth: int) -> dict[str, float]:
     store = synthetic_store(folder / "search", documents, SEARCH_DIMENSIONS[-1])
     asked = torch.from_numpy(np.random.default_rng(1).standard_normal((queries, store.width), dtype=np.float32))
+    part = min(2 * retrieval.CHUNK, documents)
+    chunk = min(
+        CHUNKS, key=lambda size: seconds(lambda: search_per_dimension(store, asked, depth, size, documents=part))
+    )
     found: dict[str, list[np.ndarray[Any, Any]]] = {}
     memory = AnonymousMemory()
 
@@ -223,13 +233,13 @@ def measure_search(folder: Path, documents: int, queries: int, repeats: int, dep
             found["ours"] = search_together(store, asked, depth)
 
     def per_dimension() -> None:
-        found["theirs"] = search_per_dimension(store, asked, depth)
+        found["theirs"] = search_per_dimension(store, asked, depth, chunk)
 
     taken = interleaved(
         repeats,
         together=together,
         per_dimension=per_dimension,
-        same_product=lambda: search_per_dimension(store, asked, depth, retrieval.product),
+        same_product=lambda: search_per_dimension(store, asked, depth, chunk, retrieval.product),
     )
     agree = [
         np.mean([len(np.intersect1d(a, b)) / depth for a, b in zip(x, y, strict=True)])
@@ -237,7 +247,7 @@ def measure_search(folder: Path, documents: int, queries: int, repeats: int, dep
     ]
     if min(agree) < 0.999:
         raise ValueError(f"the two searches agree on {min(agree):.4f} of the documents; expected nearly all")
-    return taken | {"memory_gb": memory.peak / 1e9}
+    return taken | {"memory_gb": memory.peak / 1e9, "chunk": float(chunk)}
 
 
 class AnonymousMemory:
@@ -288,7 +298,7 @@ def main() -> None:
         ratios["search_vs_per_dim_same_product"] = search["same_product"] / search["together"]
         print(
             f"search of {documents:,} x 768, {queries:,} queries, 9 dimensions: per dimension {search['per_dimension']:.1f} s"
-            f" ({search['same_product']:.1f} s with our product), together {search['together']:.1f} s, {search['memory_gb']:.2f} GB beside the store",
+            f" in chunks of {search['chunk']:,.0f} ({search['same_product']:.1f} s with our product), together {search['together']:.1f} s, {search['memory_gb']:.2f} GB beside the store",
             flush=True,
         )
         measured = {name: measure_task(name, arguments.quick, arguments.repeats, Path(place)) for name in names}
