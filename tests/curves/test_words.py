@@ -139,7 +139,7 @@ def test_guessing_is_spoken_of_only_where_it_changes_the_dimension(embedded: Ans
         assert ("above guessing 384" in table) == there
     losses = words.loss_table(summary, curves)
     point = curves.filter(variant="base", task_type="Classification", task="mean", reduction="prefix", dim=8)
-    assert f"above guessing {100 * (1 - point['share_above_chance'].item()):.1f}%" in losses
+    assert f"<small>({100 * (1 - point['share_above_chance'].item()):.1f}%)</small>" in losses
 
 
 def test_models_that_cost_nothing_make_no_ladder_and_a_narrow_one_is_named(tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ def loss_table(summary: dict[str, Any], curves: pl.DataFrame) -> str:
     caption = (
         f"Share of its own full-width score that each model loses, and the {percent(summary['confidence'])} interval."
         + (
-            " Above guessing: the same once the score of guessing is taken off both."
+            " In brackets: the same once the score of guessing is taken off both."
             if _chances(summary, summary["task_types"])
             else ""
         )
@@ -670,7 +670,7 @@ def _loss_cell(point: dict[str, Any] | None) -> str:
     if point["share_low"] is not None:
         small = f"<small>{_lost(point['share_high'])} to {_lost(point['share_low'])}</small>"
     if point["share_above_chance"] is not None:
-        small += f"<small>above guessing {_lost(point['share_above_chance'])}</small>"
+        small += f"<small>({_lost(point['share_above_chance'])})</small>"
     return f"<td>{_lost(point['share'])}{small}</td>"
 
 
