@@ -130,8 +130,11 @@ def files_of_user(path):
     root = Path(path)
     if not root.is_dir():
         return [path]
-    found = (p for p in root.rglob("*") if p.is_file())
-    return sorted(str(p) for p in found if "/." not in f"/{p.relative_to(root)}")
+
+    def hidden(path):
+        return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+    return sorted(str(p) for p in root.rglob("*") if p.is_file() and not hidden(p))
 
 
 def model_cards():
