@@ -44,7 +44,7 @@ def test_training_on_several_gpus_starts_one_process_for_each() -> None:
     command = launch_command(4, 8, ["--output", "model.json"])
     assert command is not None
     assert command[1:] == [
-        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4",
+        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4", "--shutdown-timeout", "540",
         "-m", "workflow_scripts.models.train", "--output", "model.json",
     ]  # fmt: skip
     fewer = launch_command(4, 2, [])
