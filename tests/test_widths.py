@@ -1,0 +1,61 @@
+"""The width of a model folder is read from its JSON files, whatever make it is of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workflow_scripts.study import StudyError, load_study
+
+MODULES = [{"idx": 0, "path": "0_Transformer"}, {"idx": 1, "path": "1_Pooling"}]
+FOLDERS: dict[str, tuple[dict[str, Any], int]] = {
+    "BERT": ({"config.json": {"hidden_size": 24}}, 24),
+    "DistilBERT": ({"config.json": {"dim": 24}}, 24),
+    "T5": ({"config.json": {"d_model": 24}}, 24),
+    "an old layout": ({"modules.json": MODULES, "0_Transformer/config.json": {"hidden_size": 24}}, 24),
+    "two means side by side": (
+        {
+            "modules.json": MODULES,
+            "0_Transformer/config.json": {"hidden_size": 24},
+            "1_Pooling/config.json": {
+                "word_embedding_dimension": 24,
+                "pooling_mode_mean_tokens": True,
+                "pooling_mode_max_tokens": True,
+            },
+        },
+        48,
+    ),
+    "a tenth Dense": (
+        {
+            "modules.json": [{"idx": 2, "path": "2_Dense"}, {"idx": 10, "path": "10_Dense"}],
+            "2_Dense/config.json": {"out_features": 24},
+            "10_Dense/config.json": {"out_features": 12},
+        },
+        12,
+    ),
+}
+
+
+def width(folder: Path, files: dict[str, Any], **base: int) -> int:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    raw = {"study": "s", "base": {"model": str(folder), **base}, "dimensions": [8], "tasks": ["SciFact"]}
+    return load_study(raw).width_of("base")
+
+
+@pytest.mark.parametrize("make", FOLDERS)
+def test_of_each_make(make: str, tmp_path: Path) -> None:
+    files, expected = FOLDERS[make]
+    assert width(tmp_path, files) == expected
+
+
+def test_that_no_file_states_may_be_given_and_is_asked_for(tmp_path: Path) -> None:
+    unknown = {"config.json": {"channels": 24}}
+    assert width(tmp_path, unknown, width=24) == 24
+    with pytest.raises(StudyError, match=r"base\.width: missing; .* states no width that is known here"):
+        width(tmp_path, unknown)
