@@ -65,11 +65,10 @@ def costs(study: Study, results: Path, planned: Collection[Job] = ()) -> list[Co
             made = _manifest(results / "models" / model / f"s{seed}" / "model.json", "model.sha256")
             if made is not None:
                 spent += (made.get("cost") or {}).get("seconds", 0.0) / 3600 * study.training.gpus
-            if made is not None and (model, seed, "") not in planned:
-                pass
-            elif study.is_trained(model):
+            to_make = made is None or (model, seed, "") in planned
+            if to_make and study.is_trained(model):
                 training += study.steps_of(model) * study.training.batch * per_triple
-            elif not study.is_fetched(model):  # its parent's sample is encoded once for the rotation
+            elif to_make and not study.is_fetched(model):  # its parent's sample is encoded once for the rotation
                 encoding += study.corpus.sample_texts * per_triple / 3
             if not encoded:
                 continue
@@ -253,10 +252,7 @@ def _calibrate(study: Study, results: Path) -> tuple[float, str | None]:
     import torch
     from transformers import AutoConfig, AutoModel
 
-    trained = [model for model in study.models if study.is_trained(model)]
-    config = AutoConfig.from_pretrained(
-        _configuration(study, study.root_of((trained or study.models)[0]), results), trust_remote_code=False
-    )
+    config = AutoConfig.from_pretrained(_configuration(study, _measured_root(study), results), trust_remote_code=False)
     if (dropout := study.training.dropout) is not None:
         for key in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
             if hasattr(config, key):
@@ -304,12 +300,16 @@ def _configuration(study: Study, root: str, results: Path) -> str:
     return str(folder)
 
 
+def _measured_root(study: Study) -> str:
+    """The fetched model whose throughput stands for the study's: that of the first trained one."""
+    trained = [model for model in study.models if study.is_trained(model)]
+    return study.root_of((trained or study.models)[0])
+
+
 def _measured_for(study: Study) -> dict[str, Any]:
     """What a throughput depends on."""
-    trained = [model for model in study.models if study.is_trained(model)]
-    root = study.root_of((trained or study.models)[0])
     recipe = {key: getattr(study.training, key) for key in ("max_length", "precision", "dropout", "micro_tokens")}
-    return {"model": study.reference_of(root), **recipe}
+    return {"model": study.reference_of(_measured_root(study)), **recipe}
 
 
 def _measured_before(study: Study, results: Path) -> float | None:

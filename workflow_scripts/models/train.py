@@ -257,9 +257,8 @@ def train(
     if ranks.rank != 0:
         return
     pooling: Any = model[1]
-    pooling.include_prompt = (
-        pooling.pooling_mode == "cls"
-    )  # as trained: a mean is of what stands behind the instruction
+    # As trained: a mean is of what stands behind the instruction, the first token has read it.
+    pooling.include_prompt = pooling.pooling_mode == "cls"
     trained_tokens = sum(row["tokens"] for row in rows)
     squared = sum(row.pop("squared_lengths") for row in rows)
     flops = encoder_flops(model, trained_tokens, squared, backward=True) + rotation_flops
