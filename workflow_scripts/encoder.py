@@ -1,15 +1,14 @@
 """Texts to embeddings, fast: what sentence-transformers computes, without the waiting between its batches.
 
 Takes a sentence-transformers folder and texts; leaves a float32 array `(texts, width)` in the texts' order.
-The modules' own forward runs, so pooling, dense layers, normalisation and prompts are sentence-transformers'
-own; what differs is how batches are made: tokens ahead and in bulk, sorted by their true length, under a
-budget of tokens rather than a number of texts. Shared by the rooms that encode (embeddings, models).
+The model's own modules run, so pooling, dense layers, normalisation and prompts are sentence-transformers' own; what
+differs is how batches are made: tokens ahead and in bulk, sorted by their true length, under a budget of tokens rather
+than a number of texts; and how a processor computes the layers (`arithmetic.py`). Shared by the rooms that encode
+(embeddings, models).
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from workflow_scripts.arithmetic import Precision, arithmetic, computes_in_bf16
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-Precision = Literal["fp32", "bf16"]
 Role = Literal["", "query", "document"]
 
 # On a processor a forward pass is fastest while its activations stay in the caches; on a GPU the whole budget is used.
@@ -85,15 +85,6 @@ def resolve_precision(precision: str, device: torch.device) -> Precision:
     return "bf16" if precision == "bf16" else "fp32"
 
 
-def computes_in_bf16(device: torch.device) -> bool:
-    """Whether the device has bf16 arithmetic of its own, so that bf16 is faster than fp32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return False
-
-
 def encode_texts(
     model: SentenceTransformer,
     texts: Sequence[str],
@@ -144,7 +135,7 @@ def encode(
     order = np.argsort(-lengths, kind="stable")
     first: Any = model[0]
     prompt_length = first._get_prompt_length(prompt) if prompt else None
-    with _arithmetic(model, precision):
+    with arithmetic(model, precision):
         for batch in budgeted_batches(lengths[order], batch_tokens):
             members = order[batch]
             features = _features(first.tokenizer, [rows[i] for i in members], prompt_length, device)
@@ -203,7 +194,7 @@ def _encode_by_the_library(
     progress: Callable[[int], None] | None,
 ) -> Encoded:
     """For models of another make (static embeddings, routers, chat templates): the library's own loop."""
-    with _arithmetic(model, precision):
+    with arithmetic(model, precision):
         options: dict[str, Any] = {"task": role} if role else {}
         vectors = model.encode(list(texts), prompt=prompt or "", show_progress_bar=False, **options)
     if progress is not None:
@@ -247,44 +238,3 @@ def _features(tokenizer: Any, rows: list[list[int]], prompt_length: int | None, 
     if prompt_length is not None:
         features["prompt_length"] = prompt_length
     return features
-
-
-@contextlib.contextmanager
-def _arithmetic(model: SentenceTransformer, precision: Precision) -> Iterator[None]:
-    """Compute in `precision` while the block runs; weights stay float32."""
-    with contextlib.ExitStack() as stack:
-        if precision == "bf16":
-            # One context around all batches: autocast then rounds each weight once.
-            stack.enter_context(torch.autocast(model.device.type, dtype=torch.bfloat16))
-        if model.device.type == "cpu" and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-            if precision == "fp32":
-                stack.enter_context(_packed_linears(model, torch.float32))
-            elif computes_in_bf16(model.device):
-                stack.enter_context(_packed_linears(model, torch.bfloat16))
-        yield
-
-
-@contextlib.contextmanager
-def _packed_linears(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
-    """While the block runs, linear layers compute in `dtype` with oneDNN on weights packed beforehand.
-
-    torch's own float32 product is MKL's, which leaves half of the vector width of a processor that is not Intel's
-    unused (97 against 220 GFLOP/s on one Zen 5 core); its bf16 product packs the weights again for every batch.
-    Products and rounding are those of `dtype` as before.
-    """
-    packed = [module for module in model.modules() if type(module) is torch.nn.Linear]
-    try:
-        for module in packed:
-            weight = torch.ops.mkldnn._reorder_linear_weight(module.weight.to(dtype))
-            bias = None if module.bias is None else module.bias.to(dtype)
-            # On the instance, for as long as the block runs: the class and the weights stay as they are.
-            module.__dict__["forward"] = functools.partial(_packed_linear, weight=weight, bias=bias)
-        yield
-    finally:
-        for module in packed:
-            module.__dict__.pop("forward", None)
-
-
-def _packed_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x.to(weight.dtype), weight, bias, "none", [], "")
-    return product

@@ -22,7 +22,7 @@ from sentence_transformers import SentenceTransformer
 from tests.conftest import ROOT
 from tests.embeddings.conftest import ONE_THREAD, command, run, write_task
 from workflow_scripts.embeddings import manifest
-from workflow_scripts.embeddings.encode import encode_task, precision_for, read_texts
+from workflow_scripts.embeddings.encode import encode_task, precisions_for, read_texts
 from workflow_scripts.embeddings.manifest import read_settings
 from workflow_scripts.embeddings.prompts import prompt_for
 from workflow_scripts.store import StoreWriter, open_store
@@ -71,21 +71,42 @@ def test_training_texts_are_a_store_too(model: Path, utterances: list[str], tmp_
 
 
 @pytest.mark.parametrize(
-    ("setting", "task_type", "able", "expected"),
+    ("setting", "task_type", "able", "queries", "others"),
     [
-        ("auto", "Classification", True, "bf16"),
-        ("auto", "Classification", False, "fp32"),
-        ("auto", "Retrieval", True, "fp32"),
-        ("auto", None, True, "fp32"),
-        ("bf16", "Retrieval", False, "bf16"),
-        ("fp32", "Classification", True, "fp32"),
+        ("auto", "Classification", True, "bf16", "bf16"),
+        ("auto", "Classification", False, "fp32", "fp32"),
+        ("auto", "Retrieval", True, "fp32", "fp32"),
+        ("auto", None, True, "fp32", "fp32"),
+        ("bf16", "Classification", False, "bf16", "bf16"),
+        ("bf16", "Retrieval", False, "fp32", "mixed"),
+        ("bf16", None, True, "fp32", "mixed"),
+        ("fp32", "Classification", True, "fp32", "fp32"),
     ],
 )
-def test_auto_rounds_no_ranking(
-    setting: str, task_type: str | None, able: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+def test_rankings_are_rounded_little_or_not_at_all(
+    setting: str, task_type: str | None, able: bool, queries: str, others: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflow_scripts.encoder.computes_in_bf16", lambda _: able)
-    assert precision_for(setting, task_type, torch.device("cpu")) == expected
+    found = precisions_for(setting, task_type, torch.device("cpu"))
+    assert found == {"query": queries, "document": others, "": others}
+
+
+def test_bf16_leaves_the_queries_exact(model: Path, utterances: list[str], tmp_path: Path) -> None:
+    texts = utterances[:10]
+    digest = write_task(tmp_path / "task", [(kind, text) for kind in ("query", "document") for text in texts])
+    stores = {}
+    for precision in ("fp32", "bf16"):
+        output = tmp_path / precision / "embeddings.json"
+        done = run(
+            "encode", settings=settings(precision=precision), model=model / "model.sha256", texts=digest, output=output
+        )
+        assert done.returncode == 0, done.stderr
+        stores[precision] = open_store(output.parent)
+    assert json.loads(output.read_text())["precision"] == "fp32, mixed"
+    for kind, same in (("query", True), ("document", False)):
+        exact, rounded = (store.vectors[store.rows_of(texts, kind)] for store in stores.values())
+        assert np.array_equal(exact, rounded) == same
+        np.testing.assert_allclose(rounded, exact, rtol=0, atol=0.005)
 
 
 def test_a_killed_encoding_goes_on_from_its_finished_shards(model: Path, utterances: list[str], tmp_path: Path) -> None:

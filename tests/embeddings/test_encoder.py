@@ -76,7 +76,7 @@ def test_bf16_on_packed_weights_is_autocast_s_own(
 ) -> None:
     exact = encode_texts(encoder, texts)
     packed = encode_texts(encoder, texts, precision="bf16")
-    monkeypatch.setattr("workflow_scripts.encoder.computes_in_bf16", lambda _: False)
+    monkeypatch.setattr("workflow_scripts.arithmetic.computes_in_bf16", lambda _: False)
     plain = encode_texts(encoder, texts, precision="bf16")
 
     def off(vectors: np.ndarray) -> float:

@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from workflow_scripts.arithmetic import Precision
 from workflow_scripts.artefact import Progress, claim, digest_of_file, digest_of_text, read_json, start_log
 from workflow_scripts.embeddings.manifest import (
     Settings,
@@ -29,7 +30,7 @@ from workflow_scripts.embeddings.manifest import (
     write_manifest,
 )
 from workflow_scripts.embeddings.prompts import prompt_for
-from workflow_scripts.encoder import Precision, Role, encode, load_encoder, resolve_precision
+from workflow_scripts.encoder import Role, encode, load_encoder, resolve_precision
 from workflow_scripts.store import ROWS_PER_SHARD, StoreWriter, keys_of
 
 if TYPE_CHECKING:
@@ -85,16 +86,21 @@ def read_texts(task: str, digest: Path) -> Texts:
     return Texts(path, frame["prompt_type"].to_numpy(), frame["text"].to_list(), task, task_type)
 
 
-def precision_for(setting: str, task_type: str | None, device: torch.device) -> Precision:
-    """The arithmetic that a task's texts are encoded in; `task_type` is mteb's name, None for training texts.
+def precisions_for(setting: str, task_type: str | None, device: torch.device) -> dict[str, Precision]:
+    """The arithmetic of each prompt type of a task; `task_type` is mteb's name, None for training texts.
 
-    `auto` takes bf16 for classification alone, whose scores it moves by 0.0012 at most (ten real tasks of 800 to
-    8,000 texts, dimensions 8 to 384). A ranking is less patient: two documents that swap places move one query's
-    nDCG@10 by up to 0.37, and bf16 moved the mean by up to 0.0036 (six real tasks).
+    Classification is patient with bf16, which moves its scores by 0.0012 at most (ten real tasks of 800 to 8,000
+    texts, dimensions 8 to 384). A ranking is less so: two documents that swap places move one query's nDCG@10 by up to
+    0.37, and bf16 moved the mean by up to 0.0036 (six real tasks). So `auto` takes bf16 for classification alone, and
+    `bf16` leaves elsewhere the last third of the model in fp32 and, since they are few and each one's rounding moves
+    its whole ranking, the queries.
     """
     if setting == "auto" and task_type != "Classification":
-        return "fp32"
-    return resolve_precision(setting, device)
+        setting = "fp32"
+    precision = resolve_precision(setting, device)
+    if precision == "fp32" or task_type == "Classification":
+        return dict.fromkeys(ROLES, precision)
+    return {prompt_type: "fp32" if prompt_type == "query" else "mixed" for prompt_type in ROLES}
 
 
 def encode_task(
@@ -106,12 +112,12 @@ def encode_task(
     model = load_encoder(model_digest.parent, max_length=options.max_length)
     if options.prompts:
         model.prompts = dict(options.prompts)
-    precision = precision_for(options.precision, texts.task_type, model.device)
+    precisions = precisions_for(options.precision, texts.task_type, model.device)
     width = model.get_embedding_dimension()
     if width is None:
         raise ValueError(f"{model_digest.parent}: the model does not say its width, expected one that embeds texts")
     texts_sha256 = digest_of_file(texts.path)
-    decides = [model_digest.read_text(), texts_sha256, options.model_dump(), settings.task, texts.task_type, precision]
+    decides = [model_digest.read_text(), texts_sha256, options.model_dump(), settings.task, texts.task_type, precisions]
     decides += [code_and_versions(), str(model.device.type)]
     fingerprint = digest_of_text(json.dumps(decides, sort_keys=True))
     writer = StoreWriter(output.parent, texts.keys(), width, fingerprint, options.store, rows_per_shard)
@@ -121,8 +127,8 @@ def encode_task(
             progress.add(finished, "finished before")
         for shard in missing:
             started = time.monotonic()
-            vectors, tokens = _encode_rows(
-                model, texts, *writer.ranges[shard], options.batch_tokens, precision, progress.add
+            vectors, tokens = encode_rows(
+                model, texts, *writer.ranges[shard], options.batch_tokens, precisions, progress.add
             )
             writer.write(shard, vectors, tokens=tokens, seconds=time.monotonic() - started)
     costs = {"tokens": int(writer.cost("tokens")), "seconds": round(writer.cost("seconds"), 3)}
@@ -132,7 +138,7 @@ def encode_task(
         "width": width,
         "dtype": options.store,
         "device": str(model.device),
-        "precision": precision,
+        "precision": ", ".join(sorted({precisions[prompt_type] for prompt_type in np.unique(texts.prompt_types)})),
         "model": model_name(model_digest),
         "texts_sha256": texts_sha256,
     }
@@ -140,16 +146,16 @@ def encode_task(
     writer.remove_shards()
 
 
-def _encode_rows(
+def encode_rows(
     model: SentenceTransformer,
     texts: Texts,
     start: int,
     stop: int,
     batch_tokens: int,
-    precision: Precision,
-    progress: Callable[[int], None],
+    precisions: Mapping[str, Precision],
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Vectors `(stop - start, width)` of a range of rows, and their tokens."""
+    """Vectors `(stop - start, width)` of a range of rows, each prompt type in its precision, and their tokens."""
     vectors = np.empty((stop - start, model.get_embedding_dimension() or 0), dtype=np.float32)
     types = texts.prompt_types[start:stop]
     tokens = 0
@@ -161,7 +167,7 @@ def _encode_rows(
             prompt=prompt_for(model.prompts, texts.task, texts.task_type, prompt_type),
             role=ROLES[prompt_type],
             batch_tokens=batch_tokens,
-            precision=precision,
+            precision=precisions[prompt_type],
             progress=progress,
         )
         vectors[rows] = encoded.vectors

@@ -37,7 +37,7 @@ def read_settings(text: str) -> Settings:
 def code_and_versions() -> str:
     """What the vectors come from besides model, texts and settings: no shard outlives a change of it."""
     room = Path(__file__).parent
-    files = [room.with_name("encoder.py"), *sorted(room.glob("*.py"))]
+    files = [room.with_name("arithmetic.py"), room.with_name("encoder.py"), *sorted(room.glob("*.py"))]
     return json.dumps([*map(digest_of_file, files), versions(*PACKAGES)])
 
 
