@@ -125,13 +125,14 @@ def own_step(folder: Path, model_folder: Path, size: int) -> tuple[Step, Callabl
     import torch
 
     from workflow_scripts.encoder import load_encoder, resolve_precision
+    from workflow_scripts.memory import keep_freed_memory
     from workflow_scripts.models import train as training
     from workflow_scripts.models.batches import assemble
     from workflow_scripts.models.folder import encoder_flops
     from workflow_scripts.models.packing import choose_layout
     from workflow_scripts.study import Training
 
-    training.keep_freed_memory()
+    keep_freed_memory()
     model = load_encoder(model_folder)
     width = model.get_embedding_dimension() or 0
     recipe = Training(temperature=TEMPERATURE, batch=size, max_length=MAX_LENGTH)
@@ -209,7 +210,8 @@ def peer_step(folder: Path, model_folder: Path, size: int, name: str) -> Step:
     from sentence_transformers.util import batch_to_device
 
     from workflow_scripts.encoder import load_encoder
-    from workflow_scripts.models.train import keep_freed_memory, set_dropout
+    from workflow_scripts.memory import keep_freed_memory
+    from workflow_scripts.models.train import set_dropout
 
     model = load_encoder(model_folder)
     model.max_seq_length = MAX_LENGTH
@@ -254,7 +256,7 @@ def serve(name: str, folder: Path, model_folder: Path, size: int, connection: An
     import torch
 
     from workflow_scripts import artefact
-    from workflow_scripts.models.train import give_freed_memory_back
+    from workflow_scripts.memory import give_freed_memory_back
 
     facts: Callable[[], Facts] | None = None
     if name == "own":

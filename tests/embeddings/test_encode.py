@@ -102,7 +102,7 @@ def test_bf16_leaves_the_queries_exact(model: Path, utterances: list[str], tmp_p
         )
         assert done.returncode == 0, done.stderr
         stores[precision] = open_store(output.parent)
-    assert json.loads(output.read_text())["precision"] == "fp32, mixed"
+    assert json.loads(output.read_text())["precision"] == "fp32 and mixed"
     for kind, same in (("query", True), ("document", False)):
         exact, rounded = (store.vectors[store.rows_of(texts, kind)] for store in stores.values())
         assert np.array_equal(exact, rounded) == same

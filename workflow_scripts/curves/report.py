@@ -559,7 +559,7 @@ def _encoding(results: Path, models: list[tuple[str, int]], tasks: list[str]) ->
                 made = read_json(path)
                 seconds += made.get("seconds") or 0
                 texts += made.get("texts") or 0
-                devices[f"{made.get('device')}, {made.get('precision')}"] = None
+                devices[f"{made.get('device')} in {made.get('precision')}"] = None
     if not devices:
         return ""
     return f"<h3>Encoding</h3><p>{texts:,.0f} evaluation texts in {duration(seconds)}, on {words.listed(list(devices))}.</p>"

@@ -31,6 +31,7 @@ from workflow_scripts.embeddings.manifest import (
 )
 from workflow_scripts.embeddings.prompts import prompt_for
 from workflow_scripts.encoder import Role, encode, load_encoder, resolve_precision
+from workflow_scripts.memory import keep_freed_memory
 from workflow_scripts.store import ROWS_PER_SHARD, StoreWriter, keys_of
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def encode_task(
     settings: Settings, model_digest: Path, texts_digest: Path, output: Path, rows_per_shard: int = ROWS_PER_SHARD
 ) -> None:
     """Make the store in the folder of `output`, the manifest."""
+    keep_freed_memory()
     options = settings.encoding
     texts = read_texts(settings.task, texts_digest)
     model = load_encoder(model_digest.parent, max_length=options.max_length)
@@ -138,7 +140,7 @@ def encode_task(
         "width": width,
         "dtype": options.store,
         "device": str(model.device),
-        "precision": ", ".join(sorted({precisions[prompt_type] for prompt_type in np.unique(texts.prompt_types)})),
+        "precision": " and ".join(sorted({precisions[prompt_type] for prompt_type in np.unique(texts.prompt_types)})),
         "model": model_name(model_digest),
         "texts_sha256": texts_sha256,
     }

@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import itertools
 import json
 import math
 import os
-import platform
 import shutil
 import signal
 import sys
@@ -40,6 +38,7 @@ from torch import Tensor
 from workflow_scripts import artefact
 from workflow_scripts.artefact import log
 from workflow_scripts.encoder import default_device, load_encoder, resolve_precision
+from workflow_scripts.memory import give_freed_memory_back, keep_freed_memory, processor_memory
 from workflow_scripts.models import checkpoints
 from workflow_scripts.models.batches import (
     Batch,
@@ -524,25 +523,6 @@ def padded_tokens(lengths: np.ndarray, layout: Layout) -> int:
 # ---- memory
 
 
-def keep_freed_memory() -> None:
-    """Let this process keep the memory that torch frees on a processor, for its next step.
-
-    glibc gives large blocks back at once, and the system clears every page of them again when they are asked for:
-    a tenth to a quarter of a training step. The most memory held does not change. No effect with another allocator.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        trim_threshold, mmap_threshold = -1, -3  # names of mallopt's parameters, from malloc.h
-        libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_threshold, 2**31 - 1)
-        libc.mallopt(trim_threshold, -1)  # never
-
-
-def give_freed_memory_back() -> None:
-    """Give the system back what `keep_freed_memory` kept and nothing uses."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 def activation_bytes_per_token(model: SentenceTransformer, precision: str) -> float:
     """About what one token leaves for the backward pass: an estimate on the high side, in values per
     unit of width and layer, from what a layer keeps (Korthikanti et al. 2022, arXiv 2205.05198, section 4.1)."""
@@ -561,19 +541,6 @@ def fits(needed: float, device: torch.device) -> bool:
         give_freed_memory_back()  # else it would count as taken
         free = processor_memory()
     return needed < 0.8 * free
-
-
-def processor_memory() -> int:
-    """Bytes of main memory that are free, or reclaimable, under the container's limit too."""
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(OSError, IndexError, ValueError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    with contextlib.suppress(OSError, ValueError):
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        available = min(available, limit - used)
-    return available
 
 
 # ---- several processes
