@@ -30,6 +30,7 @@ from tests.scores.tasks import (
     retrieval_task,
     store_of,
 )
+from workflow_scripts import scores
 from workflow_scripts.artefact import write_digests, write_json
 from workflow_scripts.encoder import encode, load_encoder
 from workflow_scripts.scores import adaptive, classification, retrieval
@@ -506,3 +507,31 @@ def test_a_truncated_store_and_one_without_the_tasks_texts_are_refused(
     rows_of_part(other, "default", "test")["corpus"] = corpus
     with pytest.raises(StoreError, match="were not encoded"):
         list(score_all(other, open_store(store), [PREFIX], [32]))
+
+
+@pytest.mark.parametrize("documents", [1, 2, 7, 1001])
+def test_greater_ones_are_counted_with_and_without_equals(documents: int) -> None:
+    draw = np.random.default_rng(documents)
+    best = np.sort(draw.integers(0, 50, (6, documents)).astype(np.float32), axis=1)[:, ::-1]
+    query = draw.integers(0, 6, 300)
+    value = draw.integers(-2, 53, 300).astype(np.float32)
+    expected = (best[query] > value[:, None]).sum(axis=1)
+    np.testing.assert_array_equal(retrieval._greater(best, query, value), expected)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "family", "flags", "expected"),
+    [
+        ("AuthenticAMD", 25, "avx2 avx512f", True),
+        ("AuthenticAMD", 25, "avx2", False),  # Zen 3
+        ("AuthenticAMD", 26, "avx2 avx512f", False),  # Zen 5
+        ("GenuineIntel", 25, "avx2 avx512f", False),
+    ],
+)
+def test_only_the_processor_with_slow_sorting_is_told(
+    tmp_path: Path, vendor: str, family: int, flags: str, expected: bool
+) -> None:
+    one = f"processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {family}\nflags\t\t: fpu {flags}\n"
+    (tmp_path / "cpuinfo").write_text(f"{one}\n{one}\n")
+    assert scores._is_zen_4(tmp_path / "cpuinfo") == expected
+    assert not scores._is_zen_4(tmp_path / "none")

@@ -197,11 +197,7 @@ def _ranking_by_counting(piece: Piece, similarity: torch.Tensor) -> Ranking:
     found = np.flatnonzero(piece.judged_document >= 0)
     query, document = piece.judged_query[found], piece.judged_document[found]
     own = similarity[torch.from_numpy(query), torch.from_numpy(document)].numpy()
-    before = np.empty(len(found), dtype=np.int64)
-    step = max(1, COMPARED // max(1, best.shape[1]))
-    for start in range(0, len(found), step):
-        window = slice(start, start + step)
-        before[window] = np.count_nonzero(best[query[window]] > own[window, None], axis=1)
+    before = _greater(best, query, own)
     rank = before + 1
     after = np.minimum(rank, best.shape[1] - 1)
     shared = (rank < best.shape[1]) & (best[query, after] == own)
@@ -224,6 +220,17 @@ def _ranking_by_counting(piece: Piece, similarity: torch.Tensor) -> Ranking:
     there = np.flatnonzero(piece.same >= 0)
     same[there] = similarity[torch.from_numpy(there), torch.from_numpy(piece.same[there])].numpy()
     return Ranking(ranks_of_all, sureness(best[:, :DEPTH], same))
+
+
+def _greater(best: np.ndarray[Any, Any], query: Integers, value: np.ndarray[Any, Any]) -> Integers:
+    """How many of a query's `best` `(queries, n)`, falling, are greater than each value: a binary search for all."""
+    low, high = np.zeros(len(query), dtype=np.int64), np.full(len(query), best.shape[1])
+    for _ in range(best.shape[1].bit_length()):
+        middle = (low + high) // 2
+        greater = best[query, np.minimum(middle, best.shape[1] - 1)] > value
+        searched = low < high
+        low, high = np.where(searched & greater, middle + 1, low), np.where(searched & ~greater, middle, high)
+    return low
 
 
 def _best_values(similarity: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
