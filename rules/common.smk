@@ -44,7 +44,16 @@ TRANSFORMED = [m for m in STUDY.models if m not in FETCHED and m not in TRAINED]
 SHARED_MODULES = {
     "tasks": ["artefact", "hub", "study", "task_files", "wordnet"],
     "corpus": ["artefact", "hub", "study", "wordnet"],
-    "models": ["arithmetic", "artefact", "axes", "encoder", "hub", "memory", "scratch", "study"],
+    "models": [
+        "arithmetic",
+        "artefact",
+        "axes",
+        "encoder",
+        "hub",
+        "memory",
+        "scratch",
+        "study",
+    ],
     "embeddings": ["arithmetic", "artefact", "encoder", "memory", "store", "study"],
     "scores": ["artefact", "axes", "scratch", "store", "study", "task_files"],
     "curves": ["artefact", "study"],
