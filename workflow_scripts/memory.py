@@ -22,7 +22,8 @@ def keep_freed_memory() -> None:
     if platform.libc_ver()[0] == "glibc":
         trim_threshold, mmap_threshold = -1, -3  # names of mallopt's parameters, from malloc.h
         libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_threshold, 2**31 - 1)
+        if not libc.mallopt(mmap_threshold, 2**31 - 1):
+            libc.mallopt(mmap_threshold, 2**25)  # the most that glibc took before 2.35
         libc.mallopt(trim_threshold, -1)  # never
 
 
