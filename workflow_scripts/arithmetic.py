@@ -39,13 +39,15 @@ def computes_in_bf16(device: torch.device) -> bool:
 def arithmetic(model: Any, precision: Precision) -> Iterator[None]:
     """Compute in `precision` while the block runs; the weights stay float32.
 
-    `bf16` is torch's autocast; `mixed` is the same with the last third of the linear layers in float32.
+    `bf16` rounds what torch's autocast rounds; whole layers on packed weights round their products alone. `mixed` is the
+    same with the last third of the linear layers in float32.
     """
     forwards = _forwards(model, precision)
-    with contextlib.ExitStack() as stack:
-        if precision != "fp32":
-            # One context around all batches: autocast then rounds each weight once.
-            stack.enter_context(torch.autocast(model.device.type, dtype=torch.bfloat16))
+    rounding: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if precision != "fp32":
+        # One context around all batches: autocast then rounds each weight once.
+        rounding = torch.autocast(model.device.type, dtype=torch.bfloat16)
+    with rounding:
         try:
             for module, forward in forwards.items():
                 # On the instance, for as long as the block runs: the class and the weights stay as they are.
@@ -117,7 +119,7 @@ class BertParts(NamedTuple):
     """What a layer computes with: packed weights, query, key and value as one, and its two norms."""
 
     query_key_value: PackedLinear
-    mixed: PackedLinear
+    attention_output: PackedLinear
     up: PackedLinear
     down: PackedLinear
     norms: tuple[nn.LayerNorm, nn.LayerNorm]
@@ -152,10 +154,10 @@ def _linears(layer: Any) -> list[nn.Linear]:
 
 
 def _packed_layer(layer: Any, dtype: torch.dtype) -> BertParts:
-    *inner, mixed, up, down = _linears(layer)
+    *inner, attention_output, up, down = _linears(layer)
     return BertParts(
         query_key_value=_pack(torch.cat([x.weight for x in inner]), torch.cat([x.bias for x in inner]), dtype),
-        mixed=_packed(mixed, dtype),
+        attention_output=_packed(attention_output, dtype),
         up=_packed(up, dtype),
         down=_packed(down, dtype),
         norms=(layer.attention.output.LayerNorm, layer.output.LayerNorm),
@@ -177,7 +179,7 @@ def bert_layer(
         inner = _packed_linear(x, parts.query_key_value).view(texts, length, 3, parts.heads, -1)
         query, key, value = inner.permute(2, 0, 3, 1, 4)
         attended = _attention(query, key, value, attention_mask).transpose(1, 2).reshape(texts, length, width)
-        x = parts.norms[0](_packed_linear(attended, parts.mixed).float().add_(x))
+        x = parts.norms[0](_packed_linear(attended, parts.attention_output).float().add_(x))
         raised = _packed_linear(x, parts.up, "gelu")
         return parts.norms[1](_packed_linear(raised, parts.down).float().add_(x))  # type: ignore[no-any-return]
 

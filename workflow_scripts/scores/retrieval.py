@@ -173,7 +173,7 @@ def search(
 
 
 def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """`left @ right.T` in float32, by oneDNN where torch has it: see `encoder._packed_linears` for why."""
+    """`left @ right.T` in float32, by oneDNN where torch has it: `arithmetic.py` says why."""
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return left @ right.T
     found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
