@@ -3,7 +3,8 @@
 Takes a loaded sentence-transformers model; leaves it as it was. Torch's own float32 product on a processor is MKL's,
 which leaves half of the vector width of some processors that are not Intel's unused; its bf16 product packs the
 weights again for every batch, and its fused bf16 attention is slower than the two products that it stands for. Here
-weights are packed for oneDNN once, and the layers of the BERT family run as a whole on them.
+weights are packed for oneDNN once, and the layers of the BERT family run as a whole on them. While a block runs, the
+packed weights are held beside the model's own.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ def _forwards(model: Any, precision: Precision) -> dict[nn.Module, Callable[...,
     forwards: dict[nn.Module, Callable[..., Tensor]] = {}
     within: set[nn.Module] = set()
     for module in model.modules():
+        if "forward" in module.__dict__:
+            continue  # somebody else's, for as long as they like
         if packs and is_bert_layer(module):
             dtype = torch.bfloat16 if exact.isdisjoint(module.modules()) else torch.float32
             if dtype in types:
@@ -142,8 +145,14 @@ def is_bert_layer(module: nn.Module) -> bool:
         and config._attn_implementation == "sdpa"
         and not config.is_decoder
         and not config.chunk_size_feed_forward
-        and all(type(part) is nn.Linear for part in _linears(layer))
+        and all(type(part) is nn.Linear and part.bias is not None for part in _linears(layer))
+        and not any(map(_is_watched, layer.modules()))
     )
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether somebody has put a hook on the module, or another forward on it: its own must be called."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__)
 
 
 def _linears(layer: Any) -> list[nn.Linear]:

@@ -131,6 +131,34 @@ def test_layers_that_train_or_attend_otherwise_run_their_own_forward() -> None:
     assert not any(map(is_bert_layer, eager.modules()))
 
 
+def test_what_others_have_put_on_a_model_is_called_and_stays() -> None:
+    transformer = small(BertModel, BertConfig)
+    inputs = batch()
+    expected = hidden(transformer, inputs)
+    first, second, _ = transformer.encoder.layer
+    watched, replaced = first.attention.output, second.intermediate.dense
+    seen: list[str] = []
+
+    def own(x: torch.Tensor) -> torch.Tensor:
+        seen.append("forward")
+        return nn.functional.linear(x, replaced.weight, replaced.bias)
+
+    watched.register_forward_hook(lambda *_: seen.append("hook"))
+    replaced.forward = own
+    with arithmetic(Model(transformer), "fp32"):
+        torch.testing.assert_close(hidden(transformer, inputs), expected, rtol=0, atol=2e-6)
+    assert seen == ["hook", "forward"]
+    assert replaced.__dict__["forward"] is own
+
+
+def test_a_layer_without_biases_runs_its_own_forward() -> None:
+    transformer = small(BertModel, BertConfig)
+    transformer.encoder.layer[0].attention.self.query.bias = None
+    assert [is_bert_layer(layer) for layer in transformer.encoder.layer] == [False, True, True]
+    with arithmetic(Model(transformer), "fp32"):
+        assert hidden(transformer, batch()).isfinite().all()
+
+
 @pytest.mark.parametrize("able", [True, False] if packs_bf16() else [False])
 @pytest.mark.parametrize("packed", ["layers of the family", "linear layers alone"])
 def test_mixed_is_nearer_than_bf16(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
+from workflow_scripts.arithmetic import computes_in_bf16
 from workflow_scripts.encoder import EncoderError, budgeted_batches, encode, encode_texts, load_encoder
 
 
@@ -71,6 +72,9 @@ def test_bf16_stays_close_and_leaves_the_weights_alone(encoder: SentenceTransfor
     assert all("forward" not in module.__dict__ for module in encoder.modules())
 
 
+@pytest.mark.skipif(
+    not computes_in_bf16(torch.device("cpu")), reason="this processor has no bf16 of its own, so no weights are packed"
+)
 def test_bf16_on_packed_weights_is_autocast_s_own(
     encoder: SentenceTransformer, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

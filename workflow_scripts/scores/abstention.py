@@ -58,28 +58,37 @@ def nauc(per_query: Mapping[str, Array], sure: Array) -> dict[str, float]:
     """mteb's `nauc_<metric>_<sign>` of each metric `(queries,)`; nan where every query does equally well."""
     names = [name for name in per_query if not name.startswith("hit_rate")]
     metrics = np.array([per_query[name] for name in names], dtype=np.float64)
-    oracle = _curves(metrics, metrics)
-    flat = oracle[:, 0] * (RATES[-1] - RATES[0])
-    possible = np.trapezoid(oracle, RATES, axis=1) - flat
-    scores: dict[str, float] = {}
-    for sign, by in zip(SIGNS, sure, strict=True):
-        area = np.trapezoid(_curves(np.broadcast_to(by, metrics.shape), metrics), RATES, axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            share = np.where(possible == 0, np.nan, (area - flat) / possible)
-        scores |= {f"nauc_{name}_{sign}": float(value) for name, value in zip(names, share, strict=True)}
-    return scores
+    oracle = np.sort(metrics, axis=1)
+    orders = np.argsort(sure, axis=1, kind="stable")
+    ordered = [_evened(by[order], np.take(metrics, order, axis=1)) for by, order in zip(sure, orders, strict=True)]
+    curves = _means_of_the_surest(np.stack([_evened(oracle, oracle), *ordered]))
+    flat = curves[0, :, 0] * (RATES[-1] - RATES[0])
+    possible, *areas = np.trapezoid(curves, RATES, axis=2) - flat
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = np.where(possible == 0, np.nan, areas / possible)
+    return {
+        f"nauc_{name}_{sign}": value
+        for sign, of_sign in zip(SIGNS, shares.tolist(), strict=True)
+        for name, value in zip(names, of_sign, strict=True)
+    }
 
 
-def _curves(by: Array, metrics: Array) -> Array:
-    """Each metric's mean over what is left when the queries of the least `by` are left out: `(metrics, rates)`.
+def _evened(by: Array, metrics: Array) -> Array:
+    """The metrics `(metrics, queries)`, those of queries that are equally sure replaced by their mean.
 
-    Both `(metrics, queries)`. Queries that are equally sure count as their mean.
+    `by` is the same or `(queries,)`, for all metrics alike; the queries are in its order, rising.
     """
-    order = np.argsort(by, axis=1, kind="stable")
-    by, metrics = np.take_along_axis(by, order, 1), np.take_along_axis(metrics, order, 1)
-    starts = np.flatnonzero(np.diff(by, axis=1, prepend=np.nan) != 0)
-    sizes = np.diff(starts, append=metrics.size)
-    evened = np.repeat(np.add.reduceat(metrics.ravel(), starts) / sizes, sizes).reshape(metrics.shape)
-    queries = metrics.shape[1]
+    starts = np.flatnonzero(np.diff(by, axis=-1, prepend=np.nan) != 0)
+    if len(starts) == by.size:
+        return metrics
+    sizes = np.diff(starts, append=by.size)
+    sums = np.add.reduceat(metrics.reshape(-1, by.size), starts, axis=1)
+    evened: Array = np.repeat(sums / sizes, sizes, axis=1).reshape(metrics.shape)
+    return evened
+
+
+def _means_of_the_surest(metrics: Array) -> Array:
+    """The means of `(…, queries)`, surest last, when the first are left out: `(…, rates)`."""
+    queries = metrics.shape[-1]
     cuts = [min(round(rate * queries), queries - 1) for rate in RATES]
-    return np.stack([evened[:, cut:].mean(axis=1) for cut in cuts], axis=1)
+    return np.stack([metrics[..., cut:].mean(axis=-1) for cut in cuts], axis=-1)

@@ -37,8 +37,9 @@ class Piece:
     """One subset and split.
 
     `queries` and `documents` are rows of the store, `(queries,)` and `(documents,)`; `judged_query`,
-    `judged_document` (-1: not in the corpus) and `gain` describe each judgement above 0; `order` is each document's
-    place among the sorted ids; `same` is the document with the query's own id (-1: none), where mteb leaves it out.
+    `judged_document` (-1: not in the corpus) and `gain` describe each judgement above 0; `ideal` is each query's best
+    possible discounted gain by cut-off, `(queries,)` each; `order` is each document's place among the sorted ids;
+    `same` is the document with the query's own id (-1: none), where mteb leaves it out.
     """
 
     part: Part
@@ -48,6 +49,7 @@ class Piece:
     judged_query: Integers
     judged_document: Integers
     gain: Integers
+    ideal: dict[int, np.ndarray[Any, Any]]
     order: Integers
     same: Integers
 
@@ -103,11 +105,27 @@ def gather(task: Any, store: Store) -> list[Piece]:
                 judged_query=judgements[:, 0],
                 judged_document=judgements[:, 1],
                 gain=judgements[:, 2],
+                ideal=_ideal(judgements[:, 0], judgements[:, 2], len(query_ids), task.k_values),
                 order=order,
                 same=np.array(same, dtype=np.int64),
             )
         )
     return pieces
+
+
+def _ideal(query: Integers, gain: Integers, count: int, cut_offs: Sequence[int]) -> dict[int, np.ndarray[Any, Any]]:
+    """The discounted gain of each query `(count,)` if its judged documents came first, the best of them at the top."""
+    order = np.lexsort((-gain, query))
+    query, gain = query[order], gain[order]
+    nth = _nth_of_query(query, count)
+    discounted = gain / np.log2(nth.astype(np.float64) + 1)
+    return {k: np.bincount(query[nth <= k], weights=discounted[nth <= k], minlength=count) for k in cut_offs}
+
+
+def _nth_of_query(query: Integers, count: int) -> Integers:
+    """Of judgements sorted by query, how many of its query came up to it, itself included."""
+    of_query = np.bincount(query, minlength=count)
+    return np.arange(len(query)) - (np.cumsum(of_query) - of_query)[query] + 1
 
 
 def _rows_of_documents(store: Store, corpus: Any) -> Integers:
@@ -391,26 +409,21 @@ def score(task: Any, piece: Piece, rank: Integers) -> tuple[dict[str, Any], dict
     order = np.lexsort((rank, piece.judged_query))
     query, rank, gain = piece.judged_query[order], rank[order], piece.gain[order]
     relevant = np.bincount(query, minlength=count)
-    starts = np.cumsum(relevant) - relevant
-    nth = np.arange(len(query)) - starts[query] + 1  # this is the query's nth relevant document, by rank
-    by_gain = np.lexsort((-piece.gain, piece.judged_query))
-    ideal_query, ideal_gain = piece.judged_query[by_gain], piece.gain[by_gain]
-    discounted = np.divide(gain, np.log2(rank.astype(np.float64) + 1))
-    ideal = ideal_gain / np.log2(nth.astype(np.float64) + 1)
+    nth = _nth_of_query(query, count)
+    discounted = gain / np.log2(rank.astype(np.float64) + 1)
+    precision = nth / rank
     reciprocal = np.zeros(count)
     first = nth == 1
     reciprocal[query[first]] = np.where(rank[first] != NOT_FOUND, 1.0 / rank[first], 0.0)
 
-    def summed(weights: np.ndarray[Any, Any], chosen: np.ndarray[Any, Any], of: Integers) -> np.ndarray[Any, Any]:
-        return np.bincount(of[chosen], weights=weights[chosen], minlength=count)
-
     per_query: dict[str, np.ndarray[Any, Any]] = {}
     for k in task.k_values:
         within = rank <= k
-        hits = np.bincount(query[within], minlength=count)
-        best = summed(ideal, nth <= k, ideal_query)
-        per_query[f"ndcg_at_{k}"] = _share(summed(discounted, within, query), best)
-        per_query[f"map_at_{k}"] = _share(summed(nth / rank, within, query), relevant)
+        found = query[within]
+        hits = np.bincount(found, minlength=count)
+        gained = np.bincount(found, weights=discounted[within], minlength=count)
+        per_query[f"ndcg_at_{k}"] = _share(gained, piece.ideal[k])
+        per_query[f"map_at_{k}"] = _share(np.bincount(found, precision[within], count), relevant)
         per_query[f"recall_at_{k}"] = _share(hits, relevant)
         per_query[f"precision_at_{k}"] = hits / k
         per_query[f"mrr_at_{k}"] = np.where(reciprocal >= 1.0 / k, reciprocal, 0.0)
