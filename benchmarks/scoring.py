@@ -50,14 +50,14 @@ from threadpoolctl import threadpool_limits  # noqa: E402
 from benchmarks.encoding import auto_rounds, encode_as_stored, encoding_figures, print_table, task_type  # noqa: E402
 from tests.scores.tasks import classification_task, retrieval_task, store_of  # noqa: E402
 from workflow_scripts.embeddings.encode import Texts  # noqa: E402
-from workflow_scripts.encoder import load_encoder  # noqa: E402
+from workflow_scripts.encoder.loading import load_encoder  # noqa: E402
+from workflow_scripts.evaluation.task_files import fresh_state, parts, rows_of_part  # noqa: E402
 from workflow_scripts.scores import retrieval  # noqa: E402
 from workflow_scripts.scores.score import Scored, _lookup, score_all  # noqa: E402
 from workflow_scripts.scores.stock import Values, stock_scores  # noqa: E402
 from workflow_scripts.scores.views import views  # noqa: E402
 from workflow_scripts.store import Store, StoreWriter, open_store  # noqa: E402
-from workflow_scripts.study import package_model_folder  # noqa: E402
-from workflow_scripts.task_files import fresh_state, parts, rows_of_part  # noqa: E402
+from workflow_scripts.study.references import package_model_folder  # noqa: E402
 from workflow_scripts.tasks.prepare import texts_of  # noqa: E402
 
 DATA = ROOT.parent / "shared" / "data"

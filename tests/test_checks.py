@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from workflow_scripts import study
+from workflow_scripts.launch.code import PACKAGE, code_files
+from workflow_scripts.study import documentation
+from workflow_scripts.study.catalogue import task_catalogue
 
 ROOMS = ("tasks", "corpus", "models", "embeddings", "scores", "curves")
 
@@ -21,11 +23,11 @@ def lock_lines() -> list[str]:
 
 
 def test_schema_and_documentation_say_what_the_model_says() -> None:
-    assert json.loads((ROOT / "studies/schema.json").read_text()) == study.schema(), (
-        "run `python -m workflow_scripts.study --schema > studies/schema.json`"
+    assert json.loads((ROOT / "studies/schema.json").read_text()) == documentation.schema(), (
+        "run `python -m workflow_scripts.study.documentation --schema > studies/schema.json`"
     )
-    assert (ROOT / "docs/configuration.md").read_text() == study.documentation(), (
-        "run `python -m workflow_scripts.study --documentation > docs/configuration.md`"
+    assert (ROOT / "docs/configuration.md").read_text() == documentation.documentation(), (
+        "run `python -m workflow_scripts.study.documentation --documentation > docs/configuration.md`"
     )
 
 
@@ -53,22 +55,21 @@ def test_installed_versions_are_the_locks() -> None:
 @pytest.mark.parametrize("room", ROOMS)
 def test_code_inputs_of_a_room_are_what_it_imports(room: str) -> None:
     graph = grimp.build_graph("workflow_scripts", cache_dir=None)
-    package = f"workflow_scripts.{room}"
-    imported: set[str] = set()
-    for module in graph.find_descendants(package) | {package}:
-        imported |= graph.find_upstream_modules(module)
-    shared = sorted(
-        name.removeprefix("workflow_scripts.") for name in imported if name.count(".") == 1 and name != package
-    )
-    declared = re.search(rf'"{room}": (\[.*?\])', (ROOT / "rules/common.smk").read_text(), re.S)
-    assert declared is not None
-    assert json.loads(declared[1].replace(",\n    ]", "]")) == shared
+    modules = graph.find_descendants(f"workflow_scripts.{room}") | {f"workflow_scripts.{room}"}
+    imported = set().union(modules, *map(graph.find_upstream_modules, modules))
+    listed = {
+        ".".join((PACKAGE.name, *file.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        for file in code_files(room)
+    }
+    packages = {name for name in listed if (PACKAGE.parent / name.replace(".", "/")).is_dir()}
+    assert imported <= listed
+    assert listed <= imported | packages
 
 
 def test_mteb_catalogue_is_what_the_installed_mteb_says() -> None:
     from workflow_scripts.tasks.catalogue import catalogue
 
-    assert study.task_catalogue() == json.loads(json.dumps(catalogue()))
+    assert task_catalogue() == json.loads(json.dumps(catalogue()))
 
 
 def test_no_path_of_a_machine_is_in_the_project() -> None:

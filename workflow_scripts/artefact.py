@@ -29,17 +29,8 @@ log = logging.getLogger("matryoshka")
 SECONDS_BETWEEN_LINES = 15.0
 
 
-def start_log() -> None:
-    """Log lines to stderr (which a rule sends to its log file), with the time of day."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
-    )
-    for noisy in ("httpx", "httpx2", "sentence_transformers", "mteb", "datasets", "huggingface_hub", "transformers"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-
-
 @contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` when the block ends well, remove it when not."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +48,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def whole_folder(folder: str | Path) -> Iterator[Path]:
+def atomic_folder(folder: str | Path) -> Iterator[Path]:
     """Give a temporary folder beside `folder`; when the block ends well, its files move into `folder` one
     by one, manifests (`*.json`, then `*.sha256` at the top) last, so a manifest never precedes its files."""
     folder = Path(folder)
@@ -77,7 +68,7 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
 
 def write_json(path: str | Path, content: Any) -> None:
     """Write JSON whole, keys sorted, so that the same content is the same bytes."""
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -99,7 +90,7 @@ def write_digests(path: str | Path, files: Iterable[str | Path]) -> str:
     path = Path(path)
     lines = sorted(f"{digest_of_file(file)}  {os.path.relpath(file, path.parent)}" for file in files)
     text = "\n".join(lines) + "\n"
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -128,10 +119,10 @@ def try_lock(handle: int, how: int) -> bool | None:
 
 
 @contextlib.contextmanager
-def claim(path: str | Path) -> Iterator[None]:
-    """Hold the only right to make `path` while the block runs; wait, saying so, while another process holds it.
+def exclusive_lock(path: str | Path) -> Iterator[None]:
+    """Take an exclusive lock on the output `path` while the block runs; wait, saying so, while another process holds it.
 
-    The right ends with the process, so nothing stale is left by a kill. It keeps a job that outlived its
+    The lock ends with the process, so nothing stale is left by a kill. It keeps a job that outlived its
     killed Snakemake and the same job started again from running at once. Where the file system knows no locks, the log
     says so and nothing keeps them apart.
     """

@@ -18,7 +18,7 @@ SPARE = 1.1  # of the room that the copies take must be free
 
 
 @contextlib.contextmanager
-def near(path: Path, beside: str, copy: bool) -> Iterator[Path]:
+def staged_copy(path: Path, beside: str, copy: bool) -> Iterator[Path]:
     """`path` itself; or with `copy` a copy of it, with a copy of its neighbour `beside`, until the block ends.
 
     Where `$TMPDIR` has no room for them, the log says so and `path` itself is given.

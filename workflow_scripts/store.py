@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from workflow_scripts.artefact import log, whole_file
+from workflow_scripts.artefact import atomic_write, log
 
 FILE = "embeddings.arrow"
 SHARDS = "shards"
@@ -152,7 +152,7 @@ class StoreWriter:
             broken = not np.isfinite(vectors[row - start]).all()
             reason = "the model is broken" if broken else f"too large for {self.dtype}; set `encoding: store: float32`"
             raise StoreError(f"{self._path(shard)}: the vector of row {row} is not finite: {reason}")
-        with whole_file(self._path(shard)) as part:
+        with atomic_write(self._path(shard)) as part:
             _write(part, self.keys[start:stop], stored, costs)
 
     def cost(self, name: str) -> float:
@@ -174,7 +174,7 @@ class StoreWriter:
             vectors = vectors.reshape(len(self.keys), self.width)
             for shard, (start, stop) in enumerate(self.ranges):
                 vectors[start:stop] = _read(self._path(shard)).vectors
-            with whole_file(path) as part:
+            with atomic_write(path) as part:
                 _write(part, self.keys, vectors, {})
         return path
 

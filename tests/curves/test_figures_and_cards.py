@@ -20,7 +20,8 @@ from workflow_scripts.artefact import read_json
 from workflow_scripts.curves import figures
 from workflow_scripts.curves.card import card
 from workflow_scripts.curves.curves import CURVES_SCHEMA, answer
-from workflow_scripts.study import Intervals, Study, load_study
+from workflow_scripts.study.configuration import Study, load_study
+from workflow_scripts.study.sections import Intervals
 
 HOSTILE = 'a <b>&"$x^2$ ' + "long" * 75
 

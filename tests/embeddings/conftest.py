@@ -9,27 +9,8 @@ import sys
 from pathlib import Path
 
 import polars as pl
-import pytest
 
 from tests.conftest import ROOT
-
-
-@pytest.fixture(scope="session")
-def model(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of all-MiniLM-L6-v2 with the digest that the models room leaves there."""
-    folder = tmp_path_factory.mktemp("model")
-    for file in minilm.iterdir():
-        (folder / file.name).symlink_to(file)
-    (folder / "model.sha256").write_text("all-MiniLM-L6-v2\n")
-    (folder / "model.json").write_text('{"model": "base"}')
-    return folder
-
-
-@pytest.fixture(scope="session")
-def utterances(shared_data: Path) -> list[str]:
-    """Distinct texts of Banking77, of all lengths."""
-    frame = pl.read_parquet(shared_data / "mteb_cls" / "banking77" / "test.parquet")
-    return frame["text"].unique(maintain_order=True).to_list()
 
 
 def write_task(folder: Path, texts: list[tuple[str, str]], task_type: str = "Retrieval") -> Path:

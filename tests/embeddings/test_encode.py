@@ -86,7 +86,7 @@ def test_training_texts_are_a_store_too(model: Path, utterances: list[str], tmp_
 def test_rankings_are_rounded_little_or_not_at_all(
     setting: str, task_type: str | None, able: bool, queries: str, others: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflow_scripts.encoder.computes_in_bf16", lambda _: able)
+    monkeypatch.setattr("workflow_scripts.encoder.encoding.computes_in_bf16", lambda _: able)
     found = precisions_for(setting, task_type, torch.device("cpu"))
     assert found == {"query": queries, "document": others, "": others}
 

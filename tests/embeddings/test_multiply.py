@@ -13,7 +13,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense
 
 from tests.embeddings.conftest import run, write_task
-from workflow_scripts.encoder import encode_texts, load_encoder
+from workflow_scripts.encoder.encoding import encode_texts
+from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.store import open_store
 
 SETTINGS = json.dumps({"task": "SomeTask"})

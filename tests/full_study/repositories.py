@@ -16,7 +16,8 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.hub import Hub
-from workflow_scripts.study import HUB_REFERENCE, task_catalogue
+from workflow_scripts.study.catalogue import task_catalogue
+from workflow_scripts.study.references import HUB_REFERENCE
 
 WIDTH = 48
 TASKS_OF_MEDI = (

@@ -15,8 +15,10 @@ import yaml
 
 from tests.conftest import ROOT, copy_project, snakemake
 from tests.full_study.conftest import FullHub
-from workflow_scripts import plan
-from workflow_scripts.study import Study, StudyError, load_study, task_catalogue
+from workflow_scripts.launch import plan
+from workflow_scripts.study.catalogue import task_catalogue
+from workflow_scripts.study.configuration import Study, load_study
+from workflow_scripts.study.errors import StudyError
 
 STUDIES = {
     "medi": ["studies/medi.yaml"],

@@ -17,10 +17,10 @@ from mteb.abstasks.text.summarization import AbsTaskSummarization
 from mteb.models.abs_encoder import AbsEncoder
 
 from tests.scores.tasks import described, hashed, own_retrieval_task, store_of
+from workflow_scripts.evaluation.task_files import fresh_state
 from workflow_scripts.scores.score import score_all
 from workflow_scripts.scores.stock import model_meta
 from workflow_scripts.scores.views import views
-from workflow_scripts.task_files import fresh_state
 
 TOPICS = ["moon rocket orbit crater", "bread oven flour yeast", "goal referee pitch league"]
 TEXTS = [f"{TOPICS[i % 3]} note{i} word{i % 7} word{i % 11}" for i in range(60)]

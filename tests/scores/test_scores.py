@@ -32,13 +32,14 @@ from tests.scores.tasks import (
 )
 from workflow_scripts import scores
 from workflow_scripts.artefact import write_digests, write_json
-from workflow_scripts.encoder import encode, load_encoder
+from workflow_scripts.encoder.encoding import encode
+from workflow_scripts.encoder.loading import load_encoder
+from workflow_scripts.evaluation.task_files import fresh_state, load_task, parts, rows_of_part, save_task
 from workflow_scripts.scores import adaptive, classification, retrieval
 from workflow_scripts.scores.score import ADAPTIVE, SCORES, VALUES, Scored, _lookup, main, score_all
 from workflow_scripts.scores.stock import stock_scores
 from workflow_scripts.scores.views import View, views
 from workflow_scripts.store import Store, StoreError, open_store
-from workflow_scripts.task_files import fresh_state, load_task, parts, rows_of_part, save_task
 from workflow_scripts.tasks.prepare import load
 
 PREFIX = views(["prefix"], 1, ["float32"], 32, None)[0]

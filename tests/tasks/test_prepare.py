@@ -21,9 +21,8 @@ from tests.scores.tasks import (
     own_retrieval_task,
     retrieval_task,
 )
-from workflow_scripts import task_files
-from workflow_scripts.study import task_catalogue
-from workflow_scripts.task_files import (
+from workflow_scripts.evaluation import task_files
+from workflow_scripts.evaluation.task_files import (
     column,
     document_texts,
     load_task,
@@ -32,6 +31,7 @@ from workflow_scripts.task_files import (
     save_task,
     undersampled_rows,
 )
+from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.tasks.prepare import load, main, prepare, texts_of
 from workflow_scripts.tasks.recording import RecordingEncoder
 

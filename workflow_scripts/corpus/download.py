@@ -14,9 +14,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from workflow_scripts.artefact import claim, log, start_log, versions, write_digests, write_json
+from workflow_scripts.artefact import exclusive_lock, log, versions, write_digests, write_json
+from workflow_scripts.command_line import start_log
 from workflow_scripts.hub import HubError, download_snapshot
-from workflow_scripts.study import HUB_REFERENCE
+from workflow_scripts.study.references import HUB_REFERENCE
 
 # What pairs come in, in any of the published layouts; README and scripts stay where they are.
 PATTERNS = ("*.parquet", "*.json", "*.jsonl", "*.json.gz", "*.jsonl.gz")
@@ -33,7 +34,7 @@ def download(settings: Settings, manifest: Path) -> None:
     if not (match := HUB_REFERENCE.match(settings.repository)):
         raise HubError(f"corpus.repository: {settings.repository!r}; expected org/name@revision")
     folder, started = manifest.parent, time.monotonic()
-    with claim(folder / "source"):
+    with exclusive_lock(folder / "source"):
         for old in (manifest, manifest.with_suffix(".sha256")):
             old.unlink(missing_ok=True)  # they would vouch for files that are about to change
         snapshot = download_snapshot(match["repo"], match["revision"], folder / "files", "dataset", PATTERNS)

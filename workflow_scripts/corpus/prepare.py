@@ -27,8 +27,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from workflow_scripts import wordnet
-from workflow_scripts.artefact import claim, log, start_log, versions, whole_file, write_digests, write_json
+from workflow_scripts.artefact import atomic_write, exclusive_lock, log, versions, write_digests, write_json
+from workflow_scripts.command_line import start_log
 from workflow_scripts.corpus.decontaminate import Index
 from workflow_scripts.corpus.read import (
     BYTES,
@@ -45,7 +45,8 @@ from workflow_scripts.corpus.read import (
     files_of,
     opened,
 )
-from workflow_scripts.study import Corpus
+from workflow_scripts.evaluation import wordnet
+from workflow_scripts.study.sections import Corpus
 
 MALFORMED = "malformed"
 EMPTY = "empty"
@@ -113,7 +114,7 @@ def prepare(settings: PairsSettings, source: str | None, output: Path, threads: 
                 f"{source or settings.corpus.source}: no pair is left of {account.rows_in.total()} rows"
                 + "".join(f"; {reason}: {counts.total()}" for reason, counts in account.drops.items() if counts)
             )
-        with whole_file(folder / "pairs.parquet") as pairs, whole_file(folder / "sample.parquet") as sample:
+        with atomic_write(folder / "pairs.parquet") as pairs, atomic_write(folder / "sample.parquet") as sample:
             _second_pass(account, keep, spool, settings.corpus, pairs, sample)
     kept = _by_task(np.concatenate(account.row_tasks)[keep], list(account.tasks))
     manifest: dict[str, Any] = {
@@ -428,7 +429,7 @@ def main() -> None:
     start_log()
     try:
         settings = PairsSettings.model_validate(json.loads(arguments.settings))
-        with claim(arguments.output):
+        with exclusive_lock(arguments.output):
             manifest = prepare(settings, arguments.source, arguments.output, arguments.threads)
     except (InputError, FileNotFoundError, ValidationError, json.JSONDecodeError) as error:
         raise SystemExit(f"pairs: {error}") from None

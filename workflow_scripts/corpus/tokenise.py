@@ -26,15 +26,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workflow_scripts.artefact import (
     Progress,
-    claim,
+    atomic_write,
     digest_of_file,
+    exclusive_lock,
     log,
-    start_log,
     versions,
-    whole_file,
     write_digests,
     write_json,
 )
+from workflow_scripts.command_line import start_log
 from workflow_scripts.corpus.read import ahead, opened
 
 TEXTS = ("query", "pos", "neg")
@@ -122,7 +122,7 @@ def tokenise(pairs: Path, model: Path, max_length: int, output: Path) -> dict[st
     rows = tokens = truncated = 0
     arrow = output.parent / "tokens.arrow"
     with (
-        whole_file(arrow) as part,
+        atomic_write(arrow) as part,
         pa.OSFile(str(part), "wb") as sink,
         pa.ipc.new_file(sink, schema) as writer,
         ThreadPoolExecutor(2) as pool,
@@ -214,7 +214,7 @@ def main() -> None:
     start_log()
     try:
         settings = TokensSettings.model_validate(json.loads(arguments.settings))
-        with claim(arguments.output):
+        with exclusive_lock(arguments.output):
             manifest = tokenise(
                 arguments.pairs.parent / "pairs.parquet", arguments.model.parent, settings.max_length, arguments.output
             )

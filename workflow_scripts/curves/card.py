@@ -16,10 +16,13 @@ from typing import Any
 import polars as pl
 import yaml
 
-from workflow_scripts.artefact import read_json, start_log, whole_file
+from workflow_scripts.artefact import atomic_write, read_json
+from workflow_scripts.command_line import start_log
 from workflow_scripts.curves.collect import SCORE_COLUMNS, read_table
 from workflow_scripts.curves.curves import study_of
-from workflow_scripts.study import Study, StudyError, task_catalogue
+from workflow_scripts.study.catalogue import task_catalogue
+from workflow_scripts.study.configuration import Study
+from workflow_scripts.study.errors import StudyError
 
 # What Markdown would read as markup, and HTML as a tag.
 MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~$])")
@@ -176,7 +179,7 @@ def main() -> None:
         text = card(study, manifest, scores, {task["name"]: task["splits"] for task in tasks})
     except (StudyError, ValueError) as error:
         sys.exit(f"card: {error}")
-    with whole_file(arguments.output) as part:
+    with atomic_write(arguments.output) as part:
         part.write_text(text)
 
 

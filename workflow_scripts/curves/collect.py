@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from workflow_scripts.artefact import read_json
-from workflow_scripts.study import Study
+from workflow_scripts.study.configuration import Study
 
 SCORE_COLUMNS = ["variant", "seed", "task", "task_type", "reduction", "dim", "metric", "score"]
 VALUE_COLUMNS = ["reduction", "dim", "part", "unit", "value"]

@@ -15,12 +15,15 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from workflow_scripts.artefact import log, read_json, start_log, whole_file, write_json
+from workflow_scripts.artefact import atomic_write, log, read_json, write_json
+from workflow_scripts.command_line import start_log
 from workflow_scripts.curves import compare, statistics
 from workflow_scripts.curves.collect import Model, TaskScores, graph_of, missing_scores, read_task
 from workflow_scripts.curves.domain import domains_of
 from workflow_scripts.curves.statistics import Estimate, Sample
-from workflow_scripts.study import Intervals, Study, StudyError, load_study
+from workflow_scripts.study.configuration import Study, load_study
+from workflow_scripts.study.errors import StudyError
+from workflow_scripts.study.sections import Intervals
 
 BITS = {"float32": 32, "int8": 8, "binary": 1}
 COSTS = ("steps", "tokens", "seconds", "flops")
@@ -601,11 +604,11 @@ def _number(value: float) -> float | None:
 
 
 def write_results(output: Path, curves: pl.DataFrame, differences: pl.DataFrame, summary: dict[str, Any]) -> None:
-    with whole_file(output) as part:
+    with atomic_write(output) as part:
         curves.write_parquet(part, compression="zstd")
-    with whole_file(output.with_suffix(".csv")) as part:
+    with atomic_write(output.with_suffix(".csv")) as part:
         curves.write_csv(part)
-    with whole_file(output.with_name("differences.parquet")) as part:
+    with atomic_write(output.with_name("differences.parquet")) as part:
         differences.write_parquet(part, compression="zstd")
     write_json(output.with_name("summary.json"), summary)
 

@@ -16,7 +16,8 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from workflow_scripts.artefact import start_log, whole_file
+from workflow_scripts.artefact import atomic_write
+from workflow_scripts.command_line import start_log
 
 # Okabe and Ito (2008), told apart by colour-blind readers; the yellow is left out, being faint on white.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
@@ -110,9 +111,9 @@ def main() -> None:
     arguments = parser.parse_args()
     start_log()
     figure = draw(pl.read_parquet(arguments.curves))
-    with whole_file(arguments.svg) as part:
+    with atomic_write(arguments.svg) as part:
         figure.savefig(part, format="svg", metadata={"Date": None})
-    with whole_file(arguments.png) as part:
+    with atomic_write(arguments.png) as part:
         figure.savefig(part, format="png", dpi=160, metadata={"Software": None})
 
 

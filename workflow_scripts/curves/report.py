@@ -19,13 +19,14 @@ from typing import Any
 import polars as pl
 import yaml
 
-from workflow_scripts.artefact import log, read_json, start_log, whole_file
+from workflow_scripts.artefact import atomic_write, log, read_json
+from workflow_scripts.command_line import start_log
 from workflow_scripts.curves import words
 from workflow_scripts.curves.collect import read_table
 from workflow_scripts.curves.compare import MARGIN_OF_SCORE, QUESTIONS
 from workflow_scripts.curves.curves import CURVES_SCHEMA, DIFFERENCES_SCHEMA, study_of
 from workflow_scripts.curves.words import code, duration, number, quantity, storage, table, text
-from workflow_scripts.study import StudyError
+from workflow_scripts.study.errors import StudyError
 
 # Points kept of a training run: the mean over equal stretches of steps.
 TRAINING_POINTS = 150
@@ -596,7 +597,7 @@ def main() -> None:
         )
     except (StudyError, ValueError, pl.exceptions.PolarsError) as error:
         sys.exit(f"report: {str(error).strip().splitlines()[0]}")
-    with whole_file(arguments.output) as part:
+    with atomic_write(arguments.output) as part:
         part.write_text(content)
     log.info("%s: %.1f MB", arguments.output, len(content.encode()) / 1e6)
 

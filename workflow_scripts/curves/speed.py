@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from workflow_scripts.artefact import log, start_log, versions, write_json
+from workflow_scripts.artefact import log, versions, write_json
+from workflow_scripts.command_line import start_log
 
 VECTORS = 50_000
 QUERIES = 16

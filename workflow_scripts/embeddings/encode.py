@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from workflow_scripts.arithmetic import Precision
-from workflow_scripts.artefact import Progress, claim, digest_of_file, digest_of_text, read_json, start_log
+from workflow_scripts.artefact import Progress, digest_of_file, digest_of_text, exclusive_lock, read_json
+from workflow_scripts.command_line import start_log
 from workflow_scripts.embeddings.manifest import (
     Settings,
     code_and_versions,
@@ -30,7 +30,9 @@ from workflow_scripts.embeddings.manifest import (
     write_manifest,
 )
 from workflow_scripts.embeddings.prompts import prompt_for
-from workflow_scripts.encoder import Role, encode, load_encoder, resolve_precision
+from workflow_scripts.encoder.arithmetic import Precision
+from workflow_scripts.encoder.encoding import Role, encode, resolve_precision
+from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.memory import keep_freed_memory
 from workflow_scripts.store import ROWS_PER_SHARD, StoreWriter, keys_of
 
@@ -189,7 +191,7 @@ def main() -> None:
     arguments = parser.parse_args()
     start_log()
     try:
-        with claim(arguments.output):
+        with exclusive_lock(arguments.output):
             settings = read_settings(arguments.settings)
             encode_task(settings, arguments.model, arguments.texts, arguments.output, arguments.rows_per_shard)
     except (ValueError, OSError, RuntimeError, pl.exceptions.PolarsError) as error:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workflow_scripts.artefact import digest_of_file, read_json, versions, write_digests, write_json
-from workflow_scripts.study import Encoding
+from workflow_scripts.study.sections import Encoding
 
 PACKAGES = ("numpy", "pyarrow", "sentence-transformers", "torch", "transformers")
 
@@ -37,7 +37,7 @@ def read_settings(text: str) -> Settings:
 def code_and_versions() -> str:
     """What the vectors come from besides model, texts and settings: no shard outlives a change of it."""
     room = Path(__file__).parent
-    files = [room.with_name("arithmetic.py"), room.with_name("encoder.py"), *sorted(room.glob("*.py"))]
+    files = [*sorted(room.with_name("encoder").glob("*.py")), *sorted(room.glob("*.py"))]
     return json.dumps([*map(digest_of_file, files), versions(*PACKAGES)])
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from workflow_scripts.artefact import Progress, claim, digest_of_text, read_json, start_log
+from workflow_scripts.artefact import Progress, digest_of_text, exclusive_lock, read_json
+from workflow_scripts.command_line import start_log
 from workflow_scripts.embeddings.manifest import (
     Settings,
     code_and_versions,
@@ -96,7 +97,7 @@ def main() -> None:
     arguments = parser.parse_args()
     start_log()
     try:
-        with claim(arguments.output):
+        with exclusive_lock(arguments.output):
             settings = read_settings(arguments.settings)
             multiply_store(settings, arguments.model, arguments.parent, arguments.output)
     except (ValueError, KeyError, OSError) as error:

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from workflow_scripts import artefact
-from workflow_scripts.encoder import load_encoder
+from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.hub import download_snapshot
 from workflow_scripts.models.folder import ModelError, Settings, cost_of_nothing, export, parse_settings, run, versions
-from workflow_scripts.study import package_model_folder, parse_reference
+from workflow_scripts.study.references import package_model_folder, parse_reference
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -170,7 +170,7 @@ def main() -> None:
 
     def work() -> None:
         settings = parse_settings(FetchSettings, arguments.settings)
-        with artefact.claim(arguments.output):
+        with artefact.exclusive_lock(arguments.output):
             fetch(settings, arguments.output)
 
     run(work)

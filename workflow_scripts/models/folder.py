@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from workflow_scripts import artefact
-from workflow_scripts.encoder import EncoderError
+from workflow_scripts import artefact, command_line
+from workflow_scripts.encoder.loading import EncoderError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -53,7 +53,7 @@ def parse_settings(kind: type[SettingsType], text: str) -> SettingsType:
 
 def run(work: Callable[[], None]) -> None:
     """Run a script's work; what the input caused ends it with one line and status 1."""
-    artefact.start_log()
+    command_line.start_log()
     try:
         work()
     except (ModelError, EncoderError, OSError, ValueError) as error:
@@ -91,7 +91,7 @@ def export(
     `write_more` may put more files into the folder before it is renamed.
     """
     folder = Path(output).parent
-    with artefact.whole_folder(folder) as part:
+    with artefact.atomic_folder(folder) as part:
         model.save(str(part), create_model_card=False, safe_serialization=True)
         weights = [str(p.relative_to(part)) for p in part.rglob("*") if p.suffix in (".bin", ".pt", ".pkl", ".pickle")]
         if weights:

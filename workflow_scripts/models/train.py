@@ -37,7 +37,8 @@ from torch import Tensor
 
 from workflow_scripts import artefact
 from workflow_scripts.artefact import log
-from workflow_scripts.encoder import default_device, load_encoder, resolve_precision
+from workflow_scripts.encoder.encoding import resolve_precision
+from workflow_scripts.encoder.loading import default_device, load_encoder
 from workflow_scripts.memory import give_freed_memory_back, keep_freed_memory, processor_memory
 from workflow_scripts.models import checkpoints
 from workflow_scripts.models.batches import (
@@ -76,8 +77,8 @@ from workflow_scripts.models.packing import (
     token_ids,
 )
 from workflow_scripts.models.transform import fit_matrix, put_matrix, read_sample
-from workflow_scripts.scratch import near
-from workflow_scripts.study import Training
+from workflow_scripts.scratch import staged_copy
+from workflow_scripts.study.sections import Training
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -695,8 +696,8 @@ def main() -> None:
         alone = int(os.environ.get("RANK", 0)) == 0
         with (
             process_group(),
-            artefact.claim(arguments.output) if alone else contextlib.nullcontext(),
-            near(arguments.tokens, "tokens.arrow", copy=bool(arguments.scratch)) as tokens,
+            artefact.exclusive_lock(arguments.output) if alone else contextlib.nullcontext(),
+            staged_copy(arguments.tokens, "tokens.arrow", copy=bool(arguments.scratch)) as tokens,
         ):
             train(
                 settings,

@@ -21,7 +21,8 @@ import torch
 
 from workflow_scripts import artefact
 from workflow_scripts.axes import principal_axes
-from workflow_scripts.encoder import encode, load_encoder, resolve_precision
+from workflow_scripts.encoder.encoding import encode, resolve_precision
+from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.models.folder import (
     ModelError,
     Settings,
@@ -139,7 +140,7 @@ def main() -> None:
 
     def work() -> None:
         settings = parse_settings(TransformSettings, arguments.settings)
-        with artefact.claim(arguments.output):
+        with artefact.exclusive_lock(arguments.output):
             transform(settings, arguments.parent, arguments.pairs, arguments.output)
 
     run(work)

@@ -23,9 +23,9 @@ from sklearn.metrics import average_precision_score
 from threadpoolctl import ThreadpoolController
 
 from workflow_scripts.axes import Matrix
+from workflow_scripts.evaluation.task_files import TRAIN, Part, column, parts, rows_of_part, undersampled_rows
 from workflow_scripts.scores.views import View
 from workflow_scripts.store import Store
-from workflow_scripts.task_files import TRAIN, Part, column, parts, rows_of_part, undersampled_rows
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 OWN_WAYS = ("evaluate", "_evaluate_subset", "_run_experiment", "_calculate_scores", "_calculate_avg_scores")

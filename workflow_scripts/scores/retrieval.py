@@ -18,10 +18,19 @@ import torch
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.similarity_functions import cos_sim
 
+from workflow_scripts.evaluation.task_files import (
+    DOCUMENT,
+    QUERY,
+    Part,
+    column,
+    document_texts,
+    parts,
+    query_texts,
+    rows_of_part,
+)
 from workflow_scripts.scores.abstention import sureness
 from workflow_scripts.scores.views import View
 from workflow_scripts.store import Store
-from workflow_scripts.task_files import DOCUMENT, QUERY, Part, column, document_texts, parts, query_texts, rows_of_part
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 CHUNK = 50_000  # documents searched at once: mteb's own number, and it decides how its products round

@@ -27,15 +27,16 @@ from mteb.cache import ResultCache
 from mteb.results import TaskResult
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from workflow_scripts.artefact import Progress, claim, log, read_json, start_log, whole_file
+from workflow_scripts.artefact import Progress, atomic_write, exclusive_lock, log, read_json
 from workflow_scripts.axes import Matrix
+from workflow_scripts.command_line import start_log
+from workflow_scripts.evaluation.task_files import Part, fresh_state, load_task, parts
 from workflow_scripts.scores import abstention, adaptive, classification, retrieval
 from workflow_scripts.scores.stock import Values, model_meta, stock_scores
 from workflow_scripts.scores.views import View, views
-from workflow_scripts.scratch import near
+from workflow_scripts.scratch import staged_copy
 from workflow_scripts.store import FILE, Store, open_store
-from workflow_scripts.study import Adaptive
-from workflow_scripts.task_files import Part, fresh_state, load_task, parts
+from workflow_scripts.study.sections import Adaptive
 
 SCORES = pa.schema(
     [
@@ -239,9 +240,9 @@ def write_mteb_layout(scored: Sequence[Scored], settings: Settings, folder: Path
         path = cache.get_task_result_path(settings.task, meta)
         path.parent.mkdir(parents=True, exist_ok=True)
         written.add(path)
-        with whole_file(path) as part:
+        with atomic_write(path) as part:
             one.result.to_disk(part)
-        with whole_file(path.with_name("model_meta.json")) as part:
+        with atomic_write(path.with_name("model_meta.json")) as part:
             part.write_text(json.dumps(meta.to_dict(), default=str, indent=1, sort_keys=True))
     for experiments in {path.parents[1] for path in written}:
         for old in set(experiments.glob(f"*/{glob.escape(settings.task)}.json")) - written:
@@ -249,7 +250,7 @@ def write_mteb_layout(scored: Sequence[Scored], settings: Settings, folder: Path
 
 
 def _write(rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), part, compression="zstd")
 
 
@@ -303,7 +304,10 @@ def main() -> None:
         sys.exit(f"--settings: {'.'.join(map(str, first['loc']))}: {first['msg']}")
     training = Path(arguments.training_texts).parent if arguments.training_texts else None
     try:
-        with claim(arguments.output), near(arguments.embeddings, FILE, copy=bool(arguments.scratch)) as embeddings:
+        with (
+            exclusive_lock(arguments.output),
+            staged_copy(arguments.embeddings, FILE, copy=bool(arguments.scratch)) as embeddings,
+        ):
             score(settings, arguments.task.parent, embeddings.parent, training, arguments.output)
     except (KeyError, ValueError, OSError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else (str(error).splitlines() or [""])[0]

@@ -17,7 +17,7 @@ from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.results import TaskResult
 
 from workflow_scripts.axes import Matrix
-from workflow_scripts.task_files import Part, is_retrieval, parts
+from workflow_scripts.evaluation.task_files import Part, is_retrieval, parts
 
 Lookup = Callable[[Sequence[str], str], Matrix]  # texts, prompt type -> (texts, width)
 Values = dict[Part, dict[str, float]]  # per evaluated piece: unit (query, experiment) -> value of the main metric

@@ -11,7 +11,7 @@ from typing import Any
 
 import mteb
 
-from workflow_scripts.study import CATALOGUE
+from workflow_scripts.study.catalogue import CATALOGUE
 
 BENCHMARKS = ("MTEB(eng, v1)", "MTEB(eng, v2)", "NanoBEIR")
 TYPES = {"Classification", "Retrieval", "STS", "PairClassification", "Clustering", "Reranking", "Summarization"}

@@ -20,18 +20,16 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workflow_scripts.artefact import (
-    claim,
+    atomic_folder,
     digest_of_file,
+    exclusive_lock,
     log,
-    start_log,
     versions,
-    whole_folder,
     write_digests,
     write_json,
 )
-from workflow_scripts.hub import HubError, load_checked
-from workflow_scripts.study import task_catalogue
-from workflow_scripts.task_files import (
+from workflow_scripts.command_line import start_log
+from workflow_scripts.evaluation.task_files import (
     DOCUMENT,
     EMBEDDED,
     QUERY,
@@ -47,6 +45,8 @@ from workflow_scripts.task_files import (
     save_task,
     undersampled_rows,
 )
+from workflow_scripts.hub import HubError, load_checked
+from workflow_scripts.study.catalogue import task_catalogue
 
 if TYPE_CHECKING:
     import mteb
@@ -82,7 +82,7 @@ def load(name: str) -> mteb.AbsTask:
 def _fill_from_wordnet(task: Any) -> None:
     from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-    from workflow_scripts import wordnet
+    from workflow_scripts.evaluation import wordnet
 
     if is_retrieval(task):
         documents, queries, judged = wordnet.retrieval_rows()
@@ -172,7 +172,7 @@ def _recorded_texts(task: Any) -> Iterable[Text]:
     """What mteb's own evaluation asks for, written down by an encoder that answers with small vectors."""
     import mteb
 
-    from workflow_scripts.task_files import fresh_state
+    from workflow_scripts.evaluation.task_files import fresh_state
     from workflow_scripts.tasks.recording import RecordingEncoder
 
     fresh_state(task)
@@ -201,7 +201,7 @@ def prepare(name: str, folder: Path) -> None:
     texts = texts_of(task)
     if not any(evaluation for _, _, evaluation in texts):
         raise ValueError(f"{name}: nothing to evaluate, expected at least one test text or judged query")
-    with whole_folder(folder) as part:
+    with atomic_folder(folder) as part:
         save_task(task, part)
         columns = {field: [row[i] for row in texts] for i, field in enumerate(TEXTS.names)}
         pq.write_table(pa.table(columns, schema=TEXTS), part / "texts.parquet", compression="zstd")
@@ -247,7 +247,7 @@ def main() -> None:
         first = error.errors()[0]
         sys.exit(f"--settings: {'.'.join(map(str, first['loc']))}: {first['msg']}")
     try:
-        with claim(arguments.output.parent):
+        with exclusive_lock(arguments.output.parent):
             prepare(settings.task, arguments.output.parent)
     except (HubError, ValueError, OSError) as error:
         sys.exit(f"task: {error}")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from workflow_scripts.study import StudyError, load_study
+from workflow_scripts.study.configuration import load_study
+from workflow_scripts.study.errors import StudyError
 
 MODULES = [{"idx": 0, "path": "0_Transformer"}, {"idx": 1, "path": "1_Pooling"}]
 FOLDERS: dict[str, tuple[dict[str, Any], int]] = {

@@ -13,9 +13,9 @@ import pytest
 
 from tests.conftest import ROOT
 from workflow_scripts import artefact
-from workflow_scripts.session import drop_stale_lock
+from workflow_scripts.launch.session import drop_stale_lock
 
-LIVING = "import sys; from pathlib import Path; from workflow_scripts.session import drop_stale_lock;"
+LIVING = "import sys; from pathlib import Path; from workflow_scripts.launch.session import drop_stale_lock;"
 LIVING += "drop_stale_lock(Path(sys.argv[1])); print('here', flush=True); sys.stdin.read()"
 
 
@@ -48,7 +48,7 @@ def test_where_the_file_system_knows_no_locks_work_goes_on_and_says_so(
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", none)
-    with caplog.at_level(logging.INFO, "matryoshka"), artefact.claim(tmp_path / "made.json"):
+    with caplog.at_level(logging.INFO, "matryoshka"), artefact.exclusive_lock(tmp_path / "made.json"):
         pass
     assert "this file system knows no locks" in caplog.text
     locks = tmp_path / ".snakemake" / "locks"

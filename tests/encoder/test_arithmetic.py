@@ -22,9 +22,10 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from workflow_scripts import arithmetic as module
-from workflow_scripts.arithmetic import Precision, arithmetic, is_bert_layer
-from workflow_scripts.encoder import encode_texts, load_encoder
+from workflow_scripts.encoder import arithmetic as module
+from workflow_scripts.encoder.arithmetic import Precision, arithmetic, is_bert_layer
+from workflow_scripts.encoder.encoding import encode_texts
+from workflow_scripts.encoder.loading import load_encoder
 
 FAMILY = [
     (BertModel, BertConfig),

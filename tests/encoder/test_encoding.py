@@ -11,8 +11,9 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from workflow_scripts.arithmetic import computes_in_bf16
-from workflow_scripts.encoder import EncoderError, budgeted_batches, encode, encode_texts, load_encoder
+from workflow_scripts.encoder.arithmetic import computes_in_bf16
+from workflow_scripts.encoder.encoding import budgeted_batches, encode, encode_texts
+from workflow_scripts.encoder.loading import EncoderError, load_encoder
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_bf16_on_packed_weights_is_autocast_s_own(
 ) -> None:
     exact = encode_texts(encoder, texts)
     packed = encode_texts(encoder, texts, precision="bf16")
-    monkeypatch.setattr("workflow_scripts.arithmetic.computes_in_bf16", lambda _: False)
+    monkeypatch.setattr("workflow_scripts.encoder.arithmetic.computes_in_bf16", lambda _: False)
     plain = encode_texts(encoder, texts, precision="bf16")
 
     def off(vectors: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 Takes a sentence-transformers folder and texts; leaves a float32 array `(texts, width)` in the texts' order.
 The model's own modules run, so pooling, dense layers, normalisation and prompts are sentence-transformers' own; what
 differs is how batches are made: tokens ahead and in bulk, sorted by their true length, under a budget of tokens rather
-than a number of texts; and how a processor computes the layers (`arithmetic.py`). Shared by the rooms that encode
+than a number of texts; and how a processor computes the layers (`encoder/arithmetic.py`). Shared by the rooms that encode
 (embeddings, models).
 """
 
@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
-from workflow_scripts.arithmetic import Precision, arithmetic, computes_in_bf16
+from workflow_scripts.encoder.arithmetic import Precision, arithmetic, computes_in_bf16
+from workflow_scripts.encoder.loading import EncoderError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -29,51 +29,12 @@ PROCESSOR_BATCH_TOKENS = 1024
 TEXTS_TOKENISED_AT_ONCE = 16384
 
 
-class EncoderError(ValueError):
-    """The model folder cannot be used; the message is one line that says what was found and expected."""
-
-
 @dataclass(frozen=True)
 class Encoded:
     """What encoding leaves."""
 
     vectors: np.ndarray  # (texts, width) float32
     tokens: int  # of all texts, special tokens and prompt included, padding not; 0 where the library's own loop encodes
-
-
-def load_encoder(
-    folder: str | Path, device: str | torch.device | None = None, max_length: int | None = None
-) -> SentenceTransformer:
-    """Load a sentence-transformers folder for inference, in float32, on a GPU where there is one.
-
-    Weights come from safetensors alone and no code from the folder is run. `max_length` (tokens) lowers the
-    model's own maximum. Raises `EncoderError` where the folder holds no such model.
-    """
-    from safetensors import SafetensorError
-    from sentence_transformers import SentenceTransformer
-
-    folder = Path(folder)
-    if not (folder / "modules.json").exists():
-        raise EncoderError(f"{folder}: no modules.json there; expected a sentence-transformers folder")
-    try:
-        model = SentenceTransformer(
-            str(folder),
-            device=str(device or default_device()),
-            trust_remote_code=False,
-            local_files_only=True,
-            model_kwargs={"use_safetensors": True, "dtype": torch.float32},
-        )
-    except (OSError, KeyError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise EncoderError(f"{folder}: not loadable as a sentence-transformers model ({first_line})") from error
-    if max_length is not None and (model.max_seq_length is None or max_length < model.max_seq_length):
-        model.max_seq_length = max_length
-    return model.eval()
-
-
-def default_device() -> torch.device:
-    """The GPU where there is one, else the processor."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def resolve_precision(precision: str, device: torch.device) -> Precision:

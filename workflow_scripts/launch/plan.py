@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.study import Study, StudyError, load_study, parse_reference, task_catalogue
+from workflow_scripts.study.catalogue import task_catalogue
+from workflow_scripts.study.configuration import Study, load_study
+from workflow_scripts.study.errors import StudyError
+from workflow_scripts.study.references import parse_reference
 
 TRAINING_TEXTS = "training_texts"
 CHARACTERS_PER_TOKEN = 4.0
@@ -281,7 +284,7 @@ def _calibrate(study: Study, results: Path) -> tuple[float, str | None]:
 def _configuration(study: Study, root: str, results: Path) -> str:
     """A folder with the architecture's config.json: the fetched model, the package's or path's, or the hub's."""
     from workflow_scripts.hub import HubError, download_snapshot
-    from workflow_scripts.study import package_model_folder
+    from workflow_scripts.study.references import package_model_folder
 
     made = results / "models" / root / f"s{study.seeds[0]}"
     if (made / "config.json").is_file():

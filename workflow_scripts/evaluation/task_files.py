@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workflow_scripts.artefact import read_json, write_json
-from workflow_scripts.study import task_catalogue
+from workflow_scripts.study.catalogue import task_catalogue
 
 if TYPE_CHECKING:
     import mteb
@@ -53,7 +53,7 @@ def new_task(name: str) -> mteb.AbsTask:
         return _embedded_classes()[name]()
     entry = task_catalogue().get(name)
     if entry is None:
-        raise ValueError(f"task {name!r} is not known; the names are in workflow_scripts/mteb_tasks.json")
+        raise ValueError(f"task {name!r} is not known; the names are in workflow_scripts/study/mteb_tasks.json")
     for benchmark in BENCHMARKS:
         if benchmark in entry["benchmarks"]:
             for task in mteb.get_benchmark(benchmark).tasks:

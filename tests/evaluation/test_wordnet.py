@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow_scripts import wordnet
+from workflow_scripts.evaluation import wordnet
 
 TEXTS = ("query", "pos", "neg")
 

