@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT))
 from workflow_scripts.embeddings.encode import Texts, encode_rows, precisions_for  # noqa: E402
 from workflow_scripts.encoder.loading import load_encoder  # noqa: E402
 from workflow_scripts.study.references import package_model_folder  # noqa: E402
-from workflow_scripts.study.sections import Encoding  # noqa: E402
+from workflow_scripts.study.sections.encoding import Encoding  # noqa: E402
 
 DATA = ROOT.parent / "shared" / "data"
 CLASSIFICATION = {

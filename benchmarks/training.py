@@ -131,7 +131,7 @@ def own_step(folder: Path, model_folder: Path, size: int) -> tuple[Step, Callabl
     from workflow_scripts.models.batches import assemble
     from workflow_scripts.models.folder import encoder_flops
     from workflow_scripts.models.packing import choose_layout
-    from workflow_scripts.study.sections import Training
+    from workflow_scripts.study.sections.training import Training
 
     keep_freed_memory()
     model = load_encoder(model_folder)

@@ -35,10 +35,14 @@ BENCHMARKS = f"{RESULTS}/benchmarks"
 ENVIRONMENT = "../envs/environment.yaml"
 CATALOGUE = task_catalogue()
 TRAINING_TEXTS = "training_texts"  # the sample of training texts, encoded like a task
-MODELS = [(model, seed) for model in STUDY.models for seed in STUDY.seeds_of(model)]
-FETCHED = [model for model in STUDY.models if STUDY.is_fetched(model)]
-TRAINED = [model for model in STUDY.models if STUDY.is_trained(model)]
-TRANSFORMED = [m for m in STUDY.models if m not in FETCHED and m not in TRAINED]
+MODELS = [
+    (model, seed)
+    for model in STUDY.graph.models
+    for seed in STUDY.graph.seeds_of(model)
+]
+FETCHED = [model for model in STUDY.graph.models if STUDY.graph.is_fetched(model)]
+TRAINED = [model for model in STUDY.graph.models if STUDY.graph.is_trained(model)]
+TRANSFORMED = [m for m in STUDY.graph.models if m not in FETCHED and m not in TRAINED]
 GPU_RULES = {"transform", "train", "embed"}
 # What every job but the local ones exports: downloads happen on the login node, and nowhere else.
 OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
@@ -52,7 +56,7 @@ def either_of(names):
 
 
 wildcard_constraints:
-    model=either_of(STUDY.models),
+    model=either_of(STUDY.graph.models),
     seed=r"\d+",
     task=either_of([*CATALOGUE, TRAINING_TEXTS]),
     root=either_of(FETCHED),
@@ -106,8 +110,8 @@ def task_digest(wildcards):
 
 def parent_digest(wildcards):
     """The digest of the parent's folder, for a model that is made from one."""
-    parent = STUDY.parent_of(wildcards.model)
-    seed = STUDY.seed_of_parent(wildcards.model, int(wildcards.seed))
+    parent = STUDY.graph.parent_of(wildcards.model)
+    seed = STUDY.graph.seed_of_parent(wildcards.model, int(wildcards.seed))
     return f"{RESULTS}/models/{parent}/s{seed}/model.sha256"
 
 
@@ -153,7 +157,7 @@ def evaluation_digests(wildcards):
 
 def clean_against():
     """The tasks whose texts must not be in the pairs: `corpus: decontaminate`, benchmarks spelled out."""
-    return STUDY.decontamination_tasks()
+    return STUDY.tasks_cleaned_against
 
 
 def pairs_settings(wildcards):
@@ -172,15 +176,15 @@ def tokens_settings(wildcards):
 
 def own_model(wildcards):
     """The files of a model that is a folder of the user's; none for one that is pinned."""
-    kind, name, _ = parse_reference(STUDY.reference_of(wildcards.model))
+    kind, name, _ = parse_reference(STUDY.graph.reference_of(wildcards.model))
     return files_of_user(name) if kind == "path" else []
 
 
 def fetch_settings(wildcards):
     return settings(
         model=wildcards.model,
-        reference=STUDY.reference_of(wildcards.model),
-        width=STUDY.width_of(wildcards.model),
+        reference=STUDY.graph.reference_of(wildcards.model),
+        width=STUDY.graph.width_of(wildcards.model),
     )
 
 
@@ -190,17 +194,17 @@ def made_settings(wildcards):
     variant = STUDY.variants[model]
     values = dict(
         model=model,
-        parent=STUDY.parent_of(model),
+        parent=STUDY.graph.parent_of(model),
         seed=int(wildcards.seed),
         rotate=variant.rotate,
-        width=STUDY.width_of(model),
+        width=STUDY.graph.width_of(model),
         max_length=STUDY.training.max_length,
     )
-    if STUDY.is_trained(model):
+    if STUDY.graph.is_trained(model):
         values |= dict(
-            steps=STUDY.steps_of(model),
-            nesting=STUDY.nesting_of(model),
-            nesting_weights=STUDY.nesting_weights_of(model),
+            steps=STUDY.graph.steps_of(model),
+            nesting=STUDY.graph.nesting_of(model),
+            nesting_weights=STUDY.graph.nesting_weights_of(model),
             objective=variant.objective or STUDY.training.objective,
             training=STUDY.training.model_dump(exclude=UNTRAINED_KEYS),
         )
@@ -220,7 +224,9 @@ UNTRAINED_KEYS = {
 
 
 def tokens_digest(wildcards):
-    return f"{RESULTS}/corpus/tokens/{STUDY.root_of(wildcards.model)}/tokens.sha256"
+    return (
+        f"{RESULTS}/corpus/tokens/{STUDY.graph.root_of(wildcards.model)}/tokens.sha256"
+    )
 
 
 # ---- embeddings
@@ -231,8 +237,8 @@ def embed_settings(wildcards):
 
 
 def parent_store(wildcards):
-    parent = STUDY.parent_of(wildcards.model)
-    seed = STUDY.seed_of_parent(wildcards.model, int(wildcards.seed))
+    parent = STUDY.graph.parent_of(wildcards.model)
+    seed = STUDY.graph.seed_of_parent(wildcards.model, int(wildcards.seed))
     return f"{RESULTS}/embeddings/{parent}/s{seed}/{wildcards.task}/embeddings.sha256"
 
 
@@ -245,7 +251,7 @@ def score_settings(wildcards):
         model=wildcards.model,
         seed=int(wildcards.seed),
         task=wildcards.task,
-        dimensions=STUDY.dimensions_of(wildcards.model),
+        dimensions=STUDY.graph.dimensions_of(wildcards.model),
         cuts=STUDY.cuts,
         random_draws=STUDY.random_draws,
         precisions=STUDY.precisions,
@@ -333,5 +339,5 @@ def page_assets():
 
 def speed_settings(wildcards):
     """Every dimension at which some model is scored: searches are timed at these."""
-    dimensions = {d for model, _ in MODELS for d in STUDY.dimensions_of(model)}
+    dimensions = {d for model, _ in MODELS for d in STUDY.graph.dimensions_of(model)}
     return settings(dimensions=sorted(dimensions))

@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.curves.study_files import EMBEDDED_GRAPH, seeded, write_study
 from workflow_scripts.artefact import peak_memory_bytes
 from workflow_scripts.curves import curves, report
-from workflow_scripts.study.sections import Intervals
+from workflow_scripts.study.sections.intervals import Intervals
 
 DIMENSIONS = [8, 16, 32, 64, 128, 256, 512, 1024, 2048]
 REDUCTIONS = ("prefix", "last", "prefix:int8", "prefix:binary")

@@ -21,7 +21,7 @@ from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import CURVES_SCHEMA, MEAN_INSIDE, MEAN_OUTSIDE, answer, bytes_per_vector
 from workflow_scripts.curves.statistics import Estimate
 from workflow_scripts.study.configuration import load_study
-from workflow_scripts.study.sections import Intervals
+from workflow_scripts.study.sections.intervals import Intervals
 
 FEW = Intervals(resamples=200)
 DIMENSIONS = [8, 32, 128, 384]

@@ -21,7 +21,7 @@ from workflow_scripts.curves import figures
 from workflow_scripts.curves.card import card
 from workflow_scripts.curves.curves import CURVES_SCHEMA, answer
 from workflow_scripts.study.configuration import Study, load_study
-from workflow_scripts.study.sections import Intervals
+from workflow_scripts.study.sections.intervals import Intervals
 
 HOSTILE = 'a <b>&"$x^2$ ' + "long" * 75
 

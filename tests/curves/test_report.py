@@ -20,7 +20,7 @@ from tests.curves.study_files import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, w
 from workflow_scripts.curves import report, speed
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import answer
-from workflow_scripts.study.sections import Intervals
+from workflow_scripts.study.sections.intervals import Intervals
 
 FEW = Intervals(resamples=200)
 HOSTILE = "<script>window.hurt=1</script>\"'&<img src=x onerror=window.hurt=1>\n" + "long" * 75

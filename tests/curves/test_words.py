@@ -14,7 +14,7 @@ from tests.curves.study_files import EMBEDDED_GRAPH, TASKS, seeded, write_study
 from workflow_scripts.curves import words
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import answer
-from workflow_scripts.study.sections import Intervals
+from workflow_scripts.study.sections.intervals import Intervals
 
 FEW = Intervals(resamples=200)
 DIMENSIONS = [8, 32, 128, 256, 384]

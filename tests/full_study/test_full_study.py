@@ -16,7 +16,7 @@ from tests.full_study.conftest import FullHub
 from tests.full_study.repositories import WIDTH, flat, study_reference
 from tests.hub import Fault
 from workflow_scripts.study.catalogue import task_catalogue
-from workflow_scripts.study.sections import Corpus
+from workflow_scripts.study.sections.corpus import Corpus
 
 SIZES = ["studies/medi.yaml", "tests/full_study/sizes.yaml"]
 FEWER = [] if os.environ.get("FULL_STUDY") == "all" else ["tests/full_study/fewer.yaml"]

@@ -94,7 +94,7 @@ def test_the_large_study_is_sound_and_scores_all_of_mtebs_english_retrieval() ->
     for name, entry in catalogue.items():
         if entry["type"] == "Retrieval" and {"MTEB(eng, v1)", "MTEB(eng, v2)"} & set(entry["benchmarks"]):
             assert name in study.tasks
-    assert study.tasks == study.decontamination_tasks()
+    assert study.tasks == study.tasks_cleaned_against
 
 
 def test_the_plan_prints_downloads_disk_jobs_and_hours_of_each_variant(
@@ -118,7 +118,7 @@ def test_the_plan_prints_downloads_disk_jobs_and_hours_of_each_variant(
     shards = sum(len(p.read_bytes()) for p in sound_hub.hub.folder.glob("datasets/avsolatorio/medi-data/*/data/*"))
     assert re.search(rf"{shards / 1000:.1f} kB +avsolatorio/medi-data@", page)
     study = study_of(files[:2])
-    for name in study.models:
+    for name in study.graph.models:
         assert re.search(
             rf"^ +{re.escape(name)} +1 +[\d,]+(?: +[\d,]+\.\d){{2}}(?: +[\d.]+\d\d){{3}}$", page, re.MULTILINE
         ), name

@@ -46,7 +46,7 @@ def width(folder: Path, files: dict[str, Any], **base: int) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
     raw = {"study": "s", "base": {"model": str(folder), **base}, "dimensions": [8], "tasks": ["SciFact"]}
-    return load_study(raw).width_of("base")
+    return load_study(raw).graph.width_of("base")
 
 
 @pytest.mark.parametrize("make", FOLDERS)

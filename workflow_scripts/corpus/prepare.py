@@ -46,7 +46,7 @@ from workflow_scripts.corpus.read import (
     opened,
 )
 from workflow_scripts.evaluation import wordnet
-from workflow_scripts.study.sections import Corpus
+from workflow_scripts.study.sections.corpus import Corpus
 
 MALFORMED = "malformed"
 EMPTY = "empty"

@@ -92,7 +92,7 @@ def card(study: Study, manifest: dict[str, Any], scores: pl.DataFrame, splits: d
     model, seed = str(manifest["model"]), int(manifest["seed"])
     name = f"{study.study}-{model}-s{seed}"
     dims = sorted(scores.filter(pl.col("reduction") == "prefix")["dim"].unique().to_list())
-    middle = dims[len(dims) // 2] if dims else study.width_of(model)
+    middle = dims[len(dims) // 2] if dims else study.graph.width_of(model)
     nested = model in study.variants and study.variants[model].nested
     lines = ["---", front_matter(manifest, scores, name, splits, nested).rstrip(), "---", "", f"# {plain(name)}", ""]
     lines += [*_origin(study, manifest), "", "## Scores by dimension", ""]
@@ -118,16 +118,16 @@ def card(study: Study, manifest: dict[str, Any], scores: pl.DataFrame, splits: d
 def _origin(study: Study, manifest: dict[str, Any]) -> list[str]:
     model = str(manifest["model"])
     chain = [model]
-    while (parent := study.parent_of(chain[-1])) is not None:
+    while (parent := study.graph.parent_of(chain[-1])) is not None:
         chain.append(parent)
     facts: dict[str, Any] = {
         "made from": " ← ".join(chain),
-        "base": study.reference_of(chain[-1]),
+        "base": study.graph.reference_of(chain[-1]),
         "width": manifest.get("width"),
         "seed": manifest.get("seed"),
         "licence": manifest.get("licence") or "not stated by the base model",
     }
-    if study.trains_anywhere(model):
+    if study.graph.trains_anywhere(model):
         corpus = study.corpus
         facts["training pairs"] = corpus.repository if corpus.source == "medi" else corpus.source
         facts["pairs' digest"] = manifest.get("pairs")

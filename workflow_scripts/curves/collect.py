@@ -61,18 +61,18 @@ class TaskScores:
 def graph_of(study: Study) -> list[Model]:
     """The study's models, parents before children."""
     models = []
-    for name in study.models:
+    for name in study.graph.models:
         variant = study.variants.get(name)
         models.append(
             Model(
                 name,
-                study.parent_of(name),
+                study.graph.parent_of(name),
                 nested=bool(variant and variant.nested),
                 rotated=bool(variant and variant.rotate),
-                trained=study.is_trained(name),
-                width=study.width_of(name),
-                steps=study.steps_of(name),
-                seeds=tuple(study.seeds_of(name)),
+                trained=study.graph.is_trained(name),
+                width=study.graph.width_of(name),
+                steps=study.graph.steps_of(name),
+                seeds=tuple(study.graph.seeds_of(name)),
             )
         )
     return models

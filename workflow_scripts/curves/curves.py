@@ -23,7 +23,7 @@ from workflow_scripts.curves.domain import domains_of
 from workflow_scripts.curves.statistics import Estimate, Sample
 from workflow_scripts.study.configuration import Study, load_study
 from workflow_scripts.study.errors import StudyError
-from workflow_scripts.study.sections import Intervals
+from workflow_scripts.study.sections.intervals import Intervals
 
 BITS = {"float32": 32, "int8": 8, "binary": 1}
 COSTS = ("steps", "tokens", "seconds", "flops")

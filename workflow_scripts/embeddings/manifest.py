@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workflow_scripts.artefact import digest_of_file, read_json, versions, write_digests, write_json
-from workflow_scripts.study.sections import Encoding
+from workflow_scripts.study.sections.encoding import Encoding
 
 PACKAGES = ("numpy", "pyarrow", "sentence-transformers", "torch", "transformers")
 

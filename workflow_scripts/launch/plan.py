@@ -61,17 +61,17 @@ def costs(study: Study, results: Path, planned: Collection[Job] = ()) -> list[Co
     `planned`: to be made anew, as its settings or inputs have changed."""
     per_triple = tokens_per_triple(study, results)
     found = []
-    for model in study.models:
+    for model in study.graph.models:
         training = encoding = spent = 0.0
-        encoded = study.is_fetched(model) or study.is_trained(model)
-        for seed in study.seeds_of(model):
+        encoded = study.graph.is_fetched(model) or study.graph.is_trained(model)
+        for seed in study.graph.seeds_of(model):
             made = _manifest(results / "models" / model / f"s{seed}" / "model.json", "model.sha256")
             if made is not None:
                 spent += (made.get("cost") or {}).get("seconds", 0.0) / 3600 * study.training.gpus
             to_make = made is None or (model, seed, "") in planned
-            if to_make and study.is_trained(model):
-                training += study.steps_of(model) * study.training.batch * per_triple
-            elif to_make and not study.is_fetched(model):  # its parent's sample is encoded once for the rotation
+            if to_make and study.graph.is_trained(model):
+                training += study.graph.steps_of(model) * study.training.batch * per_triple
+            elif to_make and not study.graph.is_fetched(model):  # its parent's sample is encoded once for the rotation
                 encoding += study.corpus.sample_texts * per_triple / 3
             if not encoded:
                 continue
@@ -82,7 +82,9 @@ def costs(study: Study, results: Path, planned: Collection[Job] = ()) -> list[Co
                     spent += made.get("seconds", 0.0) / 3600
                 if made is None or (model, seed, name) in planned:
                     encoding += tokens_of(study, name, per_triple)
-        found.append(Cost(model, len(study.seeds_of(model)), study.steps_of(model), training, encoding, spent))
+        found.append(
+            Cost(model, len(study.graph.seeds_of(model)), study.graph.steps_of(model), training, encoding, spent)
+        )
     return found
 
 
@@ -139,16 +141,16 @@ def tokens_of(study: Study, name: str, per_triple: float) -> float:
 
 def jobs(study: Study) -> dict[str, int]:
     """How many jobs each rule has when nothing is made yet."""
-    pairs = [(model, seed) for model in study.models for seed in study.seeds_of(model)]
-    fetched = [p for p in pairs if study.is_fetched(p[0])]
-    trained = [p for p in pairs if study.is_trained(p[0])]
+    pairs = [(model, seed) for model in study.graph.models for seed in study.graph.seeds_of(model)]
+    fetched = [p for p in pairs if study.graph.is_fetched(p[0])]
+    trained = [p for p in pairs if study.graph.is_trained(p[0])]
     transformed = [p for p in pairs if p not in fetched and p not in trained]
     texts = encoded_texts(study)
     counts = {
         "download_pairs": int(study.needs_pairs and study.corpus.source == "medi"),
         "task": len(tasks_prepared(study)),
         "pairs": int(study.needs_pairs),
-        "tokens": len({study.root_of(model) for model, _ in trained}),
+        "tokens": len({study.graph.root_of(model) for model, _ in trained}),
         "fetch": len(fetched),
         "transform": len(transformed),
         "train": len(trained),
@@ -166,7 +168,7 @@ def jobs(study: Study) -> dict[str, int]:
 
 def tasks_prepared(study: Study) -> list[str]:
     """The tasks whose data are fetched: those scored, and those that the pairs are cleaned against."""
-    return list(dict.fromkeys([*study.tasks, *(study.decontamination_tasks() if study.needs_pairs else [])]))
+    return list(dict.fromkeys([*study.tasks, *(study.tasks_cleaned_against if study.needs_pairs else [])]))
 
 
 # ---- what the hub says, where it can be asked
@@ -194,11 +196,11 @@ def downloads(study: Study) -> tuple[list[tuple[str, float | None]], str]:
     if "download_pairs" in jobs(study):
         _, name, revision = parse_reference(study.corpus.repository)
         found.append((study.corpus.repository, size(name, revision or "main", "dataset", TASK_FILES)))
-    for model in study.models:
-        if study.is_fetched(model):
-            kind, name, revision = parse_reference(study.reference_of(model))
+    for model in study.graph.models:
+        if study.graph.is_fetched(model):
+            kind, name, revision = parse_reference(study.graph.reference_of(model))
             if kind == "hub":
-                found.append((study.reference_of(model), size(name, revision or "main", "model", MODEL_FILES)))
+                found.append((study.graph.reference_of(model), size(name, revision or "main", "model", MODEL_FILES)))
     catalogue = task_catalogue()
     for task in tasks_prepared(study):
         entry = catalogue[task]
@@ -215,14 +217,16 @@ def disk(study: Study, fetched: list[tuple[str, float | None]], per_triple: floa
     catalogue = task_catalogue()
     texts = sum(catalogue[task]["texts"] or TEXTS_UNKNOWN for task in study.tasks)
     stored = 2 if study.encoding.store == "float16" else 4
-    embeddings = sum(texts * study.width_of(model) * stored * len(study.seeds_of(model)) for model in study.models)
+    embeddings = sum(
+        texts * study.graph.width_of(model) * stored * len(study.graph.seeds_of(model)) for model in study.graph.models
+    )
     _, repository, _ = parse_reference(study.corpus.repository)
     rows = ROWS.get(repository, 0) if study.corpus.source == "medi" else 0
     rows = min(rows, (study.corpus.rows_per_task or rows) * 330) if rows else 0
     sizes = dict(fetched)
     weights = 0.0
-    for model, seeds in ((m, len(study.seeds_of(m))) for m in study.models):
-        weights += seeds * (sizes.get(study.reference_of(study.root_of(model))) or 0.0)
+    for model, seeds in ((m, len(study.graph.seeds_of(m))) for m in study.graph.models):
+        weights += seeds * (sizes.get(study.graph.reference_of(study.graph.root_of(model))) or 0.0)
     found = [
         ("downloads, and as much again in the hub's and datasets' caches", 2 * sum(b or 0.0 for _, b in fetched)),
         ("training pairs and their tokens", rows * (4 * per_triple + 2 * per_triple) if "pairs" in counts else 0.0),
@@ -289,7 +293,7 @@ def _configuration(study: Study, root: str, results: Path) -> str:
     made = results / "models" / root / f"s{study.seeds[0]}"
     if (made / "config.json").is_file():
         return str(made)
-    kind, name, revision = parse_reference(study.reference_of(root))
+    kind, name, revision = parse_reference(study.graph.reference_of(root))
     folder = package_model_folder(name) if kind == "pypi" else Path(name)
     if kind == "hub":
         folder = results / ".plan"
@@ -305,14 +309,14 @@ def _configuration(study: Study, root: str, results: Path) -> str:
 
 def _measured_root(study: Study) -> str:
     """The fetched model whose throughput stands for the study's: that of the first trained one."""
-    trained = [model for model in study.models if study.is_trained(model)]
-    return study.root_of((trained or study.models)[0])
+    trained = [model for model in study.graph.models if study.graph.is_trained(model)]
+    return study.graph.root_of((trained or study.graph.models)[0])
 
 
 def _measured_for(study: Study) -> dict[str, Any]:
     """What a throughput depends on."""
     recipe = {key: getattr(study.training, key) for key in ("max_length", "precision", "dropout", "micro_tokens")}
-    return {"model": study.reference_of(_measured_root(study)), **recipe}
+    return {"model": study.graph.reference_of(_measured_root(study)), **recipe}
 
 
 def _measured_before(study: Study, results: Path) -> float | None:

@@ -78,7 +78,7 @@ from workflow_scripts.models.packing import (
 )
 from workflow_scripts.models.transform import fit_matrix, put_matrix, read_sample
 from workflow_scripts.scratch import staged_copy
-from workflow_scripts.study.sections import Training
+from workflow_scripts.study.sections.training import Training
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -36,7 +36,7 @@ from workflow_scripts.scores.stock import Values, model_meta, stock_scores
 from workflow_scripts.scores.views import View, views
 from workflow_scripts.scratch import staged_copy
 from workflow_scripts.store import FILE, Store, open_store
-from workflow_scripts.study.sections import Adaptive
+from workflow_scripts.study.sections.search import Adaptive
 
 SCORES = pa.schema(
     [

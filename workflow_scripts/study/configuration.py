@@ -1,4 +1,4 @@
-"""The study's configuration, whole: all sections, the graph of variants, and the checks across them.
+"""The study's configuration, whole: all sections, and the checks across them.
 
 Takes the merged YAML (a plain dict); leaves a `Study`, or raises `StudyError` with one line that names the key that is
 wrong and what would be right. Imports nothing heavy: every cluster job parses it again.
@@ -15,23 +15,20 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from workflow_scripts.study.catalogue import task_catalogue
+from workflow_scripts.study.catalogue import spelled_out, task_catalogue
 from workflow_scripts.study.errors import StudyError
-from workflow_scripts.study.references import HUB_REFERENCE, is_reference, reference_width
-from workflow_scripts.study.sections import (
-    Adaptive,
-    Base,
-    Budget,
-    Corpus,
-    Cut,
-    Encoding,
-    Intervals,
-    Positive,
-    Precision,
-    Section,
-    Training,
-    Variant,
-)
+from workflow_scripts.study.graph import Graph
+from workflow_scripts.study.references import HUB_REFERENCE, is_reference
+from workflow_scripts.study.sections.base import Base
+from workflow_scripts.study.sections.budget import Budget
+from workflow_scripts.study.sections.codecs import Cut, Precision
+from workflow_scripts.study.sections.corpus import Corpus
+from workflow_scripts.study.sections.encoding import Encoding
+from workflow_scripts.study.sections.intervals import Intervals
+from workflow_scripts.study.sections.search import Adaptive
+from workflow_scripts.study.sections.section import Positive, Section
+from workflow_scripts.study.sections.training import Training
+from workflow_scripts.study.sections.variant import Variant
 
 RESERVED = ("base", "mteb")  # names in the results that are no variant's
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
@@ -104,11 +101,15 @@ class Study(Section):
 
     @field_validator("training")
     @classmethod
-    def _batch_is_shared(cls, training: Training) -> Training:
+    def _recipe_is_sound(cls, training: Training) -> Training:
         if training.batch < training.gpus:
             raise StudyError(
                 f"training.gpus: {training.gpus} share a training.batch of {training.batch}; use at most one for a triple"
             )
+        try:
+            _distinct(training.nesting or [])
+        except ValueError as error:
+            raise StudyError(f"training.nesting: {error}") from None
         return training
 
     @field_validator("corpus")
@@ -178,7 +179,8 @@ class Study(Section):
         return self
 
     def _widths_fit(self) -> None:
-        widths = {name: self.width_of(name) for name in self.models}
+        graph = self.graph
+        widths = {name: graph.width_of(name) for name in graph.models}
         if not widths:
             raise StudyError("variants: there is nothing to measure; name a `base` or at least one variant")
         widest = max(widths.values())
@@ -188,20 +190,24 @@ class Study(Section):
                     f"dimensions: {dimension} is above the width {widest} of the widest model; use at most {widest}"
                 )
         for name, variant in self.variants.items():
-            above = self.width_of(variant.parent) if variant.parent in self.models else self.reference_width(name)
-            if variant.width is not None and variant.width > above:
+            if variant.width is not None and variant.width > (above := graph.width_above(name)):
                 raise StudyError(
                     f"variants.{name}.width: {variant.width} is above its parent's width {above}; use at most {above}"
                 )
             if variant.nested:
-                self.nesting_of(name)
+                graph.nesting_of(name)
         nesting, weights = self.training.nesting, self.training.nesting_weights
         if weights is not None and len(weights) != len(nesting or []):
             raise StudyError(
                 f"training.nesting_weights: {len(weights)} weights for {len(nesting or [])} members of training.nesting; give one each"
             )
 
-    # ---- what the graph says
+    # ---- what follows from several sections
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The graph of models: parents, seeds, widths, dimensions."""
+        return Graph(self.base, self.variants, tuple(self.seeds), tuple(self.dimensions), self.training)
 
     @property
     def fits_on_training_texts(self) -> bool:
@@ -211,134 +217,12 @@ class Study(Section):
     @property
     def needs_pairs(self) -> bool:
         """Whether anything is trained, rotated or cut by a matrix, or fitted."""
-        return self.fits_on_training_texts or not all(map(self.is_fetched, self.models))
+        return self.fits_on_training_texts or len(self.graph.fetched) < len(self.graph.models)
 
-    @cached_property
-    def models(self) -> list[str]:
-        """Every model of the graph, parents before children: `base` first, where there is one."""
-        ordered: list[str] = ["base"] if self.base else []
-
-        def add(name: str) -> None:
-            parent = self.variants[name].parent
-            if parent in self.variants and parent not in ordered:
-                add(parent)
-            if name not in ordered:
-                ordered.append(name)
-
-        for name in self.variants:
-            add(name)
-        return ordered
-
-    def parent_of(self, model: str) -> str | None:
-        """The parent's name in the graph, or None where the parent is a model fetched from elsewhere."""
-        if model == "base":
-            return None
-        parent = self.variants[model].parent
-        return parent if parent in self.models else None
-
-    def root_of(self, model: str) -> str:
-        """The fetched model at the head of this one's line: its tokenizer is the line's tokenizer."""
-        while (parent := self.parent_of(model)) is not None:
-            model = parent
-        return model
-
-    def is_fetched(self, model: str) -> bool:
-        """Whether the model is one that exists already: `base`, or a variant whose parent is a reference."""
-        return self.parent_of(model) is None
-
-    def is_trained(self, model: str) -> bool:
-        """Whether this model (not only an ancestor) is trained."""
-        return model != "base" and self.variants[model].trains
-
-    def trains_anywhere(self, model: str) -> bool:
-        """Whether the model or an ancestor is trained, so that seeds make a difference."""
-        while model in self.variants:
-            if self.variants[model].trains:
-                return True
-            model = self.variants[model].parent
-        return False
-
-    def seeds_of(self, model: str) -> list[int]:
-        """All seeds for a model with training in its line; the first alone for one without."""
-        return list(self.seeds) if self.trains_anywhere(model) else list(self.seeds[:1])
-
-    def seed_of_parent(self, model: str, seed: int) -> int:
-        parent = self.parent_of(model)
-        return seed if parent is not None and self.trains_anywhere(parent) else self.seeds[0]
-
-    def reference_of(self, model: str) -> str:
-        """The model reference that a fetched model stands for."""
-        if model == "base":
-            assert self.base is not None
-            return self.base.model
-        return self.variants[model].parent
-
-    def reference_width(self, model: str) -> int:
-        """The width of the fetched model that `model` (base, or a variant with a reference as parent) starts from."""
-        if model == "base":
-            assert self.base is not None
-            return reference_width(self.base.model, self.base.width, "base.model", "base.width")
-        variant = self.variants[model]
-        return reference_width(
-            variant.parent, variant.declared_width, f"variants.{model}.parent", f"variants.{model}.declared_width"
-        )
-
-    def width_of(self, model: str) -> int:
-        """The model's embedding width, in coordinates."""
-        if model == "base":
-            return self.reference_width("base")
-        variant = self.variants[model]
-        if variant.width is not None:
-            return variant.width
-        parent = self.parent_of(model)
-        return self.width_of(parent) if parent is not None else self.reference_width(model)
-
-    def dimensions_of(self, model: str) -> list[int]:
-        """The dimensions at which the model is scored: those of the study that it has, and its full width."""
-        width = self.width_of(model)
-        return sorted({d for d in self.dimensions if d <= width} | {width})
-
-    def nesting_of(self, model: str) -> list[int]:
-        """The dimensions that training optimises together: one, the width, unless the variant is nested."""
-        width = self.width_of(model)
-        if not self.variants[model].nested:
-            return [width]
-        nesting = self.training.nesting
-        if nesting is None:
-            return [*(d for d in (8 * 2**i for i in range(20)) if d < width), width]
-        for dimension in nesting:
-            if dimension > width and dimension > max(self.width_of(name) for name in self.models):
-                raise StudyError(
-                    f"training.nesting: {dimension} is above the width {width} of {model!r}; use at most {width}"
-                )
-        _distinct_or(nesting, "training.nesting")
-        return sorted({d for d in nesting if d <= width} | {width})
-
-    def nesting_weights_of(self, model: str) -> list[float]:
-        nesting = self.nesting_of(model)
-        weights = self.training.nesting_weights
-        if weights is None or not self.variants[model].nested:
-            return [1.0] * len(nesting)
-        given = dict(zip(self.training.nesting or [], weights, strict=True))
-        return [given.get(d, 1.0) for d in nesting]
-
-    def decontamination_tasks(self) -> list[str]:
-        """The tasks that the pairs are cleaned against: `corpus: decontaminate`, benchmarks spelled out."""
-        catalogue = task_catalogue()
-        named: dict[str, None] = {}
-        for name in self.corpus.decontaminate:
-            members = [task for task, entry in catalogue.items() if name in entry["benchmarks"]]
-            named.update(dict.fromkeys(members or [name]))
-        return list(named)
-
-    def steps_of(self, model: str) -> int:
-        """Optimiser steps of the model's own training; 0 for one that is not trained."""
-        if not self.is_trained(model):
-            return 0
-        steps = self.variants[model].steps
-        if steps is None:
-            return self.training.steps
-        return steps if isinstance(steps, int) else max(1, round(steps * self.training.steps))
+    @property
+    def tasks_cleaned_against(self) -> list[str]:
+        """The tasks whose texts are removed from the pairs: `corpus: decontaminate`, benchmarks spelled out."""
+        return spelled_out(self.corpus.decontaminate)
 
 
 def load_study(raw: Mapping[str, Any]) -> Study:
@@ -363,13 +247,6 @@ def _distinct(values: list[Any]) -> None:
     for i, value in enumerate(values):
         if value in values[:i]:
             raise ValueError(f"{value!r} is listed twice; list it once")
-
-
-def _distinct_or(values: list[Any], key: str) -> None:
-    try:
-        _distinct(values)
-    except ValueError as error:
-        raise StudyError(f"{key}: {error}") from None
 
 
 def _nearest(name: str, known: Any) -> str:

@@ -12,7 +12,8 @@ import sys
 from typing import Any
 
 from workflow_scripts.study.configuration import Study, section_at
-from workflow_scripts.study.sections import Section, Variant
+from workflow_scripts.study.sections.section import Section
+from workflow_scripts.study.sections.variant import Variant
 
 
 def schema() -> dict[str, Any]:

