@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 log = logging.getLogger("matryoshka")
 
@@ -139,51 +139,68 @@ def exclusive_lock(path: str | Path) -> Iterator[None]:
 
 
 class Progress:
-    """A bar on the terminal, and a log line now and then; both say done, total and rate in `unit`."""
+    """How much of a work is done: a tqdm bar on the terminal, and log lines where the log is a file.
 
-    def __init__(self, label: str, total: int, unit: str) -> None:
-        self.label, self.total, self.unit = label, total, unit
-        self.done = 0
-        self.started = self.last_line = time.monotonic()
-        self.bar = _bar(label, total, unit)
+    `done` was finished by an earlier run; neither it nor what `skip` counts enters the rate. The last line says "done"
+    only where the block ended well.
+    """
+
+    def __init__(self, label: str, total: int, unit: str, done: int = 0) -> None:
+        from tqdm import tqdm
+
+        self.label = label
+        self.log_is_file = not sys.stderr.isatty()
+        self.terminal = _terminal()
+        self.bar = tqdm(
+            total=total,
+            initial=done,
+            desc=label,
+            unit=f" {unit}",
+            unit_scale=unit == "bytes",
+            file=self.terminal,
+            leave=False,
+            dynamic_ncols=True,
+        )
+        self.last_line = time.monotonic()
 
     def add(self, count: int, note: str = "") -> None:
-        self.done += count
-        if self.bar is not None:
-            self.bar.set_postfix_str(note, refresh=False)
-            self.bar.update(count)
+        """Count `count` units as done just now."""
+        self.bar.set_postfix_str(note, refresh=False)
+        self.bar.update(count)
         now = time.monotonic()
-        if now - self.last_line >= SECONDS_BETWEEN_LINES:
+        if self.log_is_file and now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            self._line(note)
+            log.info("%s", self)
 
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-        self._line("done")
+    def skip(self, count: int) -> None:
+        """Count `count` units that an earlier run finished (below 0: that have to be done again after all)."""
+        self.bar.initial += count
+        self.bar.n += count
+        self.bar.last_print_n += count
+
+    def __str__(self) -> str:
+        """Label, share, done and total, time passed and left, mean rate of this run, note: as tqdm writes them."""
+        return str(self.bar.format_meter(**{**self.bar.format_dict, "ncols": 0, "rate": None}))
 
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        last = str(self)
+        self.bar.close()
+        if self.terminal is not sys.stderr:
+            self.terminal.close()
+        log.info("%s %s", last, "done" if kind is None else "stopped")
 
-    def _line(self, note: str) -> None:
-        seconds = max(time.monotonic() - self.started, 1e-9)
-        log.info("%s: %d of %d %s, %.1f/s %s", self.label, self.done, self.total, self.unit, self.done / seconds, note)
 
-
-def _bar(label: str, total: int, unit: str) -> Any:
-    """A tqdm bar on the terminal: stderr, or the controlling terminal when stderr goes to a log file."""
-    from tqdm import tqdm
-
-    stream = sys.stderr
-    if not stream.isatty():
-        try:
-            stream = os.fdopen(os.open("/dev/tty", os.O_WRONLY), "w")
-        except OSError:
-            return None
-    return tqdm(total=total, desc=label, unit=f" {unit}", file=stream, leave=False, dynamic_ncols=True)
+def _terminal() -> TextIO:
+    """Where a bar is drawn: stderr; the controlling terminal where stderr is a log file; nowhere without a terminal."""
+    if sys.stderr.isatty():
+        return sys.stderr
+    try:
+        return os.fdopen(os.open("/dev/tty", os.O_WRONLY), "w")
+    except OSError:
+        return Path(os.devnull).open("w")
 
 
 def peak_memory_bytes() -> int:

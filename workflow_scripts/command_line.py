@@ -57,7 +57,7 @@ def parse_settings(kind: type[SettingsType], text: str) -> SettingsType:
         raise InputError(f"--settings: {key}: {first['msg']}") from None
 
 
-def run(work: Callable[[], None]) -> None:
+def run(work: Callable[[], object]) -> None:
     """Run a script's work. A user's mistake (`InputError`) or the system's refusal of a file (`OSError`) is one line
     and status 1; a programming error keeps its traceback."""
     start_log()
@@ -70,12 +70,17 @@ def run(work: Callable[[], None]) -> None:
 
 def one_line(error: BaseException) -> str:
     """The error's message on one line; its type's name where it has no message."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(_text(error).split()) or type(error).__name__
 
 
 def first_line(error: BaseException) -> str:
     """The first line of the error's message; its type's name where it has no message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (_text(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _text(error: BaseException) -> str:
+    """The error's message; a KeyError's is the bare key, which alone says nothing."""
+    return f"KeyError: {error}" if isinstance(error, KeyError) else str(error)
 
 
 @contextlib.contextmanager

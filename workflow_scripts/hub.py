@@ -200,14 +200,14 @@ def _download_file(
 ) -> None:
     target = folder / file.path
     if target.is_file() and target.stat().st_size == file.size and _problem_with(target, file) is None:
-        progress.add(file.size, f"{file.path} is here")
+        progress.skip(file.size)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     # Named after its content, so that bytes of another revision are never continued.
     part = target.with_name(f".{target.name}.{(file.sha256 or file.git_sha1 or 'unknown')[:16]}.part")
     if part.is_file():
         log.info("%s: going on after %d of %d bytes", file.path, part.stat().st_size, file.size)
-        progress.add(min(part.stat().st_size, file.size))
+        progress.skip(min(part.stat().st_size, file.size))
     what = f"{repository}@{revision}: {file.path}"
     while _size(part) < file.size or not part.exists():
         before = _size(part)
@@ -244,7 +244,7 @@ def _stream(repository: str, revision: str, file: HubFile, part: Path, kind: Kin
         hf_raise_for_status(response)
         continued = response.status_code == 206
         if start and not continued:
-            progress.add(-start)
+            progress.skip(-start)
         with part.open("ab" if continued else "wb") as handle:
             for chunk in response.iter_bytes():  # as they come, so that a cut loses none of them
                 handle.write(chunk)

@@ -125,10 +125,9 @@ def encode_task(
     decides += [code_and_versions(), str(model.device.type)]
     fingerprint = digest_of_text(json.dumps(decides, sort_keys=True))
     writer = StoreWriter(output.parent, texts.keys(), width, fingerprint, options.store, rows_per_shard)
-    with Progress(f"encode {settings.task}", len(texts), "texts") as progress:
-        missing = writer.missing()
-        if finished := len(texts) - sum(writer.ranges[shard][1] - writer.ranges[shard][0] for shard in missing):
-            progress.add(finished, "finished before")
+    missing = writer.missing()
+    finished = len(texts) - sum(writer.ranges[shard][1] - writer.ranges[shard][0] for shard in missing)
+    with Progress(f"encode {settings.task}", len(texts), "texts", finished) as progress:
         for shard in missing:
             started = time.monotonic()
             vectors, tokens = encode_rows(

@@ -227,8 +227,7 @@ def train(
         state = checkpoints.Checkpoint(step, seconds_before + time.monotonic() - started, rows)
         return checkpoints.save(folder, fingerprint, facts, state, model, optimizer)
 
-    with Signals() as signals, artefact.Progress(f"train {settings.model}", settings.steps, "steps") as progress:
-        progress.add(done)
+    with Signals() as signals, artefact.Progress(f"train {settings.model}", settings.steps, "steps", done) as progress:
         log.info("%s: training starts at step %d of %d", settings.model, done + 1, settings.steps)
         for step, (task, chosen) in enumerate(itertools.islice(order, done, settings.steps), start=done + 1):
             batch = assemble(tokens, task, chosen)
