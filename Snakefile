@@ -6,7 +6,9 @@ from snakemake.utils import min_version
 min_version("9.19")
 
 
-configfile: "config.yaml"
+if not workflow.overwrite_configfiles:  # a study of one's own stands alone
+
+    configfile: "config.yaml"
 
 
 include: "rules/common.smk"

@@ -43,7 +43,7 @@ def run_study(study: str, seeds: int, cores: int) -> Path:
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(overlay, file)
         file.flush()
-        command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", file.name]
+        command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", "config.yaml", file.name]
         subprocess.run(command, cwd=ROOT, check=True)
     return ROOT / "results" / study
 

@@ -23,16 +23,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.conftest import copy_project
-from tests.end_to_end.conftest import one_layer_model, write_overlay
+from tests.end_to_end.conftest import one_layer_model, write_study
 from tests.slurm.cluster import Cluster
 from tests.slurm.conftest import quick_profile
-from tests.slurm.test_study import OVERLAY, TINY
+from tests.slurm.test_study import STUDY, TINY
 from workflow_scripts.study.references import package_model_folder
 
 
 def seconds_of(project: Path, environment: dict[str, str], *arguments: str) -> float:
     started = time.monotonic()
-    command = [sys.executable, "-m", "snakemake", *arguments, *OVERLAY]
+    command = [sys.executable, "-m", "snakemake", *arguments, *STUDY]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
@@ -58,7 +58,7 @@ def main() -> None:
             for figures, name in ((local, "local"), (slurm, "slurm")):
                 project = Path(scratch, f"{name}{repeat}")
                 project.mkdir()
-                write_overlay(copy_project(project) / "overlay.yaml", model, **TINY)
+                write_study(copy_project(project) / "study.yaml", model, **TINY)
                 where = ("--workflow-profile", str(profile)) if name == "slurm" else ("--cores", str(cores))
                 figures.append(seconds_of(project, cluster.environment | {"PATH": path}, *where))
     here, there = statistics.median(local), statistics.median(slurm)

@@ -1,4 +1,4 @@
-"""A finished cut-down study: the embedded one on the first layer of its own base, fewer variants and steps."""
+"""A finished small study: the embedded one on the first layer of its own base, fewer variants and steps."""
 
 from __future__ import annotations
 
@@ -6,20 +6,34 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.conftest import copy_project, snakemake
 
-CUT_DOWN = {
+SMALL: dict[str, Any] = {
     "study": "small",
-    "training": {"steps": 6, "batch": 16, "nesting": [8, 64, 384]},
+    "corpus": {"source": "wordnet", "sample_texts": 500},
+    "training": {
+        "objective": "mnr",
+        "temperature": 0.05,
+        "steps": 6,
+        "batch": 16,
+        "learning_rate": 5e-5,
+        "max_length": 128,
+        "nesting": [8, 64, 384],
+    },
+    "variants": {
+        "fixed": {"parent": "base"},
+        "matryoshka_from_fixed": {"parent": "fixed", "nested": True, "steps": 0.5},
+        "fixed_rotated": {"parent": "fixed", "rotate": "pca", "objective": "none"},
+    },
     "dimensions": [8, 64, 384],
-    "precisions": ["float32"],
-    "corpus": {"sample_texts": 500},
+    "adaptive": {"shortlist": [16, 32, 64], "candidates": [100, 200]},
     "intervals": {"resamples": 100},
-    "variants": {"matryoshka": None, "base_rotated": None, "rotated_matryoshka_from_fixed": None},
+    "tasks": ["WordNetLexicographerFiles", "WordNetExamples"],
 }
 
 
@@ -36,8 +50,8 @@ def one_layer_model(minilm: Path, folder: Path) -> Path:
     return folder
 
 
-def write_overlay(path: Path, model: Path, **changes: object) -> Path:
-    path.write_text(yaml.safe_dump(CUT_DOWN | {"base": {"model": str(model)}} | changes))
+def write_study(path: Path, model: Path, **changes: object) -> Path:
+    path.write_text(yaml.safe_dump(SMALL | {"base": {"model": str(model)}} | changes))
     return path
 
 
@@ -48,10 +62,10 @@ def small_model(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose cut-down study is done; `overlay.yaml` in it is the study's configuration. Tests leave it done."""
+    """A project whose small study is done; `study.yaml` in it is the study's configuration. Tests leave it done."""
     project = copy_project(tmp_path_factory.mktemp("finished"))
-    write_overlay(project / "overlay.yaml", small_model)
-    result = snakemake(project, "--cores", "2", "--configfile", "overlay.yaml")
+    write_study(project / "study.yaml", small_model)
+    result = snakemake(project, "--cores", "2", "--configfile", "study.yaml")
     assert result.returncode == 0, result.stderr + logs(project)
     return project
 

@@ -108,7 +108,7 @@ BAD = {
 def test_is_one_clear_line_and_nothing_is_written(case: str, project: Path, tmp_path: Path) -> None:
     overlay, expected = BAD[case]
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(overlay))
-    result = snakemake(project, "--cores", "1", "--configfile", str(tmp_path / "bad.yaml"))
+    result = snakemake(project, "--cores", "1", "--configfile", "config.yaml", str(tmp_path / "bad.yaml"))
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr
     lines = [line for line in result.stderr.splitlines() if line.startswith("configuration: ")]

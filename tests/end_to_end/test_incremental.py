@@ -20,12 +20,12 @@ import pytest
 import yaml
 
 from tests.conftest import copy_project, snakemake
-from tests.end_to_end.conftest import CUT_DOWN, logs, write_overlay
+from tests.end_to_end.conftest import SMALL, logs, write_study
 
 
-def planned(project: Path, overlay: str = "overlay.yaml") -> Counter[str]:
+def planned(project: Path, study: str = "study.yaml") -> Counter[str]:
     """How many jobs of each rule a dry-run plans."""
-    result = snakemake(project, "--cores", "2", "-n", "--configfile", overlay)
+    result = snakemake(project, "--cores", "2", "-n", "--configfile", study)
     assert result.returncode == 0, result.stderr
     if "Nothing to be done" in result.stderr + result.stdout:
         return Counter()
@@ -37,13 +37,13 @@ def planned(project: Path, overlay: str = "overlay.yaml") -> Counter[str]:
 
 
 def changed(project: Path, small_model: Path, **changes: object) -> Counter[str]:
-    write_overlay(project / "changed.yaml", small_model, **changes)
+    write_study(project / "changed.yaml", small_model, **changes)
     return planned(project, "changed.yaml")
 
 
 def test_a_finished_study_has_nothing_to_be_done_and_says_so_quickly(finished: Path) -> None:
     started = time.monotonic()
-    result = snakemake(finished, "--cores", "2", "--configfile", "overlay.yaml")
+    result = snakemake(finished, "--cores", "2", "--configfile", "study.yaml")
     assert "Nothing to be done" in result.stderr + result.stdout
     assert time.monotonic() - started < 15
 
@@ -73,7 +73,7 @@ def test_adding_a_task_runs_no_training(finished: Path, small_model: Path) -> No
 
 
 def test_adding_a_variant_trains_only_that_variant(finished: Path, small_model: Path) -> None:
-    variants = CUT_DOWN["variants"] | {"matryoshka": {"parent": "base", "nested": True}}  # type: ignore[operator]
+    variants = SMALL["variants"] | {"matryoshka": {"parent": "base", "nested": True}}
     jobs = changed(finished, small_model, variants=variants)
     assert jobs["train"] == 1
     assert jobs["embed"] == jobs["score"] == 2
@@ -81,12 +81,12 @@ def test_adding_a_variant_trains_only_that_variant(finished: Path, small_model: 
 
 
 def test_changing_two_settings_for_each_other_is_seen(finished: Path, small_model: Path) -> None:
-    training = CUT_DOWN["training"] | {"weight_decay": 5e-5, "learning_rate": 0.05}  # type: ignore[operator]
+    training = SMALL["training"] | {"weight_decay": 5e-5, "learning_rate": 0.05}
     assert changed(finished, small_model, training=training)["train"] == 2
 
 
 def test_the_time_between_checkpoints_trains_nothing_again(finished: Path, small_model: Path) -> None:
-    training = CUT_DOWN["training"] | {"checkpoint_minutes": 1}  # type: ignore[operator]
+    training = SMALL["training"] | {"checkpoint_minutes": 1}
     assert not {"train", "embed", "score"} & set(changed(finished, small_model, training=training))
 
 
@@ -106,8 +106,8 @@ def test_an_edit_of_the_users_own_model_fetches_it_again_and_makes_what_follows(
 def test_a_study_that_is_to_be_made_anew_is_held_against_its_budget(finished: Path, small_model: Path) -> None:
     budget = {"gpu_hours": 0.1, "tokens_per_second": 1000}
     assert changed(finished, small_model, budget=budget), "what is made already does not count"
-    training = CUT_DOWN["training"] | {"learning_rate": 0.001, "steps": 6000}  # type: ignore[operator]
-    write_overlay(finished / "dear.yaml", small_model, budget=budget, training=training)
+    training = SMALL["training"] | {"learning_rate": 0.001, "steps": 6000}
+    write_study(finished / "dear.yaml", small_model, budget=budget, training=training)
     result = snakemake(finished, "--cores", "1", "--configfile", "dear.yaml")
     assert result.returncode == 1
     assert "budget.gpu_hours: the study needs about" in result.stderr + result.stdout
@@ -165,7 +165,7 @@ def test_what_the_report_tells_of_another_room_makes_it_again_and_nothing_before
 
 def test_snakemakes_own_report_carries_the_figures_with_their_captions(finished: Path, tmp_path: Path) -> None:
     archive = tmp_path / "report.zip"
-    result = snakemake(finished, "--configfile", "overlay.yaml", "--report", str(archive))
+    result = snakemake(finished, "--configfile", "study.yaml", "--report", str(archive))
     assert result.returncode == 0, result.stderr
     with zipfile.ZipFile(archive) as files:
         names = {Path(name).name for name in files.namelist()}
@@ -181,7 +181,7 @@ def test_deleting_one_score_makes_that_score_and_the_curves_again(finished: Path
     score.unlink()
     jobs = planned(finished)
     assert jobs == Counter({"score": 1, "curves": 1, "figures": 1, "report": 1, "card": 1})
-    result = snakemake(finished, "--cores", "2", "--configfile", "overlay.yaml")
+    result = snakemake(finished, "--cores", "2", "--configfile", "study.yaml")
     assert result.returncode == 0, result.stderr + logs(finished)
     assert pl.read_parquet(score).equals(pl.read_parquet(before))
     assert planned(finished) == Counter()
@@ -191,9 +191,9 @@ def test_deleting_one_score_makes_that_score_and_the_curves_again(finished: Path
 def killed(finished: Path, tmp_path: Path) -> Iterator[Path]:
     """The finished study begun anew elsewhere, whose Snakemake was killed, jobs and all, while it trained."""
     project = copy_project(tmp_path / "project")
-    shutil.copy(finished / "overlay.yaml", project)
+    shutil.copy(finished / "study.yaml", project)
     process = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "overlay.yaml"],
+        [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "study.yaml"],
         cwd=project,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -220,7 +220,7 @@ def test_a_killed_run_goes_on_with_the_same_command_to_the_scores_of_one_that_wa
             assert hashlib.sha256((digests.parent / name).read_bytes()).hexdigest() == expected
     done = {file: file.stat().st_mtime_ns for file in results.glob("tasks/*/task.sha256")}
     assert done
-    result = snakemake(killed, "--cores", "2", "--configfile", "overlay.yaml")
+    result = snakemake(killed, "--cores", "2", "--configfile", "study.yaml")
     assert result.returncode == 0, result.stderr + logs(killed)
     assert {file: file.stat().st_mtime_ns for file in done} == done, "what was finished was made again"
     assert planned(killed) == Counter()
@@ -231,7 +231,7 @@ def test_a_killed_run_goes_on_with_the_same_command_to_the_scores_of_one_that_wa
 
 def test_one_embedding_job_and_one_score_job_per_model_and_task(finished: Path) -> None:
     (finished / "fresh.yaml").write_text(
-        yaml.safe_dump(yaml.safe_load((finished / "overlay.yaml").read_text()) | {"study": "fresh"})
+        yaml.safe_dump(yaml.safe_load((finished / "study.yaml").read_text()) | {"study": "fresh"})
     )
     jobs = planned(finished, "fresh.yaml")
     assert jobs["score"] == jobs["embed"] + jobs["embed_by_matrix"] == 4 * 2

@@ -43,7 +43,7 @@ def study_of(files: list[str]) -> Study:
             else:
                 into[key] = value
 
-    for file in ["config.yaml", *files]:
+    for file in files or ["config.yaml"]:
         merge(merged, yaml.safe_load((ROOT / file).read_text()))
     return load_study(merged)
 
@@ -97,6 +97,27 @@ def test_the_large_study_is_sound_and_scores_all_of_mtebs_english_retrieval() ->
     assert study.tasks == study.tasks_cleaned_against
 
 
+def test_an_overlay_without_its_study_is_refused_in_one_line(project: Path) -> None:
+    result = snakemake(project, "--dry-run", "--configfile", "studies/medi-large.yaml")
+    assert result.returncode == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("configuration: ")]
+    assert "missing" in line
+    assert "--configfile STUDY OVERLAY" in line
+
+
+def test_a_study_takes_nothing_from_the_embedded_one(project: Path, minilm: Path, tmp_path: Path) -> None:
+    mine = {"study": "mine", "base": {"model": str(minilm)}, "dimensions": [8], "tasks": ["SciFact"]}
+    mine["variants"] = {"fixed": {"parent": "base"}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine))
+    result = snakemake(project, "--dry-run", "--printshellcmds", "--configfile", str(tmp_path / "mine.yaml"))
+    assert result.returncode == 0, result.stderr
+    said = result.stdout + result.stderr
+    assert '"steps": 20000' in said
+    assert '"temperature": 0.01' in said
+    assert "matryoshka_from_fixed" not in said
+    assert "results/embedded" not in said
+
+
 def test_the_plan_prints_downloads_disk_jobs_and_hours_of_each_variant(
     project: Path, sound_hub: FullHub, tmp_path: Path
 ) -> None:
@@ -129,7 +150,7 @@ def test_the_plan_prints_downloads_disk_jobs_and_hours_of_each_variant(
 def test_a_study_above_its_budget_is_refused_before_any_job_runs(project: Path, tmp_path: Path) -> None:
     overlay = tmp_path / "budget.yaml"
     overlay.write_text("study: too_dear\nbudget: {tokens_per_second: 1000, gpu_hours: 0.001}")
-    result = snakemake(project, "--cores", "1", "--configfile", str(overlay))
+    result = snakemake(project, "--cores", "1", "--configfile", "config.yaml", str(overlay))
     assert result.returncode == 1
     said = result.stdout + result.stderr
     assert re.search(

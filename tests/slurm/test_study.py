@@ -16,7 +16,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from tests.conftest import copy_project, snakemake
-from tests.end_to_end.conftest import CUT_DOWN, logs, one_layer_model, write_overlay
+from tests.end_to_end.conftest import SMALL, logs, one_layer_model, write_study
 from tests.slurm.cluster import Cluster
 from tests.slurm.conftest import Run, at_once, quick_profile
 
@@ -24,19 +24,12 @@ pytestmark = pytest.mark.slurm
 STEPS = 60  # enough to be disturbed in
 TINY = {
     "study": "tiny",
-    "training": CUT_DOWN["training"] | {"steps": STEPS},  # type: ignore[operator]
-    "variants": {
-        "fixed": {"parent": "base"},
-        "matryoshka": None,
-        "matryoshka_from_fixed": None,
-        "base_rotated": None,
-        "fixed_rotated": None,
-        "rotated_matryoshka_from_fixed": None,
-    },
+    "training": SMALL["training"] | {"steps": STEPS},  # type: ignore[operator]
+    "variants": {"fixed": {"parent": "base"}},
     "tasks": ["WordNetLexicographerFiles"],
 }
 MODEL = "results/tiny/models/fixed/s0"
-OVERLAY = ("--configfile", "overlay.yaml")
+STUDY = ("--configfile", "study.yaml")
 
 
 @dataclass(frozen=True)
@@ -60,14 +53,14 @@ def study(
     here, there = folder / "here", folder / "there"
     for project in (here, there):
         project.mkdir()
-        write_overlay(copy_project(project) / "overlay.yaml", model, **TINY)
+        write_study(copy_project(project) / "study.yaml", model, **TINY)
 
-    alone = snakemake(here, "--cores", "2", *OVERLAY)
+    alone = snakemake(here, "--cores", "2", *STUDY)
     assert alone.returncode == 0, alone.stderr[-3000:] + logs(here)
 
     before = len(cluster.accounted("JobIDRaw"))
     profile = quick_profile(folder, {}, threads=2)
-    run = login_node(cluster, there, "--workflow-profile", str(profile), *OVERLAY)
+    run = login_node(cluster, there, "--workflow-profile", str(profile), *STUDY)
     run.wait(400)
     assert run.process.returncode == 0, run.log.read_text()[-3000:] + logs(there)
     jobs = cluster.accounted("Comment", "NodeList", "AllocTRES", "State", "Start", "End")[before:]
@@ -129,7 +122,7 @@ def test_training_ends_with_the_same_weights_however_often_it_was_disturbed(
 
     def start(**train: object) -> Run:
         profile = quick_profile(tmp_path, {}, threads=2, train=train)
-        return login_node(cluster, there, f"{MODEL}/model.sha256", "--workflow-profile", str(profile), *OVERLAY)
+        return login_node(cluster, there, f"{MODEL}/model.sha256", "--workflow-profile", str(profile), *STUDY)
 
     # an operator cancels it; an operator asks it to end; Snakemake is killed under it
     run = start()

@@ -1,6 +1,6 @@
 """The study's configuration, whole: all sections, and the checks across them.
 
-Takes the merged YAML (a plain dict); leaves a `Study`, or raises `StudyError` with one line that names the key that is
+Takes the YAML of all `--configfile` files, merged in their order; leaves a `Study`, or raises `StudyError` with one line that names the key that is
 wrong and what would be right. Imports nothing heavy: every cluster job parses it again.
 """
 
@@ -226,7 +226,7 @@ class Study(Section):
 
 
 def load_study(raw: Mapping[str, Any]) -> Study:
-    """Check a merged configuration. A key set to null in an overlay removes it (a variant, for example).
+    """Check a configuration, whose files are merged. A variant that an overlay sets to null is removed.
 
     Raises StudyError with one line for the first thing that is wrong.
     """
@@ -278,7 +278,10 @@ def _one_line(error: ValidationError) -> str:
         return str(cause)
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
-        return f"{key}: missing; {_description(first['loc'])}"
+        overlay = (
+            "" if len(first["loc"]) > 1 else " A file that overlays a study comes after it: --configfile STUDY OVERLAY."
+        )
+        return f"{key}: missing; {_description(first['loc'])}{overlay}"
     if first["type"] == "too_short":
         return f"{key}: empty; give at least one"
     found = first["input"]

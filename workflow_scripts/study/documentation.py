@@ -28,6 +28,10 @@ def documentation() -> str:
         "",
         "Made by `python -m workflow_scripts.study.documentation --documentation`; a test fails when it drifts.",
         "",
+        "A study is one file, given with `--configfile`; a key that it leaves out has the default below. Without the option,",
+        "`config.yaml` is read, which is the embedded study. Several files overlay each other in their order",
+        "(`--configfile STUDY OVERLAY`): sections merge, lists replace, and a variant that is set to `null` goes.",
+        "",
     ]
     sections: list[tuple[str, type[Section]]] = [("(top level)", Study), ("variants.<name>", Variant)]
     sections += [
