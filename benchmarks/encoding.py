@@ -1,8 +1,8 @@
 """Encoding against `SentenceTransformer.encode` on the same texts, in texts per second.
 
 Takes the real texts beside the checkout and all-MiniLM-L6-v2; prints one table and leaves four figures,
-`encode_vs_st` (fp32 against fp32), `encode_bf16_vs_st` and `encode_auto_vs_st` (what `precision: bf16` and
-`precision: auto` take for each task, against the peer's fp32), `encode_bf16_vs_st_bf16` (bf16 against the peer with its weights in
+`encode_vs_st` (fp32 against fp32), `encode_bf16_vs_st` and `encode_auto_vs_st` (what `dtype: bf16` and
+`dtype: auto` take for each task, against the peer's fp32), `encode_bf16_vs_st_bf16` (bf16 against the peer with its weights in
 bf16): geometric means over the tasks. Each peer batch size and each precision runs in turn, three rounds, and its median counts;
 the peer is taken at its best batch size for each task.
 
@@ -80,12 +80,12 @@ def task_texts(task: str, characters: int) -> Texts:
 
 
 def auto_rounds(task: str) -> bool:
-    """Whether `precision: auto` takes bf16 for the task on this processor."""
+    """Whether `dtype: auto` takes bf16 for the task on this processor."""
     return "bf16" in precisions_for("auto", task_type(task), torch.device("cpu")).values()
 
 
 def encode_as_stored(model: Any, texts: Texts, setting: str) -> np.ndarray:
-    """Vectors as a task's store has them with `precision: setting`."""
+    """Vectors as a task's store has them with `dtype: setting`."""
     precisions = precisions_for(setting, texts.task_type, model.device)
     return encode_rows(model, texts, 0, len(texts), Encoding().batch_tokens, precisions)[0]
 

@@ -11,7 +11,7 @@ dimension each, and then at all of them as the quicker of the two. The search at
 Encoding is measured by benchmarks/encoding.py, in this run, as texts per second; mteb's loop over dimensions is its
 scoring as measured plus, at each dimension, the task's texts at sentence-transformers' rate with its best batch size.
 What bf16 does to the scores is shown at every dimension, beside what sentence-transformers' own bf16 does;
-`precision: auto` takes bf16 for classification alone.
+`dtype: auto` takes bf16 for classification alone.
 `--quick` (within five minutes) takes part of two tasks; its stock times are those of small tasks, on which mteb
 wastes less than on whole ones, so its ratios are on the low side.
 """
@@ -166,8 +166,8 @@ def encode_with_st_in_bf16(model_folder: Path, texts: list[str]) -> np.ndarray[A
 
 
 def print_moves(moves: dict[str, dict[str, np.ndarray[Any, Any]]]) -> None:
-    """What `precision: bf16` adds to each task's main score at each dimension, and sentence-transformers' own bf16."""
-    print(f"\n{'precision: bf16 moves the score by':34}" + "".join(f"{dim:>9}" for dim in DIMENSIONS))
+    """What `dtype: bf16` adds to each task's main score at each dimension, and sentence-transformers' own bf16."""
+    print(f"\n{'dtype: bf16 moves the score by':34}" + "".join(f"{dim:>9}" for dim in DIMENSIONS))
     for name, moved in moves.items():
         for by, values in moved.items():
             print(f"{name + ', ' + by:34}" + "".join(f"{value:+9.4f}" for value in values))

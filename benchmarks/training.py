@@ -141,7 +141,7 @@ def own_step(folder: Path, model_folder: Path, size: int) -> tuple[Step, Callabl
     layout = choose_layout(model, assembled(folder, 8, 0).texts)
     model.train()
     optimizer = torch.optim.AdamW(training.parameter_groups(model, 0.0), lr=1e-6, fused=True)
-    precision = resolve_precision(recipe.precision, model.device)
+    precision = resolve_precision(recipe.dtype, model.device)
     steppers = {}
     for name, nesting in {"nested": dimensions_of(width), "fixed": [width]}.items():
         settings = training.TrainSettings(

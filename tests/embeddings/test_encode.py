@@ -61,7 +61,7 @@ def test_training_texts_are_a_store_too(model: Path, utterances: list[str], tmp_
     pl.DataFrame({"text": utterances[:5]}).write_parquet(tmp_path / "sample.parquet")
     (tmp_path / "corpus.sha256").write_text("corpus\n")
     output = tmp_path / "store" / "embeddings.json"
-    half = json.dumps({"task": "training_texts", "encoding": {"store": "float16"}})
+    half = json.dumps({"task": "training_texts", "encoding": {"precision": "float16"}})
     done = run("encode", settings=half, model=model / "model.sha256", texts=tmp_path / "corpus.sha256", output=output)
     assert done.returncode == 0, done.stderr
     store = open_store(output.parent)
@@ -98,7 +98,7 @@ def test_bf16_leaves_the_queries_exact(model: Path, utterances: list[str], tmp_p
     for precision in ("fp32", "bf16"):
         output = tmp_path / precision / "embeddings.json"
         done = run(
-            "encode", settings=settings(precision=precision), model=model / "model.sha256", texts=digest, output=output
+            "encode", settings=settings(dtype=precision), model=model / "model.sha256", texts=digest, output=output
         )
         assert done.returncode == 0, done.stderr
         stores[precision] = open_store(output.parent)

@@ -46,6 +46,11 @@ BAD = {
         ["variants.x.nestd: unknown key", "did you mean 'nested'?"],
     ),
     "an unknown task": ({"tasks": ["SciFac"]}, ["tasks", "'SciFac'", "did you mean 'SciFact'?"]),
+    "a key that has a new name": ({"training": {"precision": "bf16"}}, ["training.precision", "`training.dtype`"]),
+    "a key whose name now means something else": (
+        {"encoding": {"precision": "bf16"}},
+        ["encoding.precision", "'bf16'", "`encoding.dtype`"],
+    ),
     "an empty task list": ({"tasks": []}, ["tasks", "empty"]),
     "a base that is not a model": ({"base": {"model": "docs"}}, ["base.model", "'docs' is not a model folder"]),
     "a base that does not exist": ({"base": {"model": "no/such/folder"}}, ["base.model", "'no/such/folder'"]),

@@ -138,7 +138,7 @@ def settings_of(**changes: Any) -> dict[str, Any]:
         "batch": 8,
         "learning_rate": 1e-3,
         "max_length": MAX_LENGTH,
-        "precision": "fp32",
+        "dtype": "fp32",
         "dropout": 0.1,
         "micro_tokens": 200,
     } | changes.pop("training", {})

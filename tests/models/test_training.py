@@ -220,7 +220,7 @@ def test_training_lowers_the_loss_and_accounts_for_itself(undisturbed: Path) -> 
 def test_the_exported_model_cuts_anywhere_and_leaves_the_prompt_out_of_the_pooling(
     tmp_path: Path, bert: Path, corpus: Corpus
 ) -> None:
-    output = trained(tmp_path, bert, corpus, rotate="pca", steps=2, training={"precision": "auto"})
+    output = trained(tmp_path, bert, corpus, rotate="pca", steps=2, training={"dtype": "auto"})
     model = SentenceTransformer(str(output.parent), device="cpu")
     text, prompt = ["How tall is it?"], "Represent the question: "
     assert model.encode(text).shape == (1, 32)

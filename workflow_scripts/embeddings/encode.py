@@ -116,7 +116,7 @@ def encode_task(
     model = load_encoder(model_digest.parent, max_length=options.max_length)
     if options.prompts:
         model.prompts = dict(options.prompts)
-    precisions = precisions_for(options.precision, texts.task_type, model.device)
+    precisions = precisions_for(options.dtype, texts.task_type, model.device)
     width = model.get_embedding_dimension()
     if width is None:
         raise ValueError(f"{model_digest.parent}: the model does not say its width, expected one that embeds texts")
@@ -124,7 +124,7 @@ def encode_task(
     decides = [model_digest.read_text(), texts_sha256, options.model_dump(), settings.task, texts.task_type, precisions]
     decides += [code_and_versions(), str(model.device.type)]
     fingerprint = digest_of_text(json.dumps(decides, sort_keys=True))
-    writer = StoreWriter(output.parent, texts.keys(), width, fingerprint, options.store, rows_per_shard)
+    writer = StoreWriter(output.parent, texts.keys(), width, fingerprint, options.precision, rows_per_shard)
     missing = writer.missing()
     finished = len(texts) - sum(writer.ranges[shard][1] - writer.ranges[shard][0] for shard in missing)
     with Progress(f"encode {settings.task}", len(texts), "texts", finished) as progress:
@@ -139,7 +139,7 @@ def encode_task(
         "texts": len(texts),
         **costs,
         "width": width,
-        "dtype": options.store,
+        "dtype": options.precision,
         "device": str(model.device),
         "precision": " and ".join(sorted({precisions[prompt_type] for prompt_type in np.unique(texts.prompt_types)})),
         "model": model_name(model_digest),

@@ -39,7 +39,7 @@ def multiply_store(settings: Settings, model_digest: Path, parent_digest: Path, 
             f"Dense of {folder} takes: it is not the store of this model's parent"
         )
     above = read_json(parent_digest.with_name("embeddings.json"))
-    dtype = settings.encoding.store
+    dtype = settings.encoding.precision
     fingerprint = digest_of_text(model_digest.read_text() + parent_digest.read_text() + dtype + code_and_versions())
     writer = StoreWriter(output.parent, parent.keys, weight.shape[0], fingerprint, dtype)
     with Progress(f"multiply {settings.task}", len(parent), "texts") as progress:

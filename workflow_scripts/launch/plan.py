@@ -216,7 +216,7 @@ def disk(study: Study, fetched: list[tuple[str, float | None]], per_triple: floa
     counts = jobs(study)
     catalogue = task_catalogue()
     texts = sum(catalogue[task]["texts"] or TEXTS_UNKNOWN for task in study.tasks)
-    stored = 2 if study.encoding.store == "float16" else 4
+    stored = 2 if study.encoding.precision == "float16" else 4
     embeddings = sum(
         texts * study.graph.width_of(model) * stored * len(study.graph.seeds_of(model)) for model in study.graph.models
     )
@@ -269,7 +269,7 @@ def _calibrate(study: Study, results: Path) -> tuple[float, str | None]:
     length = int(min(max(tokens_per_triple(study, results) / 3, 8), study.training.max_length))
     rows = max(1, min(study.training.micro_tokens, 2048 if device.type == "cpu" else 65536) // length)
     tokens = torch.randint(5, int(config.vocab_size), (rows, length), device=device)
-    autocast = study.training.precision != "fp32" and device.type == "cuda"
+    autocast = study.training.dtype != "fp32" and device.type == "cuda"
     done, started = 0, time.monotonic()
     for step in range(10_000):
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
@@ -315,7 +315,7 @@ def _measured_root(study: Study) -> str:
 
 def _measured_for(study: Study) -> dict[str, Any]:
     """What a throughput depends on."""
-    recipe = {key: getattr(study.training, key) for key in ("max_length", "precision", "dropout", "micro_tokens")}
+    recipe = {key: getattr(study.training, key) for key in ("max_length", "dtype", "dropout", "micro_tokens")}
     return {"model": study.graph.reference_of(_measured_root(study)), **recipe}
 
 

@@ -161,7 +161,7 @@ def train(
 
     # ---- setup: device, precision, what this run is
     device = default_device() if ranks.count == 1 or not torch.cuda.is_available() else local_gpu()
-    precision = resolve_precision(recipe.precision, device)
+    precision = resolve_precision(recipe.dtype, device)
     keep_freed_memory()
     torch.manual_seed(settings.seed)
     facts = settings_as_recipe(settings) | {

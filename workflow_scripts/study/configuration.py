@@ -19,6 +19,7 @@ from workflow_scripts.study.catalogue import spelled_out, task_catalogue
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
 from workflow_scripts.study.references import HUB_REFERENCE, is_reference
+from workflow_scripts.study.renamed import RENAMED
 from workflow_scripts.study.sections.base import Base
 from workflow_scripts.study.sections.budget import Budget
 from workflow_scripts.study.sections.codecs import Cut, Precision
@@ -272,6 +273,8 @@ def _one_line(error: ValidationError) -> str:
         or "configuration"
     )
     if first["type"] == "extra_forbidden":
+        if new := RENAMED.get(key):
+            return f"{key}: is now called `{new}`"
         known = list(section_at(first["loc"][:-1]).model_fields)
         return f"{key}: unknown key{_nearest(str(first['loc'][-1]), known) or '; known keys: ' + ', '.join(known)}"
     if isinstance(cause := first.get("ctx", {}).get("error"), StudyError):
@@ -285,6 +288,8 @@ def _one_line(error: ValidationError) -> str:
     if first["type"] == "too_short":
         return f"{key}: empty; give at least one"
     found = first["input"]
+    if key == "encoding.precision" and found in ("auto", "bf16", "fp32"):  # what the key meant before
+        return f"{key}: {found!r} is an arithmetic: `encoding.dtype`; this key is the type of the stored embeddings"
     shown = "" if first["type"] == "value_error" or isinstance(found, dict | list) else f" (found {found!r})"
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"
 
@@ -293,7 +298,7 @@ def section_at(place: Sequence[int | str]) -> Any:
     """The section whose keys stand at this place of the configuration."""
     if not place:
         return Study
-    if place[0] == "variants":
+    if place[0] == "variants" and len(place) > 1:
         return Variant
     return Base if place[0] == "base" else Study.model_fields[str(place[0])].annotation
 

@@ -21,6 +21,16 @@ def schema() -> dict[str, Any]:
     return Study.model_json_schema()
 
 
+def sections() -> dict[str, type[Section]]:
+    """Every section under the name that it has in a study, in the order of the study's keys."""
+    found: dict[str, type[Section]] = {"(top level)": Study, "variants.<name>": Variant}
+    for name in Study.model_fields:
+        kind = section_at([name])
+        if isinstance(kind, type) and issubclass(kind, Section):
+            found[name] = kind
+    return found
+
+
 def documentation() -> str:
     """The configuration's reference, in Markdown, one table per section."""
     lines = [
@@ -33,12 +43,7 @@ def documentation() -> str:
         "(`--configfile STUDY OVERLAY`): sections merge, lists replace, and a variant that is set to `null` goes.",
         "",
     ]
-    sections: list[tuple[str, type[Section]]] = [("(top level)", Study), ("variants.<name>", Variant)]
-    sections += [
-        (name, section_at([name]))
-        for name in ("base", "corpus", "training", "encoding", "adaptive", "intervals", "budget")
-    ]
-    for title, section in sections:
+    for title, section in sections().items():
         lines += [
             f"## `{title}`",
             "",
@@ -50,7 +55,7 @@ def documentation() -> str:
         for name, field in section.model_fields.items():
             if field.is_required():
                 default = "(required)"
-            elif isinstance(field.default, Section):
+            elif isinstance(field.default, Section) or name == "variants":
                 default = "see below"
             else:
                 default = f"`{json.dumps(field.default)}`"

@@ -12,11 +12,11 @@ from workflow_scripts.study.sections.section import Positive, Section
 class Encoding(Section):
     """How evaluation texts are encoded, once per model and task."""
 
-    precision: Literal["auto", "bf16", "fp32"] = Field(
+    dtype: Literal["auto", "bf16", "fp32"] = Field(
         "fp32",
         description="Arithmetic of the encoder: fp32 keeps MTEB's own scores; bf16 is faster and moves scores a little (seen: by up to 0.002), since queries stay in fp32 and so, but for classification, does the last third of the layers; `auto`: bf16 for classification tasks alone, which it moves by 0.001, and only where the device computes in it.",
     )
-    store: Literal["float32", "float16"] = Field("float32", description="Type of the stored embeddings.")
+    precision: Literal["float32", "float16"] = Field("float32", description="Type of the stored embeddings.")
     batch_tokens: Positive = Field(8192, description="Most tokens (padding included) per forward pass.")
     max_length: Positive | None = Field(None, description="Tokens per text; null: the model's own maximum.")
     prompts: dict[str, str] = Field(

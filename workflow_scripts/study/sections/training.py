@@ -30,8 +30,8 @@ class Training(Section):
         0.0,
         description="Dropout probability everywhere in the encoder; null keeps the model's own (as INSTRUCTOR did), which benchmarks/dropout.py found slower and no better.",
     )
-    precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description="`auto`: bf16 autocast where the device computes in it."
+    dtype: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="Arithmetic: fp32, or bf16 autocast; `auto`: bf16 where the device computes in it."
     )
     nesting: list[Positive] | None = Field(
         None,
