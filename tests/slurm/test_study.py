@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slurm
 STEPS = 60  # enough to be disturbed in
 TINY = {
     "study": "tiny",
-    "training": SMALL["training"] | {"steps": STEPS},  # type: ignore[operator]
+    "training": SMALL["training"] | {"steps": STEPS},
     "variants": {"fixed": {"parent": "base"}},
     "tasks": ["WordNetLexicographerFiles"],
 }
