@@ -1,6 +1,6 @@
 # Two commands: `make study` draws the embedded study's curves; `make test` checks the whole project.
 #
-# torch: the lock names its version. Where the default index carries another build than wanted, say so once:
+# torch: envs/requirements.in names its version. Where the default index carries another build than wanted, say so once:
 #   make study PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"     (processor only)
 #   make study PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cu130"   (a GPU build)
 
@@ -9,7 +9,9 @@ PIP_FLAGS ?=
 CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCKED := --require-hashes --no-deps
+TORCH := $$(grep '^torch==' envs/requirements.in)
 
 .PHONY: study test slurm-test check install lock clean
 
@@ -33,23 +35,32 @@ check: $(VENV)/development
 
 install: $(VENV)/study
 
-$(VENV)/study: envs/lock.txt envs/requirements.in
+# The locked packages first, each with its checksum; torch then finds there what it requires. Its own checksum is not
+# asked for: each of its builds has another.
+$(VENV)/study: envs/lock.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make study PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) -c envs/lock.txt "torch==$$(sed -n 's/^torch==//p' envs/lock.txt)"
-	$(PIP) -c envs/lock.txt -r envs/requirements.in
+	$(PIP) $(LOCKED) -r envs/lock.txt
+	$(PIP) $(PIP_FLAGS) "$(TORCH)"
 	touch $@
 
-$(VENV)/development: $(VENV)/study envs/development.in
-	$(PIP) -c envs/lock.txt -r envs/development.in
+$(VENV)/development: $(VENV)/study envs/development-lock.txt
+	$(PIP) $(LOCKED) -r envs/development-lock.txt
 	touch $@
 
-# After a change of requirements: install without the lock, then write down what was installed.
+# After a change of *.in. Versions that are locked stay; to change one, name it there (`numpy==…`) or delete its lines here.
+# environment.yaml repeats the versions for conda (`snakemake --sdm conda`), which cannot be pointed at lock.txt: it reads
+# a copy of the file in another folder.
+lock: COMPILE = $(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+  --no-header --no-emit-package torch
 lock:
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet $(PIP_FLAGS) "torch==$$(sed -n 's/^torch==//p' envs/lock.txt)" \
-	  -r envs/requirements.in -r envs/development.in
-	$(VENV)-lock/bin/python envs/write_lock.py envs
+	$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(COMPILE) envs/requirements.in --output-file envs/lock.txt
+	$(COMPILE) envs/development.in --constraint envs/requirements.in --constraint envs/lock.txt \
+	  --output-file envs/development-lock.txt
+	{ printf '%s\n' '# Made by `make lock` from lock.txt.' 'channels:' '  - conda-forge' 'dependencies:' '  - python=3.11' '  - pip' \
+	  '  - pip:' "      - $(TORCH)"; sed -n 's/^\([a-z0-9].*[^ ]\) \\$$/      - \1/p' envs/lock.txt; } > envs/environment.yaml
 	rm -rf $(VENV)-lock
 
 # .snakemake stays: it knows the settings that results/ were made with, without which a change of them runs nothing.

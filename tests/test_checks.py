@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from functools import cache
+from importlib.metadata import packages_distributions, requires, version
 from pathlib import Path
 
 import grimp
@@ -18,8 +21,34 @@ from workflow_scripts.study.catalogue import task_catalogue
 ROOMS = ("tasks", "corpus", "models", "embeddings", "scores", "curves")
 
 
-def lock_lines() -> list[str]:
-    return [line for line in (ROOT / "envs/lock.txt").read_text().splitlines() if line and not line.startswith("#")]
+def locked(name: str = "lock.txt") -> dict[str, str]:
+    """The packages of a lock with `==version` and, where they are for some platforms only, ` ; marker` behind it."""
+    lines = re.findall(r"^([a-z0-9.-]+)(==.*?) \\$", (ROOT / "envs" / name).read_text(), flags=re.MULTILINE)
+    return dict(lines)
+
+
+def required(name: str) -> dict[str, bool]:
+    """The packages of a *.in file, in the lock's spelling; True where a reason says that they are not imported."""
+    lines = [line for line in (ROOT / "envs" / name).read_text().splitlines() if line and not line.startswith("#")]
+    return {canonical(line.split("#")[0].split("==")[0].strip()): "#" in line for line in lines}
+
+
+def canonical(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()
+
+
+@cache
+def imported() -> dict[str, set[str]]:
+    """Per package of this project (workflow_scripts, tests, benchmarks) the distributions whose modules it imports."""
+    distributions = packages_distributions()
+    graph = grimp.build_graph("workflow_scripts", "tests", "benchmarks", include_external_packages=True, cache_dir=None)
+    found: dict[str, set[str]] = {}
+    for module in graph.modules:
+        if graph.is_module_squashed(module) and module not in sys.stdlib_module_names:
+            (distribution,) = {canonical(name) for name in distributions[module]}
+            for importer in graph.find_modules_that_directly_import(module):
+                found.setdefault(importer.split(".")[0], set()).add(distribution)
+    return found
 
 
 def test_schema_and_documentation_say_what_the_model_says() -> None:
@@ -34,22 +63,45 @@ def test_schema_and_documentation_say_what_the_model_says() -> None:
 def test_conda_environment_has_the_locks_versions() -> None:
     environment = yaml.safe_load((ROOT / "envs/environment.yaml").read_text())
     (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
-    assert pip == lock_lines()
+    torch = re.search("^torch==.*$", (ROOT / "envs/requirements.in").read_text(), flags=re.MULTILINE)
+    assert torch is not None
+    assert pip == [torch[0], *map("".join, locked().items())], "run `make lock`"
 
 
-def test_lock_has_a_version_for_every_requirement() -> None:
-    locked = {line.split("==")[0] for line in lock_lines()}
-    for name in ("requirements.in", "development.in"):
-        lines = (ROOT / "envs" / name).read_text().splitlines()
-        wanted = {line.lower().replace("_", "-") for line in lines if line and not line.startswith("#")}
-        assert wanted <= locked, f"{name}: {sorted(wanted - locked)} not in lock.txt; run `make lock`"
+@pytest.mark.parametrize(
+    ("requirements", "lock"), [("requirements.in", "lock.txt"), ("development.in", "development-lock.txt")]
+)
+def test_every_requirement_is_locked_with_checksums(requirements: str, lock: str) -> None:
+    assert required(requirements).keys() - {"torch"} <= locked(lock).keys(), "run `make lock`"
+    blocks = re.split(r"\n(?=\S)", (ROOT / "envs" / lock).read_text().strip())
+    assert len(blocks) == len(locked(lock))
+    assert all("--hash=sha256:" in block for block in blocks)
+
+
+def test_the_development_lock_agrees_with_the_jobs() -> None:
+    jobs, tools = locked(), locked("development-lock.txt")
+    both = jobs.keys() & tools.keys()
+    assert {name: tools[name].split(" ")[0] for name in both} == {name: jobs[name].split(" ")[0] for name in both}
+
+
+def test_the_lock_has_what_torch_requires() -> None:
+    needed = {canonical(re.split(r"[^\w.-]", line)[0]) for line in requires("torch") or [] if "extra ==" not in line}
+    of_the_gpu_build = {name for name in needed if name.startswith(("nvidia-", "cuda-", "triton"))}
+    assert needed - of_the_gpu_build <= locked().keys(), "add it to pyproject.toml's metadata of torch"
+
+
+def test_every_import_is_required_and_every_requirement_is_imported() -> None:
+    jobs, tools = required("requirements.in"), required("development.in")
+    assert imported()["workflow_scripts"] == {name for name, excused in jobs.items() if not excused}
+    assert not imported()["workflow_scripts"] & tools.keys()
+    others = imported()["tests"] | imported()["benchmarks"]
+    assert others - jobs.keys() == {name for name, excused in tools.items() if not excused}
 
 
 def test_installed_versions_are_the_locks() -> None:
-    from importlib.metadata import version
-
-    installed = {line: f"{line.split('==')[0]}=={version(line.split('==')[0]).split('+')[0]}" for line in lock_lines()}
-    assert {line: found for line, found in installed.items() if line != found} == {}
+    pinned = {**locked(), **locked("development-lock.txt")}
+    here = {name: pin.split(" ")[0] for name, pin in pinned.items() if " ; " not in pin}
+    assert {name: f"=={version(name)}" for name in here} == here
 
 
 @pytest.mark.parametrize("room", ROOMS)
