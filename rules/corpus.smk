@@ -4,6 +4,9 @@
 # Leaves: corpus/pairs.parquet, corpus/sample.parquet, corpus.json, tokens/<root>/tokens.arrow.
 
 
+include: "functions/corpus.smk"
+
+
 localrules:
     download_pairs,
 
@@ -26,7 +29,7 @@ rule download_pairs:
         mem_mb=growing(2000),
         runtime=240,
     params:
-        settings=settings(repository=STUDY.corpus.repository),
+        settings=download_settings,
     shell:
         "python -m workflow_scripts.corpus.download --settings {params.settings:q}"
         " --output {output.manifest:q} > {log:q} 2>&1"

@@ -5,6 +5,9 @@
 # `snakemake partial_report` leaves partial/report.html, from the scores that are there already.
 
 
+include: "functions/curves.smk"
+
+
 localrules:
     curves,
     figures,

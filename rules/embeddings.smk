@@ -4,6 +4,9 @@
 # Leaves: embeddings/<model>/s<seed>/<task>/ with the store and embeddings.json.
 
 
+include: "functions/embeddings.smk"
+
+
 rule embed:
     input:
         code=code("embeddings"),
@@ -17,7 +20,7 @@ rule embed:
     benchmark:
         f"{BENCHMARKS}/embeddings/{{model}}_s{{seed}}_{{task}}.tsv"
     wildcard_constraints:
-        model=either_of(ENCODED),
+        model=either_of(FETCHED + TRAINED),
     conda:
         ENVIRONMENT
     threads: 8

@@ -4,6 +4,9 @@
 # Leaves: models/<model>/s<seed>/ with the weights, model.json (cost, parents, hashes) and, where trained, training.parquet.
 
 
+include: "functions/models.smk"
+
+
 localrules:
     fetch,
 

@@ -3,6 +3,9 @@
 # Takes: the study, and what of it is made already. Leaves: a page on the terminal.
 
 
+include: "functions/plan.smk"
+
+
 localrules:
     plan,
 
@@ -17,7 +20,7 @@ rule plan:
         mem_mb=2000,
         runtime=10,
     params:
-        settings=settings(study=STUDY.model_dump()),
+        settings=plan_settings,
     shell:
         "python -m workflow_scripts.launch.plan --settings {params.settings:q}"
         f" --results {RESULTS}"

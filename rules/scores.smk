@@ -4,6 +4,9 @@
 # Leaves: scores/<model>/s<seed>/<task>.parquet, with the values per query or experiment beside it.
 
 
+include: "functions/scores.smk"
+
+
 rule score:
     input:
         code=code("scores"),

@@ -4,6 +4,9 @@
 # texts.parquet (every distinct text that scoring will ask for) and task.json.
 
 
+include: "functions/tasks.smk"
+
+
 localrules:
     task,
 

@@ -41,11 +41,9 @@ def changed(project: Path, small_model: Path, **changes: object) -> Counter[str]
     return planned(project, "changed.yaml")
 
 
-def test_a_finished_study_has_nothing_to_be_done_and_says_so_quickly(finished: Path) -> None:
-    started = time.monotonic()
+def test_a_finished_study_has_nothing_to_be_done(finished: Path) -> None:
     result = snakemake(finished, "--cores", "2", "--configfile", "study.yaml")
     assert "Nothing to be done" in result.stderr + result.stdout
-    assert time.monotonic() - started < 15
 
 
 def test_every_artefact_of_the_contract_is_there(finished: Path) -> None:
@@ -138,7 +136,11 @@ def test_editing_a_rooms_module_runs_that_room_and_what_follows(
 
 def test_edits_taken_back_touched_files_and_an_edited_test_run_nothing(finished: Path) -> None:
     now = time.time() + 5
-    for file in [*finished.glob("workflow_scripts/**/*.py"), *finished.glob("rules/*.smk"), finished / "config.yaml"]:
+    for file in [
+        *finished.glob("workflow_scripts/**/*.py"),
+        *finished.glob("rules/**/*.smk"),
+        finished / "config.yaml",
+    ]:
         os.utime(file, (now, now))
     with (finished / "tests/conftest.py").open("a") as test:
         test.write("# edited\n")

@@ -1,0 +1,75 @@
+# What decides the jobs of ../curves.smk: their inputs and settings.
+
+
+def all_scores(wildcards):
+    return of_all_scores("parquet")
+
+
+def all_values(wildcards):
+    """What the scores are means of: the intervals come from these."""
+    return of_all_scores("values.parquet")
+
+
+def all_adaptive(wildcards):
+    return of_all_scores("adaptive.parquet")
+
+
+def of_all_scores(ending):
+    return [
+        f"{RESULTS}/scores/{model}/s{seed}/{task}.{ending}"
+        for model, seed in MODELS
+        for task in STUDY.tasks
+    ]
+
+
+def model_manifests(wildcards):
+    """What every model cost and came from."""
+    return [f"{RESULTS}/models/{model}/s{seed}/model.json" for model, seed in MODELS]
+
+
+def task_manifests(wildcards):
+    return expand(f"{RESULTS}/tasks/{{task}}/task.json", task=STUDY.tasks)
+
+
+def pairs_manifest(wildcards):
+    """The account of the training pairs, where the study has any."""
+    return rules.pairs.output.manifest if STUDY.needs_pairs else []
+
+
+def store_manifests(wildcards):
+    return [
+        f"{RESULTS}/embeddings/{model}/s{seed}/{task}/embeddings.json"
+        for model, seed in MODELS
+        for task in STUDY.tasks
+    ]
+
+
+def training_logs(wildcards):
+    """The losses of every trained model, step by step."""
+    return [
+        f"{RESULTS}/models/{model}/s{seed}/training.parquet"
+        for model, seed in MODELS
+        if model in TRAINED
+    ]
+
+
+def curves_settings(wildcards):
+    """Everything, for the report says what was run; in the order of the configuration, which is that of the lines."""
+    return json.dumps({"study": STUDY.model_dump()})
+
+
+def page_assets():
+    """The style and the script that the report carries inside."""
+    room = Path(workflow.basedir, "workflow_scripts", "curves")
+    return [os.path.relpath(room / name) for name in ("report.css", "report.js")]
+
+
+def speed_settings(wildcards):
+    """Every dimension at which some model is scored: searches are timed at these."""
+    dimensions = {d for model, _ in MODELS for d in GRAPH.dimensions_of(model)}
+    return settings(dimensions=sorted(dimensions))
+
+
+def model_cards():
+    """The README.md of every model of the study."""
+    return [f"{RESULTS}/models/{model}/s{seed}/README.md" for model, seed in MODELS]

@@ -1,0 +1,18 @@
+# What decides the jobs of ../embeddings.smk: their inputs and settings.
+
+
+def task_digest(wildcards):
+    """The digest of the texts that a store is made of: a task's, or the training texts'."""
+    if wildcards.task == TRAINING_TEXTS:
+        return rules.pairs.output.digest
+    return f"{RESULTS}/tasks/{wildcards.task}/task.sha256"
+
+
+def embed_settings(wildcards):
+    return settings(task=wildcards.task, encoding=STUDY.encoding.model_dump())
+
+
+def parent_store(wildcards):
+    parent = GRAPH.parent_of(wildcards.model)
+    seed = GRAPH.seed_of_parent(wildcards.model, int(wildcards.seed))
+    return f"{RESULTS}/embeddings/{parent}/s{seed}/{wildcards.task}/embeddings.sha256"

@@ -1,0 +1,60 @@
+# What decides the jobs of ../models.smk: their inputs and settings.
+
+from workflow_scripts.study.references import parse_reference
+
+# Keys of `training` that are said per variant, or do not change the weights.
+UNTRAINED_KEYS = {
+    "steps",
+    "nesting",
+    "nesting_weights",
+    "objective",
+    "checkpoint_minutes",
+}
+
+
+def parent_digest(wildcards):
+    """The digest of the parent's folder, for a model that is made from one."""
+    parent = GRAPH.parent_of(wildcards.model)
+    seed = GRAPH.seed_of_parent(wildcards.model, int(wildcards.seed))
+    return f"{RESULTS}/models/{parent}/s{seed}/model.sha256"
+
+
+def own_model(wildcards):
+    """The files of a model that is a folder of the user's; none for one that is pinned."""
+    kind, name, _ = parse_reference(GRAPH.reference_of(wildcards.model))
+    return files_of_user(name) if kind == "path" else []
+
+
+def fetch_settings(wildcards):
+    return settings(
+        model=wildcards.model,
+        reference=GRAPH.reference_of(wildcards.model),
+        width=GRAPH.width_of(wildcards.model),
+    )
+
+
+def made_settings(wildcards):
+    """What decides a model that is made from a parent."""
+    model = wildcards.model
+    variant = STUDY.variants[model]
+    values = dict(
+        model=model,
+        parent=GRAPH.parent_of(model),
+        seed=int(wildcards.seed),
+        rotate=variant.rotate,
+        width=GRAPH.width_of(model),
+        max_length=STUDY.training.max_length,
+    )
+    if GRAPH.is_trained(model):
+        values |= dict(
+            steps=GRAPH.steps_of(model),
+            nesting=GRAPH.nesting_of(model),
+            nesting_weights=GRAPH.nesting_weights_of(model),
+            objective=variant.objective or STUDY.training.objective,
+            training=STUDY.training.model_dump(exclude=UNTRAINED_KEYS),
+        )
+    return settings(**values)
+
+
+def tokens_digest(wildcards):
+    return f"{RESULTS}/corpus/tokens/{GRAPH.root_of(wildcards.model)}/tokens.sha256"

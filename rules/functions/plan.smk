@@ -1,0 +1,23 @@
+# What decides the jobs of ../plan.smk: their inputs and settings.
+
+from snakemake.exceptions import WorkflowError
+
+GPU_RULES = {"transform", "train", "embed"}
+
+
+def refuse_over_budget():
+    """End here, before any job, a study that its `budget: gpu_hours` does not allow."""
+    jobs = [j for j in workflow.dag.needrun_jobs() if j.rule.name in GPU_RULES]
+    planned = {
+        (w.model, int(w.seed), w.get("task", "")) for w in (j.wildcards for j in jobs)
+    }
+    if not jobs:
+        return
+    from workflow_scripts.launch.plan import refusal
+
+    if reason := refusal(STUDY, Path(RESULTS), planned):
+        raise WorkflowError(reason)
+
+
+def plan_settings(wildcards):
+    return settings(study=STUDY.model_dump())

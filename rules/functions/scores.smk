@@ -1,0 +1,27 @@
+# What decides the jobs of ../scores.smk: their inputs and settings.
+
+
+def score_settings(wildcards):
+    return settings(
+        study=STUDY.study,
+        model=wildcards.model,
+        seed=int(wildcards.seed),
+        task=wildcards.task,
+        dimensions=GRAPH.dimensions_of(wildcards.model),
+        cuts=STUDY.cuts,
+        random_draws=STUDY.random_draws,
+        precisions=STUDY.precisions,
+        adaptive=STUDY.adaptive.model_dump(),
+    )
+
+
+def score_threads(wildcards):
+    """Small tasks spend their time in one-threaded regressions and imports; a search over a large corpus does not."""
+    task = CATALOGUE[wildcards.task]
+    return 4 if task["type"] == "Retrieval" and task["dataset"] else 1
+
+
+def training_texts_store(wildcards):
+    if not STUDY.fits_on_training_texts:
+        return []
+    return f"{RESULTS}/embeddings/{wildcards.model}/s{wildcards.seed}/{TRAINING_TEXTS}/embeddings.sha256"
