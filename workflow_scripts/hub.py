@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from workflow_scripts.artefact import Progress, log
+from workflow_scripts.command_line import InputError
 
 Kind = Literal["dataset", "model"]
 Result = TypeVar("Result")
@@ -32,7 +33,7 @@ TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
 
-class HubError(ValueError):
+class HubError(InputError):
     """The hub did not give what was asked for; the message is one line: what was asked, what came, what helps."""
 
 

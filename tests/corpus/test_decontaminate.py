@@ -7,11 +7,13 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 
 from tests.corpus.pairs import evaluation_task, prepared, real_rows, row, write_jsonl
-from workflow_scripts.corpus.decontaminate import Index, heads, normalise, packed
+from workflow_scripts.corpus.decontaminate import Index, heads
+from workflow_scripts.corpus.normalise import words_of
 
 STORY = "The quick brown fox jumps over the lazy dog while nobody in the whole village is looking at the old red barn"
 
@@ -20,8 +22,13 @@ def strings(texts: list[str]) -> pa.LargeStringArray:
     return pa.array(texts, pa.large_string())
 
 
+INVISIBLE = {0x34F, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
+
+
 def plainly_normalised(text: str) -> str:
-    kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in text.lower())
+    seen = "".join(c for c in text if unicodedata.category(c) != "Cf" and ord(c) not in INVISIBLE)
+    lower = unicodedata.normalize("NFKC", seen).lower()
+    kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in lower)
     return " ".join("".join(kept).split())
 
 
@@ -86,22 +93,20 @@ def test_the_join_finds_what_the_definition_says(threshold: float, shared_data: 
     assert Counter(found.kinds.tolist())[1] >= 80
 
 
-def test_normalisation_agrees_with_the_unicode_tables(shared_data: Path) -> None:
+def test_the_words_agree_with_the_unicode_tables(shared_data: Path) -> None:
     texts = [r["pos"][1] for r in real_rows(shared_data, "medquad_answer", "xquad_en_passage", "agnews_title_body")]
     texts += ["", " ", "—", "ÀÉ-b_c", "İ", "e\u0301te\u0301", "x" * 3_000_000 + "."]
-    form = normalise(packed(strings(texts)))
-    got = [form.data[a:b].tobytes().decode() for a, b in zip(form.offsets[:-1], form.offsets[1:], strict=True)]
-    assert got == [plainly_normalised(text) for text in texts]
+    texts += ["so\u00adft", "zero\u200bwidth", "\ufb01ne o\ufb03ce", "\uff11\uff12", "\u2764\ufe0f x\ufe0fy", "\u212b"]
+    assert [" ".join(words) for words in words_of(pl.Series(texts)).to_list()] == [plainly_normalised(t) for t in texts]
 
 
 def test_a_head_is_long_enough_and_whole_for_few_words() -> None:
     texts = ["one two three", "word " * 100, "é " * 50, "a-b-c-d-e-f-g-h-i-j-k", ""]
-    head = heads(packed(strings(texts)), 0.8)
-    cut = [head.data[a:b].tobytes().decode() for a, b in zip(head.offsets[:-1], head.offsets[1:], strict=True)]
-    assert all(text.startswith(start) for text, start in zip(texts, cut, strict=True))
-    assert cut[0] == texts[0]
-    assert 26 <= len(cut[1].split()) <= 28  # 93 grams, of which 75 must be found: one among the first 19
-    assert len(head.data) == head.offsets[-1] == np.diff(head.offsets).sum()
+    words = words_of(pl.Series(texts))
+    head = heads(words, 0.8).to_list()
+    assert all(whole[: len(start)] == start for whole, start in zip(words.to_list(), head, strict=True))
+    assert head[0] == ["one", "two", "three"]
+    assert len(head[1]) == 26  # 93 grams, of which 75 must be found: one among the first 19
 
 
 def test_the_account_says_what_each_task_lost_to_which_evaluation_task(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.corpus.pairs import COLUMNS, ROOT, TEXTS, flat, prepared, real_rows, row, run_prepare, write_jsonl
 from workflow_scripts.artefact import write_digests
-from workflow_scripts.corpus.prepare import Sample
+from workflow_scripts.corpus.group import Sample
 
 TASKS = ("copa_choice", "rte_entailment", "snips_intent")
 GOOD = [row(f"what is {i}?", f"it is {i}", f"it is not {i}") for i in range(5)]
@@ -185,13 +185,13 @@ def test_own_pairs_need_no_instructions_and_no_task(tmp_path: Path) -> None:
         (
             "keys.jsonl",
             [{"anchor": "a", "positive": "b"}],
-            "row 1: found keys anchor, positive; expected query, pos, neg",
+            "row 1: query is missing, found keys anchor, positive; expected query, pos, neg",
         ),
         ("keys.json", None, "row 2: found 'oops"),
         ("torn.parquet", b"PAR1 and then nothing", "cannot be read"),
         ("torn.jsonl.gz", b"no gzip at all", "cannot be read"),
         ("empty.jsonl", b"", "no pair is left of 0 rows"),
-        ("nothing.txt", b"", "expected .parquet, .jsonl"),
+        ("nothing.txt", b"", "expected .parquet, .arrow, .jsonl"),
     ],
 )
 def test_what_cannot_be_read_is_one_line_that_names_the_file(

@@ -166,3 +166,24 @@ def test_a_folder_without_a_fast_tokenizer_is_one_line(
     assert result.returncode == 1
     assert "no tokenizer.json; expected a model folder with a fast tokenizer" in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
+
+
+def test_a_tokenizer_that_truncates_on_the_left_keeps_the_end(minilm: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    shutil.copytree(minilm, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    own = AutoTokenizer.from_pretrained(minilm)
+    own.truncation_side = "left"
+    own.save_pretrained(tmp_path / "model")
+    long = " ".join(f"word{number}" for number in range(3000))
+    rows = [row(long, "one two three four five six seven", "x" * 500 + " " + "y " * 90, instruction="Find: ")]
+    _, made = prepared(write_jsonl(tmp_path / "rows.jsonl", rows), tmp_path)
+    manifest = tokenise(tmp_path / "pairs.parquet", tmp_path / "model", LONGEST, tmp_path / "tokens" / "tokens.json")
+    with pa.memory_map(str(tmp_path / "tokens" / "tokens.arrow")) as source:
+        table = pa.ipc.open_file(source).read_all()
+    own = AutoTokenizer.from_pretrained(tmp_path / "model")
+    for name in TEXTS:
+        expected = own(made[0][f"{name}_instruct"] + made[0][name], truncation=True, max_length=LONGEST)["input_ids"]
+        assert table[f"{name}_ids"].to_pylist() == [expected]
+    assert own.decode(table["query_ids"][0].as_py()[-4:-1]).endswith("9")
+    assert manifest["truncated"] == 2

@@ -7,32 +7,26 @@ its own step so that the one thing that needs the network is the one thing that 
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from workflow_scripts.artefact import exclusive_lock, log, versions, write_digests, write_json
-from workflow_scripts.command_line import start_log
-from workflow_scripts.hub import HubError, download_snapshot
+from workflow_scripts.command_line import InputError, Settings, parse_settings, parser, run
+from workflow_scripts.hub import download_snapshot
 from workflow_scripts.study.references import HUB_REFERENCE
 
 # What pairs come in, in any of the published layouts; README and scripts stay where they are.
 PATTERNS = ("*.parquet", "*.json", "*.jsonl", "*.json.gz", "*.jsonl.gz")
 
 
-class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class DownloadSettings(Settings):
     repository: str
 
 
-def download(settings: Settings, manifest: Path) -> None:
-    """Leave the data set's files in the manifest's folder, and the manifest last. Raises HubError."""
+def download(settings: DownloadSettings, manifest: Path) -> None:
+    """Leave the data set's files in the manifest's folder, and the manifest last. Raises InputError."""
     if not (match := HUB_REFERENCE.match(settings.repository)):
-        raise HubError(f"corpus.repository: {settings.repository!r}; expected org/name@revision")
+        raise InputError(f"corpus.repository: {settings.repository!r}; expected org/name@revision")
     folder, started = manifest.parent, time.monotonic()
     with exclusive_lock(folder / "source"):
         for old in (manifest, manifest.with_suffix(".sha256")):
@@ -54,18 +48,11 @@ def download(settings: Settings, manifest: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Download the training pairs at their pinned revision.")
-    parser.add_argument("--settings", required=True, help='JSON: {"repository": "org/name@revision"}')
-    parser.add_argument("--output", required=True, type=Path, help="source.json; the data lie in files/ beside it")
-    arguments = parser.parse_args()
-    start_log()
-    try:
-        download(Settings.model_validate_json(arguments.settings), arguments.output)
-    except ValidationError as error:
-        sys.exit(f"--settings: {error.errors()[0]['msg']}")
-    except (HubError, OSError) as error:
-        sys.exit(str(error))
+    command = parser(__doc__, '{"repository": "org/name@revision"}')
+    command.add_argument("--output", required=True, type=Path, help="source.json; the data lie in files/ beside it")
+    arguments = command.parse_args()
+    download(parse_settings(DownloadSettings, arguments.settings), arguments.output)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -7,7 +7,6 @@ It streams, row group by row group; the tokenizer's own threads run while the ro
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
@@ -22,7 +21,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from workflow_scripts.artefact import (
     Progress,
@@ -34,25 +33,19 @@ from workflow_scripts.artefact import (
     write_digests,
     write_json,
 )
-from workflow_scripts.command_line import start_log
-from workflow_scripts.corpus.read import ahead, opened
+from workflow_scripts.command_line import InputError, Settings, parse_settings, parser, run, users_file
+from workflow_scripts.corpus.rows import TEXTS
+from workflow_scripts.corpus.streams import ahead, opened
 
-TEXTS = ("query", "pos", "neg")
 KEY_SEED = 20
 CHARACTERS_PER_TOKEN = 8  # more than most texts have, so that their beginning has tokens enough
 ROWS = 2048  # at once: what the tokenizer returns takes some hundred bytes per token
 
 
-class TokensSettings(BaseModel):
+class TokensSettings(Settings):
     """What decides the tokens, beside the pairs and the tokenizer."""
 
-    model_config = ConfigDict(extra="forbid")
-
     max_length: int = Field(ge=3)
-
-
-class InputError(ValueError):
-    """The input cannot be tokenised; the message is one line."""
 
 
 class BulkTokenizer:
@@ -65,11 +58,13 @@ class BulkTokenizer:
         file = folder / "tokenizer.json"
         if not file.is_file():
             raise InputError(f"{folder}: no tokenizer.json; expected a model folder with a fast tokenizer")
-        slow = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        self.special = set(slow.all_special_ids)
-        self.tokenizer = Tokenizer.from_str(slow.backend_tokenizer.to_str())
+        with users_file(f"{folder}: its tokenizer cannot be loaded"):
+            loaded = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            self.tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+        self.special = set(loaded.all_special_ids)
+        self.keeps_end = loaded.truncation_side == "left"
         self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(max_length)
+        self.tokenizer.enable_truncation(max_length, direction=loaded.truncation_side)
         self.max_length = max_length
         self.vocabulary: int = self.tokenizer.get_vocab_size(with_added_tokens=True)
         self.type = np.dtype(np.uint16 if self.vocabulary <= 2**16 else np.uint32)
@@ -78,15 +73,16 @@ class BulkTokenizer:
     def ids(self, texts: list[str]) -> tuple[list[list[int]], npt.NDArray[np.bool_]]:
         """Each text's tokens, and whether it was cut (one that just fits is not).
 
-        Of a long text the tokenizer sees the beginning first, up to a space; the whole only where that gives too few
-        tokens. A token takes a hundred bytes and more while it is made: a text of megabytes would take gigabytes.
+        Of a long text the tokenizer sees first the part that is kept, cut at a space: the beginning, or the end where it
+        truncates on the left. It sees the whole only where that gives too few tokens. A token takes a hundred bytes
+        and more while it is made: a text of megabytes would take gigabytes.
         """
         enough = CHARACTERS_PER_TOKEN * self.max_length
         long = [number for number, text in enumerate(texts) if len(text) > enough]
-        begun = list(texts)
+        parts = list(texts)
         for number in long:
-            begun[number] = texts[number][: max(texts[number].rfind(" ", 0, enough), 0)]
-        encodings = self.tokenizer.encode_batch_fast(begun)
+            parts[number] = _end(texts[number], enough) if self.keeps_end else _beginning(texts[number], enough)
+        encodings = self.tokenizer.encode_batch_fast(parts)
         for number in long:
             if not encodings[number].overflowing:
                 encodings[number] = self.tokenizer.encode(texts[number])
@@ -103,6 +99,15 @@ class BulkTokenizer:
             [ids], _ = self.ids([instruction])
             self._skips[instruction] = len(ids) - (bool(ids) and ids[-1] in self.special)
         return self._skips[instruction]
+
+
+def _beginning(text: str, characters: int) -> str:
+    return text[: max(text.rfind(" ", 0, characters), 0)]
+
+
+def _end(text: str, characters: int) -> str:
+    start = text.find(" ", len(text) - characters)
+    return text[start:] if start >= 0 else ""
 
 
 def tokenise(pairs: Path, model: Path, max_length: int, output: Path) -> dict[str, Any]:
@@ -202,26 +207,22 @@ def _batches(file: pq.ParquetFile, tokenizer: BulkTokenizer, tasks: dict[str, in
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Tokenise the pairs for the models that share a tokenizer.")
-    parser.add_argument("--settings", required=True, help="JSON: max_length")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of the tokenizer")
-    parser.add_argument("--pairs", required=True, type=Path, help="corpus.sha256; pairs.parquet lies beside it")
-    parser.add_argument("--model", required=True, type=Path, help="model.sha256 of the folder with the tokenizer")
-    parser.add_argument("--output", required=True, type=Path, help="the manifest, tokens.json; the rest lies beside it")
-    arguments = parser.parse_args()
+    command = parser(__doc__, "max_length")
+    command.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of the tokenizer")
+    command.add_argument("--pairs", required=True, type=Path, help="corpus.sha256; pairs.parquet lies beside it")
+    command.add_argument("--model", required=True, type=Path, help="model.sha256 of the folder with the tokenizer")
+    command.add_argument(
+        "--output", required=True, type=Path, help="the manifest, tokens.json; the rest lies beside it"
+    )
+    arguments = command.parse_args()
     os.environ["RAYON_NUM_THREADS"] = str(arguments.threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
-    start_log()
-    try:
-        settings = TokensSettings.model_validate(json.loads(arguments.settings))
-        with exclusive_lock(arguments.output):
-            manifest = tokenise(
-                arguments.pairs.parent / "pairs.parquet", arguments.model.parent, settings.max_length, arguments.output
-            )
-    except (InputError, FileNotFoundError, ValidationError, json.JSONDecodeError) as error:
-        raise SystemExit(f"tokens: {error}") from None
+    settings = parse_settings(TokensSettings, arguments.settings)
+    pairs, model = arguments.pairs.parent / "pairs.parquet", arguments.model.parent
+    with exclusive_lock(arguments.output):
+        manifest = tokenise(pairs, model, settings.max_length, arguments.output)
     log.info("%d rows, %d tokens, %d texts cut", manifest["rows"], manifest["tokens"], manifest["truncated"])
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,0 +1,270 @@
+"""Pairs as users have them: every layout is read right, or refused in one line that says what was found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.corpus.pairs import TEXTS, flat, prepared, row, write_jsonl
+from workflow_scripts.command_line import InputError
+
+GOOD = [row(f"what is {i}?", f"it is {i}", f"it is not {i}") for i in range(5)]
+BGE = [
+    {"query": "how tall", "pos": ["300 m", "very"], "neg": ["old", "new", "red"]},
+    {"query": "who", "pos": ["Eiffel"], "neg": ["Napoleon"]},
+]
+BGE_TRIPLES = [
+    ("how tall", "300 m", "old"),
+    ("how tall", "very", "new"),
+    ("how tall", "300 m", "red"),
+    ("who", "Eiffel", "Napoleon"),
+]
+
+
+def triples(pairs: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    return [tuple(pair[name] for name in TEXTS) for pair in pairs]
+
+
+def instructions(pairs: list[dict[str, Any]]) -> set[str]:
+    return {pair[f"{name}_instruct"] for pair in pairs for name in TEXTS}
+
+
+# ---- the small inputs beside the checkout
+
+
+@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
+def test_lists_of_texts_are_several_positives_and_negatives(layout: str, shared_pairs: Path, tmp_path: Path) -> None:
+    path = shared_pairs / "lists_of_texts.jsonl"
+    if layout == "parquet":
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        path = tmp_path / "lists_of_texts.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    manifest, pairs = prepared(path, tmp_path / "out")
+    assert triples(pairs) == [
+        ("how tall is it", "It is 300 m tall.", "It is old."),
+        ("how tall is it", "Three hundred metres.", "Nobody knows."),
+        ("who built it", "Eiffel's company.", "Napoleon."),
+        ("who built it", "Gustave Eiffel's firm.", "Haussmann."),
+        ("when was it built", "1889.", "1789."),
+        ("when was it built", "In 1889.", "1989."),
+    ]
+    assert instructions(pairs) == {""}
+    assert (manifest["rows_read"], manifest["rows_in"]) == (3, 6)
+
+
+@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
+def test_several_of_medis_lists_are_all_used(layout: str, shared_pairs: Path, tmp_path: Path) -> None:
+    path = shared_pairs / "several_negatives.jsonl"
+    if layout == "parquet":
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        path = tmp_path / "several.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    _, pairs = prepared(path, tmp_path / "out")
+    assert triples(pairs) == [("a", "b", "x"), ("a", "b2", "y"), ("a", "b", "z"), ("c", "d", "w")]
+    assert instructions(pairs) == {"i"}
+
+
+def test_negatives_that_are_all_null_are_refused_by_name(shared_pairs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"null_negatives\.jsonl: neg is null or empty in every one of its 2 rows"):
+        prepared(shared_pairs / "null_negatives.jsonl", tmp_path)
+
+
+def test_numbered_negatives_are_used(shared_pairs: Path, tmp_path: Path) -> None:
+    _, pairs = prepared(shared_pairs / "numbered_negatives.jsonl", tmp_path)
+    assert triples(pairs) == [("a", "b", "x"), ("a", "b", "y"), ("c", "d", "z"), ("c", "d", "w")]
+
+
+def test_texts_that_look_equal_are_counted_as_equal(shared_pairs: Path, tmp_path: Path) -> None:
+    manifest, pairs = prepared(shared_pairs / "near_equal.jsonl", tmp_path)
+    assert {reason: sum(counts.values()) for reason, counts in manifest["drops"].items()} == {
+        "negative equals positive": 1,
+        "positive equals query": 1,
+        "empty": 1,
+    }
+    assert triples(pairs) == [("is it shut", "no", "maybe")]
+
+
+def test_the_task_of_a_partitioned_folder_is_its_folders(shared_pairs: Path, tmp_path: Path) -> None:
+    manifest, pairs = prepared(shared_pairs / "hive_spark", tmp_path)
+    assert {name: task["rows_out"] for name, task in manifest["tasks"].items()} == {"nli": 5, "qa": 5}
+    assert {(pair["task_name"], pair["query"].split()[-1]) for pair in pairs} == {("nli", "nli"), ("qa", "qa")}
+
+
+def test_string_views_in_lists_are_read(shared_pairs: Path, tmp_path: Path) -> None:
+    _, pairs = prepared(shared_pairs / "view_in_list.parquet", tmp_path)
+    assert triples(pairs)[0] == ("question number 0 about nli", "answer 0 of nli", "nothing 0 on nli")
+    assert instructions(pairs) == {"R: "}
+    assert len(pairs) == 10
+
+
+def test_lists_of_three_are_refused_with_their_type(shared_pairs: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"fixed3\.parquet: query is not what is.*fixed_size_list<element: string>\[3\]"
+    ):
+        prepared(shared_pairs / "fixed3.parquet", tmp_path)
+
+
+# ---- their neighbours
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.list_(pa.string()),
+        pa.large_list(pa.large_string()),
+        pa.list_(pa.string(), 2),
+        pa.list_(pa.binary()),
+        pa.list_(pa.dictionary(pa.int32(), pa.string())),
+    ],
+    ids=str,
+)
+def test_lists_of_texts_are_read_whatever_their_arrow_type(kind: pa.DataType, tmp_path: Path) -> None:
+    columns = {"query": pa.array(["q"], pa.string_view())}
+    for name, texts in (("pos", ["a", "b"]), ("neg", ["c", "d"])):
+        columns[name] = pa.array([texts], kind)
+    pq.write_table(pa.table(columns), tmp_path / "lists.parquet")
+    _, pairs = prepared(tmp_path / "lists.parquet", tmp_path / "out")
+    assert triples(pairs) == [("q", "a", "c"), ("q", "b", "d")]
+
+
+@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
+def test_bges_prompt_is_the_querys_instruction_and_scores_are_said_to_be_left_out(
+    layout: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{**r, "prompt": "Find: ", "pos_scores": [1.0]} for r in BGE]
+    path = write_jsonl(tmp_path / "bge.jsonl", rows)
+    if layout == "parquet":
+        path = tmp_path / "bge.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    with caplog.at_level("INFO", logger="matryoshka"):
+        manifest, pairs = prepared(path, tmp_path / "out")
+    assert triples(pairs) == BGE_TRIPLES
+    assert {pair["query_instruct"] for pair in pairs} == {"Find: "}
+    assert {pair["pos_instruct"] for pair in pairs} == {""}
+    assert manifest["rows_read"] == 2
+    assert f"bge.{layout}: not used: pos_scores" in caplog.text
+
+
+@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
+def test_a_list_that_holds_no_text_makes_its_row_malformed(layout: str, tmp_path: Path) -> None:
+    bad = [{**BGE[0], "neg": []}, {**BGE[0], "neg": None}, {**BGE[0], "pos": ["a", None]}]
+    path = write_jsonl(tmp_path / "bge.jsonl", [*BGE, *bad])
+    if layout == "parquet":
+        path = tmp_path / "bge.parquet"
+        pq.write_table(pa.Table.from_pylist([*BGE, *bad]), path)
+    manifest, pairs = prepared(path, tmp_path / "out")
+    assert manifest["drops"] == {"malformed": {"bge": 3}}
+    assert triples(pairs) == BGE_TRIPLES
+
+
+def test_further_negatives_may_be_missing_in_a_row_and_the_first_column_may_have_a_number_too(tmp_path: Path) -> None:
+    rows = [
+        {"query": "a", "pos": "b", "neg_1": "c", "neg_2": None, "neg_10": "e"},
+        {"query": "f", "pos": "g", "neg_1": "h", "neg_2": "i", "neg_10": None},
+    ]
+    expected = [("a", "b", "c"), ("a", "b", "e"), ("f", "g", "h"), ("f", "g", "i")]
+    for path in (tmp_path / "rows.jsonl", tmp_path / "rows.parquet"):
+        if path.suffix == ".jsonl":
+            write_jsonl(path, rows)
+        else:
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        _, pairs = prepared(path, tmp_path / path.suffix[1:])
+        assert triples(pairs) == expected
+
+
+def test_integer_task_names_and_columns_of_nulls_are_read_in_parquet(tmp_path: Path) -> None:
+    table = flat(GOOD).set_column(3, "task_name", pa.array([1, 1, 2, 2, None], pa.int64()))
+    table = table.set_column(4, "query_instruct", pa.nulls(5))
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    manifest, pairs = prepared(tmp_path / "pairs.parquet", tmp_path / "out")
+    assert {name: task["rows_out"] for name, task in manifest["tasks"].items()} == {"1": 2, "2": 2, "(no task)": 0}
+    assert {pair["query_instruct"] for pair in pairs} == {""}
+    pq.write_table(table.set_column(3, "task_name", pa.nulls(5)), tmp_path / "mine.parquet")
+    manifest, _ = prepared(tmp_path / "mine.parquet", tmp_path / "mine")
+    assert list(manifest["tasks"]) == ["mine"]
+
+
+@pytest.mark.parametrize("nulls", [pa.nulls(5), pa.nulls(5, pa.string()), pa.nulls(5, pa.list_(pa.string()))])
+def test_a_column_of_texts_that_is_all_null_is_refused_by_name(nulls: pa.Array, tmp_path: Path) -> None:
+    pq.write_table(flat(GOOD).set_column(2, "neg", nulls), tmp_path / "pairs.parquet")
+    with pytest.raises(InputError, match=r"pairs\.parquet: neg is null .*; expected query, pos, neg"):
+        prepared(tmp_path / "pairs.parquet", tmp_path / "out")
+
+
+def test_files_of_one_name_in_several_folders_are_several_tasks_and_shards_are_one(tmp_path: Path) -> None:
+    bare = [{name: r[name] for name in TEXTS} for r in GOOD]
+    write_jsonl(tmp_path / "source" / "nli" / "part-0.jsonl", bare[:1])
+    write_jsonl(tmp_path / "source" / "qa" / "part-0.jsonl", bare[1:2])
+    write_jsonl(tmp_path / "source" / "train-00000-of-00002.jsonl", bare[2:3])
+    write_jsonl(tmp_path / "source" / "train-00001-of-00002.jsonl", bare[3:])
+    write_jsonl(tmp_path / "source" / "task_name=a%20b" / "part-1.jsonl", [{**bare[0], "query": ["", "other"]}])
+    manifest, _ = prepared(tmp_path / "source", tmp_path / "out")
+    tasks = {name: task["rows_out"] for name, task in manifest["tasks"].items()}
+    assert tasks == {"nli/part-0": 1, "qa/part-0": 1, "train": 3, "a b": 1}
+
+
+def test_a_data_set_that_was_saved_to_disk_is_read(tmp_path: Path) -> None:
+    rows = {"query": ["a", "b"], "pos": [["c"], ["d"]], "neg": [["e", "f"], ["g"]]}
+    datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows)}).save_to_disk(tmp_path / "saved")
+    manifest, pairs = prepared(tmp_path / "saved", tmp_path / "out")
+    assert triples(pairs) == [("a", "c", "e"), ("a", "c", "f"), ("b", "d", "g")]
+    assert list(manifest["tasks"]) == ["data"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "package.json", "state.json", "anything.json"])
+def test_an_object_beside_the_pairs_is_left_out(name: str, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "source" / "pairs.jsonl", GOOD)
+    (tmp_path / "source" / name).write_text(json.dumps({"name": "x", "files": [1, 2]}, indent=2))
+    manifest, _ = prepared(tmp_path / "source", tmp_path / "out")
+    assert manifest["rows_in"] == len(GOOD)
+
+
+def test_an_object_that_is_named_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"name": "x"}')
+    with pytest.raises(InputError, match=r"config\.json, row 1: query is missing, found keys name"):
+        prepared(tmp_path / "config.json", tmp_path / "out")
+
+
+@pytest.mark.parametrize("layout", ["lines", "array"])
+def test_a_row_nested_too_deeply_is_one_malformed_row(layout: str, tmp_path: Path) -> None:
+    deep = '{"query": ' + "[" * 200_000 + '"\\"]"' + "]" * 200_000 + "}"
+    rows = [json.dumps(GOOD[0]), deep, *(json.dumps(r) for r in GOOD[1:])]
+    (tmp_path / "pairs.json").write_text("\n".join(rows) if layout == "lines" else f"[{','.join(rows)}]")
+    manifest, pairs = prepared(tmp_path / "pairs.json", tmp_path / "out")
+    assert sum(manifest["drops"]["malformed"].values()) == 1
+    assert [pair["query"] for pair in pairs] == [r["query"][1] for r in GOOD]
+
+
+def test_broken_bytes_in_a_list_spoil_their_row_alone(tmp_path: Path) -> None:
+    values = pa.array([b"fine", b"bro\xffken", b"good"], pa.binary())
+    texts = pa.StringArray.from_buffers(3, values.buffers()[1], values.buffers()[2])
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3], pa.int32()), texts)
+    table = pa.table({"query": ["a", "b", "c"], "pos": lists, "neg": ["x", "y", "z"]})
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    manifest, pairs = prepared(tmp_path / "pairs.parquet", tmp_path / "out")
+    assert manifest["drops"] == {"malformed": {"pairs": 1}}
+    assert triples(pairs) == [("a", "fine", "x"), ("c", "good", "z")]
+
+
+@pytest.mark.parametrize(
+    ("query", "pos", "neg", "reason"),
+    [
+        ("q", "so\u00adft", "soft", "negative equals positive"),
+        ("e\u0301", "\u00e9", "n", "positive equals query"),
+        ("q", "a\u2003\u200bb", " a b\ufe0f", "negative equals positive"),
+        ("q", "\u2060\ufeff", "n", "empty"),
+        ("q", "Yes", "yes", None),
+        ("q", "x\u00b2", "x2", None),
+    ],
+)
+def test_what_nobody_sees_makes_no_difference_between_texts(
+    query: str, pos: str, neg: str, reason: str | None, tmp_path: Path
+) -> None:
+    manifest, _ = prepared(write_jsonl(tmp_path / "pairs.jsonl", [*GOOD, row(query, pos, neg)]), tmp_path / "out")
+    assert list(manifest["drops"]) == ([reason] if reason else [])

@@ -1,0 +1,35 @@
+"""The forms in which texts are compared: the words that a reader sees, and the text without what nobody sees.
+
+Takes columns of texts; leaves columns. Exists so that cleaning and decontamination agree on what is invisible: format
+characters (soft hyphen, zero-width space and joiners, marks of direction), variation selectors and the like.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+INVISIBLE = r"[\p{Cf}\p{Default_Ignorable_Code_Point}]+"
+WORD = r"[\p{L}\p{M}\p{N}]+"
+NOT_ASCII = r"[^\x00-\x7F]"
+UNTIDY = rf"{NOT_ASCII}|^\s|\s\z|\s\s|[\s--\x20]"
+
+
+def words_of(texts: pl.Series) -> pl.Series:
+    """Each text's words, a list per text: NFKC (ligatures, full-width forms and composed letters become the plain ones),
+    lower case, without invisible characters and punctuation."""
+    foreign = pl.col("text").str.replace_all(INVISIBLE, "").str.normalize("NFKC")
+    return _where(texts, NOT_ASCII, foreign).str.to_lowercase().str.extract_all(WORD)
+
+
+def visible(texts: pl.Series) -> pl.Series:
+    """Each text as a reader sees it: NFC, without invisible characters, white space as one space and none at the ends."""
+    tidied = pl.col("text").str.replace_all(INVISIBLE, "").str.normalize("NFC").str.replace_all(r"\s+", " ")
+    return _where(texts, UNTIDY, tidied.str.strip_chars(" "))
+
+
+def _where(texts: pl.Series, pattern: str, changed: pl.Expr) -> pl.Series:
+    """The texts, with `changed` of those that fit the pattern, which are few."""
+    rows = texts.str.contains(pattern).arg_true()
+    if not len(rows):
+        return texts
+    return texts.clone().scatter(rows, texts.gather(rows).to_frame("text").select(changed).to_series())

@@ -1,0 +1,143 @@
+"""One row of a file as triples of (query, positive, negative), in whatever layout its file has.
+
+Takes a row as a dictionary. Leaves tuples of COLUMNS; a row with several positives or negatives gives several. The
+layouts: texts, with their instructions in columns of their own or none; MEDI's `[instruction, text]`; lists of either
+(BGE, hard-negative mining); further columns with a number (`neg_2`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+
+TEXTS = ("query", "pos", "neg")
+INSTRUCTIONS = ("query_instruct", "pos_instruct", "neg_instruct")
+COLUMNS = (*TEXTS, "task_name", *INSTRUCTIONS)
+SCHEMA = pa.schema([(name, pa.large_string()) for name in COLUMNS])
+NO_TASK = "(no task)"
+QUERY_PROMPT = "prompt"  # BGE's name for the query's instruction
+KNOWN = (
+    "expected query, pos, neg as texts (with query_instruct, …), as [instruction, text], or pos and neg as lists of "
+    "these, and task_name"
+)
+NUMBERED = re.compile(r"(pos|neg)_?(\d+)\Z")
+
+Member = tuple[str, str]  # instruction, text
+
+
+class RowReader:
+    """The rows of one file. Whether a list of two texts is MEDI's `[instruction, text]` or two texts is decided once for
+    the file: the first where its queries are such lists."""
+
+    def __init__(self, default_task: str) -> None:
+        self.default_task = default_task
+        self.instruction_first: bool | None = None
+        self.unusable: Counter[str] = Counter()  # rows by the first of TEXTS that could not be used
+        self.null: Counter[str] = Counter()  # those of them where it is null or an empty list
+
+    def triples(self, row: Any) -> list[tuple[str, ...]] | str:
+        """The values of COLUMNS of each triple; or, for a row that is not a pair, the task to count it under."""
+        if not isinstance(row, dict):
+            return self.default_task
+        task = row.get("task_name", row.get("task_id", self.default_task))
+        if isinstance(task, int) and not isinstance(task, bool):
+            task = str(task)
+        if (task := as_text(task)) is None:
+            return NO_TASK
+        if self.instruction_first is None and row.get("query") is not None:
+            self.instruction_first = isinstance(row["query"], list)
+        found: list[list[Member]] = []
+        for name in TEXTS:
+            members = self._members(row, name)
+            if not members or (name == "query" and len(members) > 1):
+                self.unusable[name] += 1
+                self.null[name] += not row.get(name)
+                return task
+            found.append(members)
+        [query], positives, negatives = found
+        # The k-th positive stands with the k-th negative; the shorter list begins again.
+        made = []
+        for number in range(max(len(positives), len(negatives))):
+            triple = (query, positives[number % len(positives)], negatives[number % len(negatives)])
+            made.append((*(text for _, text in triple), task, *(instruction for instruction, _ in triple)))
+        return made
+
+    def _members(self, row: dict[str, Any], name: str) -> list[Member] | None:
+        """The (instruction, text) of each text under `name` and its numbered columns; None where one is not a text."""
+        instruction = row.get(f"{name}_instruct")
+        if instruction is None and name == "query":
+            instruction = row.get(QUERY_PROMPT)
+        instruction = as_text("" if instruction is None else instruction)
+        if instruction is None:
+            return None
+        values = [row.get(name), *(row[key] for key in numbered(tuple(row)).get(name, ()))]
+        values = [value for value in values if value is not None]
+        members: list[Member] = []
+        for value in values:
+            several = isinstance(value, list) and (
+                not self.instruction_first or (bool(value) and isinstance(value[0], list))
+            )
+            for item in value if several else [value]:
+                if (member := _member(item, instruction)) is None:
+                    return None
+                members.append(member)
+        return members
+
+    def why_none(self, rows: int) -> str:
+        """Why not one of a file's rows was a pair, as far as one column says it."""
+        for name in TEXTS:
+            if self.unusable[name] == rows:
+                what = "null or empty" if self.null[name] == rows else "not what is expected"
+                return f"{name} is {what} in every one of its {rows} rows"
+        return f"none of its {rows} rows is a pair"
+
+
+def _member(value: Any, instruction: str) -> Member | None:
+    if isinstance(value, list):
+        if len(value) != 2:
+            return None
+        own, text = as_text(value[0]), as_text(value[1])
+        return None if own is None or text is None else (own, text)
+    text = as_text(value)
+    return None if text is None else (instruction, text)
+
+
+def as_text(value: Any) -> str | None:
+    """A text that UTF-8 can hold: no lone surrogate, whether escaped in the JSON or left by a broken byte."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return None
+    if not isinstance(value, str):
+        return None
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return None
+    return value
+
+
+@lru_cache
+def numbered(names: tuple[str, ...]) -> dict[str, list[str]]:
+    """Further columns of positives and negatives (`neg_2`, `neg3`), in the order of their numbers."""
+    found = [(match[1], int(match[2]), name) for name in names if (match := NUMBERED.match(name))]
+    return {kind: [name for _, _, name in sorted(f for f in found if f[0] == kind)] for kind in ("pos", "neg")}
+
+
+def missing(names: Iterable[str]) -> list[str]:
+    """Which of TEXTS a row or table with these names lacks."""
+    names = tuple(names)
+    return [name for name in TEXTS if name not in names and not numbered(names).get(name)]
+
+
+def unused(names: Iterable[str]) -> list[str]:
+    """Names that stand for nothing here."""
+    known = {*COLUMNS, "task_id", QUERY_PROMPT}
+    return [name for name in names if name not in known and not NUMBERED.match(name)]
