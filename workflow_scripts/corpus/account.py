@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from workflow_scripts.study.sections import Corpus
+from workflow_scripts.study.sections.corpus import Corpus
 
 MALFORMED = "malformed"
 EMPTY = "empty"

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from workflow_scripts.corpus.account import Account
 from workflow_scripts.corpus.rows import COLUMNS, INSTRUCTIONS, TEXTS
 from workflow_scripts.corpus.streams import BYTES, ROWS
-from workflow_scripts.study.sections import Corpus
+from workflow_scripts.study.sections.corpus import Corpus
 
 
 def second_pass(
