@@ -2,7 +2,7 @@
 
     python benchmarks/slurm.py [--json FILE] [--repeats N]
 
-Takes the cut-down study of tests/slurm, a real SLURM on this machine (docs/slurm.md names the packages) and the
+Takes the tiny study of testing/small_study.py, a real SLURM on this machine (docs/slurm.md names the packages) and the
 project's profile, polling every second; prints one table and, with `--json`, `slurm_over_local`. The two take turns, from
 nothing each time; the figures are medians. The study is minutes of work in jobs of seconds, two Snakemakes and Python's
 imports for each: about the most that SLURM can add.
@@ -22,17 +22,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.conftest import copy_project
-from tests.end_to_end.conftest import one_layer_model, write_study
-from tests.slurm.cluster import Cluster
-from tests.slurm.conftest import quick_profile
-from tests.slurm.test_study import STUDY, TINY
+from testing.cluster import Cluster
+from testing.project import copy_project, quick_profile
+from testing.small_study import TINY, one_layer_model, write_study
 from workflow_scripts.study.references import package_model_folder
 
 
 def seconds_of(project: Path, environment: dict[str, str], *arguments: str) -> float:
     started = time.monotonic()
-    command = [sys.executable, "-m", "snakemake", *arguments, *STUDY]
+    command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", "study.yaml"]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")

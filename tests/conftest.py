@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from testing.project import ROOT, copy_project, snakemake
+
+__all__ = ["ROOT", "copy_project", "snakemake"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -65,31 +64,3 @@ def utterances(shared_data: Path) -> list[str]:
     frame = pl.read_parquet(shared_data / "mteb_cls" / "banking77" / "test.parquet")
     texts: list[str] = frame["text"].unique(maintain_order=True).to_list()
     return texts
-
-
-def copy_project(target: Path) -> Path:
-    """A checkout of the project as it stands in the working tree, without its results."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
-    return target
-
-
-def snakemake(project: Path, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake in a project as a person would; its output is kept, its status not checked."""
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", *arguments],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )

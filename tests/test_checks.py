@@ -39,9 +39,11 @@ def canonical(name: str) -> str:
 
 @cache
 def imported() -> dict[str, set[str]]:
-    """Per package of this project (workflow_scripts, tests, benchmarks) the distributions whose modules it imports."""
+    """Per package of this project (workflow_scripts, testing, tests, benchmarks) the distributions whose modules it imports."""
     distributions = packages_distributions()
-    graph = grimp.build_graph("workflow_scripts", "tests", "benchmarks", include_external_packages=True, cache_dir=None)
+    graph = grimp.build_graph(
+        "workflow_scripts", "testing", "tests", "benchmarks", include_external_packages=True, cache_dir=None
+    )
     found: dict[str, set[str]] = {}
     for module in graph.modules:
         if graph.is_module_squashed(module) and module not in sys.stdlib_module_names:
@@ -94,7 +96,7 @@ def test_every_import_is_required_and_every_requirement_is_imported() -> None:
     jobs, tools = required("requirements.in"), required("development.in")
     assert imported()["workflow_scripts"] == {name for name, excused in jobs.items() if not excused}
     assert not imported()["workflow_scripts"] & tools.keys()
-    others = imported()["tests"] | imported()["benchmarks"]
+    others = imported()["testing"] | imported()["tests"] | imported()["benchmarks"]
     assert others - jobs.keys() == {name for name, excused in tools.items() if not excused}
 
 

@@ -2,57 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from tests.conftest import copy_project, snakemake
-
-SMALL: dict[str, Any] = {
-    "study": "small",
-    "corpus": {"source": "wordnet", "sample_texts": 500},
-    "training": {
-        "objective": "mnr",
-        "temperature": 0.05,
-        "steps": 6,
-        "batch": 16,
-        "learning_rate": 5e-5,
-        "max_length": 128,
-        "nesting": [8, 64, 384],
-    },
-    "variants": {
-        "fixed": {"parent": "base"},
-        "matryoshka_from_fixed": {"parent": "fixed", "nested": True, "steps": 0.5},
-        "fixed_rotated": {"parent": "fixed", "rotate": "pca", "objective": "none"},
-    },
-    "dimensions": [8, 64, 384],
-    "adaptive": {"shortlist": [16, 32, 64], "candidates": [100, 200]},
-    "intervals": {"resamples": 100},
-    "tasks": ["WordNetLexicographerFiles", "WordNetExamples"],
-}
-
-
-def one_layer_model(minilm: Path, folder: Path) -> Path:
-    """The real model's embeddings and first layer: same width, a sixth of the work."""
-    import safetensors.torch
-
-    shutil.copytree(minilm, folder)
-    weights = safetensors.torch.load_file(minilm / "model.safetensors")
-    kept = {name: tensor for name, tensor in weights.items() if not re.search(r"encoder\.layer\.[1-9]", name)}
-    safetensors.torch.save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
-    return folder
-
-
-def write_study(path: Path, model: Path, **changes: object) -> Path:
-    path.write_text(yaml.safe_dump(SMALL | {"base": {"model": str(model)}} | changes))
-    return path
+from testing.project import copy_project, snakemake
+from testing.small_study import logs, one_layer_model, write_study
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +23,3 @@ def finished(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     result = snakemake(project, "--cores", "2", "--configfile", "study.yaml")
     assert result.returncode == 0, result.stderr + logs(project)
     return project
-
-
-def logs(project: Path) -> str:
-    """The last lines of every log, for a failed assertion."""
-    files = sorted(project.glob("results/*/logs/**/*.log"))
-    return "\n".join(f"--- {file}\n" + "\n".join(file.read_text().splitlines()[-8:]) for file in files)

@@ -19,8 +19,8 @@ import polars as pl
 import pytest
 import yaml
 
+from testing.small_study import SMALL, logs, write_study
 from tests.conftest import copy_project, snakemake
-from tests.end_to_end.conftest import SMALL, logs, write_study
 
 
 def planned(project: Path, study: str = "study.yaml") -> Counter[str]:

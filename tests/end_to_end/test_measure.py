@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import yaml
 
+from testing.small_study import logs
 from tests.conftest import copy_project, snakemake
-from tests.end_to_end.conftest import logs
 
 
 def test_existing_models_are_measured_without_training(small_model: Path, finished: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A real SLURM for a session of tests, and Snakemake on its login node. See cluster.py."""
+"""A real SLURM for a session of tests, and Snakemake on its login node. See testing/cluster.py."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.conftest import ROOT
-from tests.slurm.cluster import MARK, PACKAGES, Cluster, missing_programs
+from testing.cluster import MARK, PACKAGES, Cluster, missing_programs
+from testing.project import ROOT, quick_profile
 
 TOY = Path(__file__).resolve().parent / "toy"
 
@@ -43,20 +42,6 @@ def cluster_without_accounts(tmp_path: Path) -> Iterator[Cluster]:
     need_slurm()
     with Cluster(tmp_path / "cluster", accounting=False) as running:
         yield running
-
-
-def quick_profile(
-    folder: Path, changes: Mapping[str, object], *, threads: int = 1, train: Mapping[str, object] | None = None
-) -> Path:
-    """The project's own profile with what a site changes: fewer cores, a short poll, `changes`, what `train` asks for."""
-    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.yaml").read_text())
-    profile["set-threads"] = dict.fromkeys(profile["set-threads"], threads)
-    profile["set-resources"]["train"] |= train or {}
-    profile |= {"slurm-init-seconds-before-status-checks": 1, "latency-wait": 10, **changes}
-    target = folder / "profile"
-    target.mkdir(exist_ok=True)
-    (target / "profile.yaml").write_text(yaml.safe_dump(profile))
-    return target
 
 
 def at_once(jobs: list[dict[str, str]]) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import Cluster
+from testing.cluster import Cluster
 from tests.slurm.conftest import Run, at_once
 
 pytestmark = pytest.mark.slurm

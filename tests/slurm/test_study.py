@@ -15,19 +15,12 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from tests.conftest import copy_project, snakemake
-from tests.end_to_end.conftest import SMALL, logs, one_layer_model, write_study
-from tests.slurm.cluster import Cluster
-from tests.slurm.conftest import Run, at_once, quick_profile
+from testing.cluster import Cluster
+from testing.project import copy_project, quick_profile, snakemake
+from testing.small_study import STEPS, TINY, logs, one_layer_model, write_study
+from tests.slurm.conftest import Run, at_once
 
 pytestmark = pytest.mark.slurm
-STEPS = 60  # enough to be disturbed in
-TINY = {
-    "study": "tiny",
-    "training": SMALL["training"] | {"steps": STEPS},
-    "variants": {"fixed": {"parent": "base"}},
-    "tasks": ["WordNetLexicographerFiles"],
-}
 MODEL = "results/tiny/models/fixed/s0"
 STUDY = ("--configfile", "study.yaml")
 

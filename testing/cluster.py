@@ -5,9 +5,9 @@ Takes a folder; leaves running daemons that keep everything (configuration, keys
 `cpu1` is a node without, `gpu1` one with GPUs, which SLURM allocates and counts like real ones, though only `/dev/null`
 and `/dev/zero` stand behind them.
 
-    python tests/slurm/cluster.py up --folder /tmp/cluster      # again: takes the old one down first
+    python testing/cluster.py up --folder /tmp/cluster      # again: takes the old one down first
     export SLURM_CONF=/tmp/cluster/slurm.conf && sinfo
-    python tests/slurm/cluster.py down --folder /tmp/cluster
+    python testing/cluster.py down --folder /tmp/cluster
 
 `with Cluster(folder) as cluster:` does both, and a guard process takes it down if the caller is killed.
 """
