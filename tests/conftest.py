@@ -10,17 +10,24 @@ import pytest
 from testing.project import ROOT, copy_project, snakemake
 
 __all__ = ["ROOT", "copy_project", "snakemake"]
+LONGEST_FIRST = ("full_study", "end_to_end", "models", "scores", "corpus", "curves")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n`, tests that share the finished study or a room's fixtures share a process; the study's come first."""
+    """With `-n`, the tests of a file share a process, and so do all that need the finished study; what takes longest
+    starts first, so that no process is left with it alone at the end."""
 
     def on_finished(item: pytest.Item) -> bool:
         return "finished" in getattr(item, "fixturenames", ())
 
-    items.sort(key=on_finished, reverse=True)
+    def turn(item: pytest.Item) -> int:
+        room = item.path.relative_to(ROOT / "tests").parts[0]
+        return 0 if on_finished(item) else 1 + LONGEST_FIRST.index(room) if room in LONGEST_FIRST else len(items)
+
+    items.sort(key=turn)
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("finished" if on_finished(item) else item.path.parent.name))
+        group = "finished" if on_finished(item) else str(item.path.relative_to(ROOT))
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
