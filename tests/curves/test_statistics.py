@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from workflow_scripts.curves import statistics
-from workflow_scripts.curves.statistics import Estimate, Sample
+from workflow_scripts.curves import resampling, statistics
+from workflow_scripts.curves.resampling import Sample
+from workflow_scripts.curves.statistics import Estimate
 
 FULL, CUT = 0.6, 0.5
 STUDIES = 3000
@@ -22,7 +23,7 @@ def covered(estimate: Estimate, truth: float) -> float:
 
 
 def resampled(values: npt.NDArray[np.float64], place: int = 0) -> Sample:
-    return statistics.resample(values.astype(np.float32), values.mean(2), 500, [1, place])
+    return resampling.resample(values.astype(np.float32), values.mean(2), 500, [1, place])
 
 
 def simulated(seeds: int, units: int, seed_spread: float, unit_spread: float, noise: float) -> tuple[Sample, Sample]:
@@ -62,7 +63,7 @@ def mean_of_tasks(first: tuple[float, float], others: tuple[float, float]) -> tu
         hardness = 0.05 * rng.standard_normal((STUDIES, 1, 10))
         full.append(resampled(FULL + hardness, place))
         cut.append(resampled(CUT + scale * hardness + noise * rng.standard_normal(hardness.shape), place))
-    return statistics.mean_over_tasks(full), statistics.mean_over_tasks(cut)
+    return resampling.mean_over_tasks(full), resampling.mean_over_tasks(cut)
 
 
 @pytest.mark.parametrize(
@@ -130,19 +131,19 @@ def test_intervals_of_a_mean_over_tasks_cover_though_one_task_holds_all_that_mod
 
 def test_a_difference_that_one_task_makes_has_the_degrees_of_freedom_of_that_task() -> None:
     full, cut = mean_of_tasks((1.0, 0.03), (1.0, 0.0))
-    assert np.allclose(statistics.difference(full, cut, 0.95).freedom, 9, rtol=1e-3)
-    assert np.mean(statistics.level(full, 0.95).freedom) > 70
-    high, low = (statistics.area(statistics.take(sample, cells=[0, 1]), [8, 16]) for sample in (full, cut))
-    assert np.allclose(statistics.difference(high, low, 0.95).freedom, 9, rtol=1e-3)
+    assert np.allclose(statistics.difference(full, cut, 0.95).df, 9, rtol=1e-3)
+    assert np.mean(statistics.level(full, 0.95).df) > 70
+    high, low = (resampling.area(resampling.take(sample, cells=[0, 1]), [8, 16]) for sample in (full, cut))
+    assert np.allclose(statistics.difference(high, low, 0.95).df, 9, rtol=1e-3)
 
 
 def test_taking_cells_and_seeds_takes_their_parts_along() -> None:
     a, b = simulated(3, 10, 0.01, 0.01, 0.01)
-    picked = statistics.take(statistics.mean_over_tasks([a, b]), cells=[4, 2], seeds=[2, 0])
-    again = statistics.mean_over_tasks([statistics.take(s, cells=[4, 2], seeds=[2, 0]) for s in (a, b)])
+    picked = resampling.take(resampling.mean_over_tasks([a, b]), cells=[4, 2], seeds=[2, 0])
+    again = resampling.mean_over_tasks([resampling.take(s, cells=[4, 2], seeds=[2, 0]) for s in (a, b)])
     for one, other in zip(picked, again, strict=True):
-        np.testing.assert_array_equal(one, other)
-    np.testing.assert_allclose(picked.parts.sum(0), picked.draws[:, :, : statistics.PART_RESAMPLES], atol=1e-7)
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    np.testing.assert_allclose(picked.parts.sum(0), picked.deviations[:, :, : resampling.PART_RESAMPLES], atol=1e-7)
 
 
 def test_the_interval_of_a_mean_over_parts_covers_though_the_parts_differ_in_size_and_difficulty() -> None:
@@ -152,9 +153,9 @@ def test_the_interval_of_a_mean_over_parts_covers_though_the_parts_differ_in_siz
     values = np.concatenate(pieces, axis=2).astype(np.float32)
     score = np.mean([piece.mean(2) for piece in pieces], axis=0)
     parts = np.repeat([0, 1], sizes)
-    estimate = statistics.level(statistics.resample_parts(values, score, parts, 500, [1]), 0.95)
+    estimate = statistics.level(resampling.resample_parts(values, score, parts, 500, [1]), 0.95)
     assert 0.93 <= covered(estimate, float(np.mean(means))) <= 0.97
-    pooled = statistics.level(statistics.resample(values, score, 500, [1]), 0.95)
+    pooled = statistics.level(resampling.resample(values, score, 500, [1]), 0.95)
     assert (pooled.high - pooled.low).mean() > 1.5 * (estimate.high - estimate.low).mean()
 
 
@@ -169,17 +170,17 @@ def test_one_seed_differences_have_the_error_of_a_paired_t_test() -> None:
     hard = rng.normal(0, 0.3, 80)
     a = (0.5 + hard + rng.normal(0, 0.05, 80)).astype(np.float32)
     b = (0.48 + hard + rng.normal(0, 0.05, 80)).astype(np.float32)
-    samples = [statistics.resample(v[None, None], v.mean(dtype=float)[None, None], 8000, [0]) for v in (a, b)]
+    samples = [resampling.resample(v[None, None], v.mean(dtype=float)[None, None], 8000, [0]) for v in (a, b)]
     estimate = statistics.difference(samples[0], samples[1], 0.95)
     expected = stats.ttest_rel(a, b)
-    assert estimate.freedom[0] == pytest.approx(expected.df)
-    assert estimate.error[0] == pytest.approx((a - b).std(ddof=1) / np.sqrt(80), rel=0.03)
+    assert estimate.df[0] == pytest.approx(expected.df)
+    assert estimate.standard_error[0] == pytest.approx((a - b).std(ddof=1) / np.sqrt(80), rel=0.03)
     assert statistics.p_values(estimate)[0] == pytest.approx(expected.pvalue, rel=0.25)
 
 
 def test_the_full_width_keeps_exactly_all_of_itself() -> None:
     full, _ = simulated(3, 10, 0.01, 0.01, 0.01)
-    one = statistics.take(full, cells=[0])
+    one = resampling.take(full, cells=[0])
     estimate = statistics.share(one, one, 0.0, 0.95)
     assert (estimate.value[0], estimate.low[0], estimate.high[0]) == (1, 1, 1)
 
@@ -188,24 +189,24 @@ def test_a_model_differs_from_itself_by_exactly_nothing() -> None:
     full, _ = simulated(3, 10, 0.01, 0.01, 0.01)
     estimate = statistics.difference(full, full, 0.95)
     assert not estimate.value.any()
-    assert not estimate.error.any()
+    assert not estimate.standard_error.any()
     assert (statistics.p_values(estimate) == 1).all()
 
 
 def test_a_cell_is_resampled_the_same_whatever_cells_are_beside_it() -> None:
     values = np.random.default_rng(0).random((6, 2, 30)).astype(np.float32)
     score = values.mean(2).astype(np.float64)
-    together = statistics.resample(values, score, 200, [0, 1])
-    alone = statistics.resample(values[4:5], score[4:5], 200, [0, 1])
-    np.testing.assert_allclose(together.draws[4], alone.draws[0], atol=1e-7)
+    together = resampling.resample(values, score, 200, [0, 1])
+    alone = resampling.resample(values[4:5], score[4:5], 200, [0, 1])
+    np.testing.assert_allclose(together.deviations[4], alone.deviations[0], atol=1e-7)
 
 
 def test_memory_blocks_do_not_change_the_draws(monkeypatch: Any) -> None:
     values = np.random.default_rng(0).random((2, 1, 50)).astype(np.float32)
-    whole = statistics.resample(values, values.mean(2).astype(float), 300, [5])
-    monkeypatch.setattr(statistics, "RESAMPLE_BLOCK", 50 * 70)
-    blocks = statistics.resample(values, values.mean(2).astype(float), 300, [5])
-    np.testing.assert_allclose(whole.draws, blocks.draws, atol=1e-7)
+    whole = resampling.resample(values, values.mean(2).astype(float), 300, [5])
+    monkeypatch.setattr(resampling, "RESAMPLE_BLOCK", 50 * 70)
+    blocks = resampling.resample(values, values.mean(2).astype(float), 300, [5])
+    np.testing.assert_allclose(whole.deviations, blocks.deviations, atol=1e-7)
 
 
 def test_a_score_at_chance_has_no_share() -> None:
@@ -214,7 +215,7 @@ def test_a_score_at_chance_has_no_share() -> None:
 
 
 def test_scores_without_values_have_no_interval() -> None:
-    sample = statistics.resample(np.empty((2, 1, 0), np.float32), np.array([[0.5], [0.6]]), 100, [0])
+    sample = resampling.resample(np.empty((2, 1, 0), np.float32), np.array([[0.5], [0.6]]), 100, [0])
     estimate = statistics.level(sample, 0.95)
     assert estimate.value.tolist() == [0.5, 0.6]
     assert np.isnan(estimate.low).all()
@@ -225,20 +226,20 @@ def test_a_model_without_values_pairs_up_with_one_that_has_them_in_parts() -> No
     score, parts = np.array([[0.5]]), np.repeat([0, 1], 5)
     with_values = np.random.default_rng(0).random((1, 1, 10)).astype(np.float32)
     samples = [
-        statistics.mean_over_tasks([statistics.resample_parts(values, score, parts, 100, [0])] * 2)
+        resampling.mean_over_tasks([resampling.resample_parts(values, score, parts, 100, [0])] * 2)
         for values in (with_values, np.empty((1, 1, 0), np.float32))
     ]
     estimate = statistics.difference(samples[0], samples[1], 0.95)
     assert estimate.value.tolist() == [0]
-    assert np.isnan([estimate.low, estimate.high, estimate.freedom]).all()
+    assert np.isnan([estimate.low, estimate.high, estimate.df]).all()
 
 
 def test_area_is_the_trapezium_over_log2_of_the_dimension() -> None:
-    weights = statistics.area_weights([8, 16, 64])
+    weights = resampling.area_weights([8, 16, 64])
     assert weights.sum() == pytest.approx(1)
     heights = np.array([0.2, 0.4, 0.6])
     assert weights @ heights == pytest.approx(np.trapezoid(heights, np.log2([8, 16, 64])) / 3)
-    assert statistics.area_weights([64]).tolist() == [1]
+    assert resampling.area_weights([64]).tolist() == [1]
 
 
 def test_holm_corrects_as_published_and_ignores_what_is_unknown() -> None:
@@ -249,12 +250,12 @@ def test_holm_corrects_as_published_and_ignores_what_is_unknown() -> None:
 
 def test_tasks_with_independent_units_add_their_variances() -> None:
     a, b = simulated(1, 40, 0.0, 0.2, 0.0)[0], simulated(1, 40, 0.0, 0.2, 0.0)[1]
-    other = statistics.resample(
+    other = resampling.resample(
         np.random.default_rng(9).normal(0, 0.2, (STUDIES, 1, 40)).astype(np.float32), b.score, 500, [2]
     )
-    mean = statistics.mean_over_tasks([a, other])
-    expected = (a.draws.var(-1) + other.draws.var(-1)).mean() / 4
-    assert mean.draws.var(-1).mean() == pytest.approx(expected, rel=0.05)
-    freedom = statistics.level(mean, 0.95).freedom
+    mean = resampling.mean_over_tasks([a, other])
+    expected = (a.deviations.var(-1) + other.deviations.var(-1)).mean() / 4
+    assert mean.deviations.var(-1).mean() == pytest.approx(expected, rel=0.05)
+    freedom = statistics.level(mean, 0.95).df
     assert (freedom >= 39).all()
     assert (freedom <= 78.001).all()

@@ -1,0 +1,114 @@
+"""What was chosen on the data is not flattered by the choice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import stats
+
+from workflow_scripts.curves import resampling, statistics, winner
+from workflow_scripts.curves.statistics import Estimate
+from workflow_scripts.curves.winner import Candidates, Winner
+
+CANDIDATES, STUDIES = 12, 1500
+
+
+def candidates_of(value: npt.NDArray[np.float64], loadings: npt.NDArray[Any]) -> Candidates:
+    error = np.sqrt((loadings**2).sum(1))
+    reach = stats.norm.isf(0.025) * error
+    estimate = Estimate(value, value - reach, value + reach, error, np.full(len(value), 1e6))
+    return Candidates(estimate, loadings.astype(np.float32), 0)
+
+
+def covered(found: list[tuple[Winner, npt.NDArray[np.float64]]]) -> float:
+    return float(np.mean([one.low <= truth[one.place] <= one.high for one, truth in found]))
+
+
+@pytest.mark.parametrize("gap", [0, 1, 4])
+def test_the_winners_interval_covers_what_it_keeps_and_its_estimate_is_not_flattered(gap: float) -> None:
+    """`gap`: the candidates' true values lie within so many standard errors of one another."""
+    rng = np.random.default_rng(7)
+    root = 0.01 * np.linalg.cholesky(0.5 * np.eye(CANDIDATES) + 0.5)
+    found, plain, excess = [], [], []
+    for _ in range(STUDIES):
+        truth = 0.95 - gap * 0.01 * rng.random(CANDIDATES)
+        one = winner.best(candidates_of(truth + root @ rng.standard_normal(CANDIDATES), root))
+        assert one is not None
+        found.append((one, truth))
+        plain.append(abs(one.value - truth[one.place]) <= stats.norm.isf(0.025) * 0.01)
+        excess.append((one.corrected - truth[one.place]) / 0.01)
+    assert 0.93 <= covered(found) <= 0.97
+    assert -0.2 < np.mean(excess) < 0.06
+    if gap == 0:
+        assert np.mean(plain) < 0.9
+
+
+def test_the_smallest_dimension_that_surely_keeps_enough_is_covered_after_the_choice() -> None:
+    rng = np.random.default_rng(3)
+    truth = np.array([0.90, 0.955, 0.965, 0.97, 0.99, 1.0])
+    root = np.linalg.cholesky(1e-4 * (0.7 * np.eye(6) + 0.3))
+    found = []
+    for _ in range(1500):
+        value = truth + root @ rng.standard_normal(6)
+        one = winner.smallest(candidates_of(value, root), 0.95)
+        if one is not None:
+            found.append((one, truth))
+    assert len(found) > 1400
+    assert 0.93 <= covered(found) <= 0.97
+
+
+def test_a_clear_winner_has_its_own_estimate_and_interval() -> None:
+    one = winner.best(candidates_of(np.array([0.5, 0.9]), np.diag([0.01, 0.01])))
+    assert one is not None
+    reach = 0.01 * stats.norm.isf(0.025)
+    assert one[1:] == pytest.approx((0.9, 0.9, 0.9 - reach, 0.9 + reach), abs=1e-4)
+    assert one.place == 1
+
+
+def test_a_tie_of_two_lowers_the_estimate_by_what_the_better_of_two_equals_gains() -> None:
+    one = winner.best(candidates_of(np.array([0.9, 0.9]), np.diag([0.01, 0.01])))
+    assert one is not None
+    gain = 0.01 / np.sqrt(np.pi)  # the mean of the larger of two normal variables
+    assert one.value - one.corrected == pytest.approx(np.sqrt(2) * gain, rel=0.1)
+
+
+def test_candidates_that_vary_together_exactly_need_no_correction() -> None:
+    one = winner.best(candidates_of(np.array([0.9, 0.9]), np.array([[0.01], [0.01]])))
+    assert one is not None
+    assert one.corrected == pytest.approx(0.9, abs=1e-6)
+
+
+def test_the_full_width_keeps_exactly_all_of_itself() -> None:
+    values = np.random.default_rng(2).random((3, 1, 50)).astype(np.float32)
+    sample = resampling.resample(values, values.mean(2, dtype=np.float64), 200, [0])
+    full = resampling.take(sample, cells=[2])
+    assert winner.best(winner.of_share(full, full, 0.0, 0.95)) == Winner(0, 1.0, 1.0, 1.0, 1.0)
+    kept = winner.of_share(sample, full, 0.0, 0.95)
+    alone = winner.best(kept, np.array([0]))
+    assert alone is not None
+    assert alone.corrected == pytest.approx(kept.estimate.value[0])  # nothing was chosen
+
+
+def test_the_frontier_holds_what_no_smaller_candidate_beats() -> None:
+    value = np.array([0.9, 0.7, np.nan, 0.8, 0.95])
+    rows = winner.frontier(candidates_of(value, 0.001 * np.eye(5)), np.array([32.0, 16.0, 8.0, 64.0, 64.0]))
+    assert [row.place for row in rows] == [1, 0, 4]
+
+
+def test_models_share_units_and_no_seeds() -> None:
+    rng = np.random.default_rng(1)
+    shared = rng.standard_normal((1, 1, 200))
+    values = shared + 0.1 * rng.standard_normal((4, 3, 200)) + 0.5 * rng.standard_normal((4, 3, 1))
+    samples = [
+        resampling.resample(values[i : i + 2].astype(np.float32), values[i : i + 2].mean(2), 400, [0]) for i in (0, 2)
+    ]
+    joined = winner.join([winner.of_score(sample, 0.95) for sample in samples])
+    covariance = joined.loadings @ joined.loadings.T
+    for place, sample in ((0, samples[0]), (2, samples[1])):
+        error = statistics.level(sample, 0.95).standard_error
+        np.testing.assert_allclose(np.sqrt(np.diag(covariance))[place : place + 2], error, rtol=1e-5)
+    assert covariance[0, 2] == pytest.approx(shared.var() / 200, rel=0.3)
+    assert joined.own_columns == 6
