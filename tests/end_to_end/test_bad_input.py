@@ -51,6 +51,27 @@ BAD = {
         {"encoding": {"precision": "bf16"}},
         ["encoding.precision", "'bf16'", "`encoding.dtype`"],
     ),
+    "a prompt that no task reads": ({"encoding": {"prompts": {"Query": "q: "}}}, ["encoding.prompts", "'query'?"]),
+    "a prompt under another project's name": (
+        {"encoding": {"prompts": {"passage": "p: "}}},
+        ["encoding.prompts", "'passage'", "did you mean 'document'?"],
+    ),
+    "a prompt for a misspelt task": (
+        {"encoding": {"prompts": {"SciFac-query": "q: "}}},
+        ["encoding.prompts", "did you mean 'SciFact-query'?"],
+    ),
+    "a hub model without a revision": (
+        {"base": {"model": "org/name", "width": 384}},
+        ["base.model", "'org/name' is no folder here", "org/name@revision"],
+    ),
+    "a hub model by its page": (
+        {"base": {"model": "https://huggingface.co/org/name/tree/v1.0", "width": 384}},
+        ["base.model", "is a URL", "write org/name@v1.0"],
+    ),
+    "a revision that leaves its place": (
+        {"base": {"model": "org/name@../x", "width": 384}},
+        ["base.model", "'org/name@../x' is no folder here"],
+    ),
     "an empty task list": ({"tasks": []}, ["tasks", "empty"]),
     "a base that is not a model": ({"base": {"model": "docs"}}, ["base.model", "'docs' is not a model folder"]),
     "a base that does not exist": ({"base": {"model": "no/such/folder"}}, ["base.model", "'no/such/folder'"]),

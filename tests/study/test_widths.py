@@ -29,6 +29,23 @@ FOLDERS: dict[str, tuple[dict[str, Any], int]] = {
         },
         48,
     ),
+    "truncated by its own configuration": (
+        {
+            "modules.json": MODULES,
+            "0_Transformer/config.json": {"hidden_size": 24},
+            "1_Pooling/config.json": {"word_embedding_dimension": 24, "pooling_mode_mean_tokens": True},
+            "config_sentence_transformers.json": {"truncate_dim": 8},
+        },
+        8,
+    ),
+    "truncated above its width": (
+        {
+            "modules.json": MODULES,
+            "0_Transformer/config.json": {"hidden_size": 24},
+            "config_sentence_transformers.json": {"truncate_dim": 99},
+        },
+        24,
+    ),
     "a tenth Dense": (
         {
             "modules.json": [{"idx": 2, "path": "2_Dense"}, {"idx": 10, "path": "10_Dense"}],

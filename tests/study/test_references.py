@@ -1,0 +1,46 @@
+"""What stands for a model, and what stands for several tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from workflow_scripts.study import catalogue
+from workflow_scripts.study.configuration import load_study
+from workflow_scripts.study.references import folder_width, parse_reference
+
+
+@pytest.mark.parametrize("revision", ["0123abc", "main", "refs/pr/3", "v1.0+cu118", "release/2.x"])
+def test_any_revision_of_a_hub_model_is_read(revision: str) -> None:
+    assert parse_reference(f"org/name@{revision}") == ("hub", "org/name", revision)
+
+
+@pytest.mark.parametrize("reference", ["org/name", "org/name@", "org/name@a..b", "org/name@/x", "name@main", "a/b/c@d"])
+def test_what_names_no_revision_is_no_hub_model(reference: str) -> None:
+    assert parse_reference(reference)[0] == "path"
+
+
+def test_a_models_own_truncation_is_its_width_as_sentence_transformers_says(minilm: Path, tmp_path: Path) -> None:
+    SentenceTransformer(str(minilm), truncate_dim=64, device="cpu").save(str(tmp_path))
+    assert folder_width(tmp_path) == 64
+    assert SentenceTransformer(str(tmp_path), device="cpu").encode(["a text"]).shape == (1, 64)
+
+
+def test_a_benchmark_stands_for_its_tasks_and_an_aggregate_for_its_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    def entry(*benchmarks: str, **more: str) -> dict[str, object]:
+        return {"type": "Retrieval", "benchmarks": list(benchmarks), **more}
+
+    known = {
+        "A": entry("B"),
+        "FirstForum": entry("B", aggregate="Forums"),
+        "SecondForum": entry("B", aggregate="Forums"),
+    }
+    monkeypatch.setattr(catalogue, "task_catalogue", lambda: known | {"Alone": entry()})
+    assert catalogue.spelled_out(["Alone", "Forums", "FirstForum"]) == ["Alone", "FirstForum", "SecondForum"]
+    assert catalogue.spelled_out(["B"]) == list(known)
+    raw = {"study": "s", "variants": {"x": {"parent": "org/name@main", "declared_width": 8, "objective": "none"}}}
+    study = load_study(raw | {"dimensions": [8], "tasks": ["Forums", "Alone"], "corpus": {"decontaminate": ["B"]}})
+    assert study.tasks == ["FirstForum", "SecondForum", "Alone"]
+    assert study.tasks_cleaned_against == list(known)
