@@ -1,7 +1,7 @@
 # curves: the answer. Degradation curves with intervals, figures, the report, and a card for each model.
 #
-# Takes: all scores of the study and every room's manifests. Leaves: curves/curves.parquet, curves.csv,
-# differences.parquet, summary.json, speed.json, curves.svg, curves.png, report.html; models/<model>/s<seed>/README.md.
+# Takes: all scores of the study and every room's manifests. Leaves: curves/curves.parquet, curves.csv, frontier.parquet,
+# differences.parquet, summary.json, speed.json, curves.svg, curves.png, report.html, cards/<model>/s<seed>/README.md.
 # `snakemake partial_report` leaves partial/report.html, from the scores that are there already.
 
 
@@ -28,6 +28,7 @@ rule curves:
         curves=f"{RESULTS}/curves/curves.parquet",
         table=f"{RESULTS}/curves/curves.csv",
         differences=f"{RESULTS}/curves/differences.parquet",
+        frontier=f"{RESULTS}/curves/frontier.parquet",
         summary=f"{RESULTS}/curves/summary.json",
     log:
         f"{LOGS}/curves/curves.log",
@@ -75,6 +76,8 @@ rule figures:
     input:
         code=code("curves"),
         curves=rules.curves.output.curves,
+        frontier=rules.curves.output.frontier,
+        summary=rules.curves.output.summary,
     output:
         svg=report(
             f"{RESULTS}/curves/curves.svg",
@@ -109,6 +112,7 @@ rule report:
         assets=page_assets(),
         curves=rules.curves.output.curves,
         differences=rules.curves.output.differences,
+        frontier=rules.curves.output.frontier,
         summary=rules.curves.output.summary,
         speed=rules.speed.output.speed,
         adaptive=all_adaptive,
@@ -173,7 +177,7 @@ rule card:
             task=STUDY.tasks,
         ),
     output:
-        card=f"{RESULTS}/models/{{model}}/s{{seed}}/README.md",
+        card=f"{RESULTS}/curves/cards/{{model}}/s{{seed}}/README.md",
     log:
         f"{LOGS}/curves/card_{{model}}_s{{seed}}.log",
     benchmark:

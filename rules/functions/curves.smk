@@ -59,9 +59,10 @@ def curves_settings(wildcards):
 
 
 def page_assets():
-    """The style and the script that the report carries inside."""
+    """The report's templates, charts, style and script."""
     room = Path(workflow.basedir, "workflow_scripts", "curves")
-    return [os.path.relpath(room / name) for name in ("report.css", "report.js")]
+    kinds = ("*.css", "*.js", "templates/*.j2", "charts/*.json")
+    return sorted(os.path.relpath(file) for kind in kinds for file in room.glob(kind))
 
 
 def speed_settings(wildcards):
@@ -72,4 +73,6 @@ def speed_settings(wildcards):
 
 def model_cards():
     """The README.md of every model of the study."""
-    return [f"{RESULTS}/models/{model}/s{seed}/README.md" for model, seed in MODELS]
+    return [
+        f"{RESULTS}/curves/cards/{model}/s{seed}/README.md" for model, seed in MODELS
+    ]

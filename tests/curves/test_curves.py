@@ -14,11 +14,23 @@ import polars as pl
 import pytest
 import yaml
 
+from benchmarks.made_study import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
 from tests.conftest import ROOT
-from tests.curves.study_files import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
-from workflow_scripts.curves import compare, words
+from workflow_scripts.curves import comparisons, page_tables, training_sentences
+from workflow_scripts.curves.answer import Missing
 from workflow_scripts.curves.collect import Model
-from workflow_scripts.curves.curves import CURVES_SCHEMA, MEAN_INSIDE, MEAN_OUTSIDE, answer, bytes_per_vector
+from workflow_scripts.curves.curves import answer
+from workflow_scripts.curves.recommendations import smallest_dimension
+from workflow_scripts.curves.schemas import (
+    ALL_MODELS,
+    ANY,
+    CURVES_SCHEMA,
+    MEAN_INSIDE,
+    MEAN_OUTSIDE,
+    OWN,
+    REFERENCE,
+    is_prefix,
+)
 from workflow_scripts.curves.statistics import Estimate
 from workflow_scripts.study.configuration import load_study
 from workflow_scripts.study.sections.intervals import Intervals
@@ -35,7 +47,7 @@ def made(folder: Path, seeds: tuple[int, ...] = (0, 1), **kinds: Any) -> list[Mo
 
 def test_points_are_means_over_seeds_and_shares_are_of_the_models_own_full_width(tmp_path: Path) -> None:
     models = made(tmp_path)
-    curves, _, _ = answer(tmp_path, models, list(TASKS), FEW, "s")
+    curves, _, _, _ = answer(tmp_path, models, list(TASKS), FEW, "s")
     files = [pl.read_parquet(tmp_path / f"scores/matryoshka/s{seed}/WordNetExamples.parquet") for seed in (0, 1)]
 
     def mean(dim: int) -> float:
@@ -54,25 +66,25 @@ def test_points_are_means_over_seeds_and_shares_are_of_the_models_own_full_width
 
 def test_the_summary_finds_costs_and_comparisons_in_the_graph(tmp_path: Path) -> None:
     models = made(tmp_path)
-    _, differences, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    cost = {model["name"]: model["cost"]["total"] for model in summary["models"]}
-    assert cost["base"]["seconds"] == 0
-    assert cost["matryoshka_from_fixed"]["steps"] == 150
-    start = next(c for c in summary["comparisons"] if c["question"] == "start")
-    assert (start["first"], start["second"]) == ("matryoshka_from_fixed", "matryoshka")
-    assert start["own_steps_ratio"] == 0.5
+    _, differences, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    cost = {model.name: model.cost.total for model in summary.models}
+    assert cost["base"].seconds == 0
+    assert cost["matryoshka_from_fixed"].steps == 150
+    start = next(c for c in summary.comparisons if c.question == "start")
+    assert (start.first, start.second) == ("matryoshka_from_fixed", "matryoshka")
+    assert start.own_steps_ratio == 0.5
     rotation = differences.filter(question="rotation", first="base_rotated", task="mean", dim=8)
     assert set(rotation["verdict"]) == {"better"}
-    assert summary["missing"] == []
+    assert summary.missing == []
 
 
 def test_pairs_follow_the_graph_whatever_the_models_are_called() -> None:
     renamed = {m.name: f"model {i}" for i, m in enumerate(EMBEDDED_GRAPH)}
     graph = [replace(m, name=renamed[m.name], parent=m.parent and renamed[m.parent]) for m in EMBEDDED_GRAPH]
-    expected = [(p.question, renamed[p.first], renamed[p.second]) for p in compare.pairs_of(EMBEDDED_GRAPH)]
-    assert [tuple(p) for p in compare.pairs_of(graph)] == expected
-    assert ("training_or_rotation", "matryoshka", "base_rotated") in compare.pairs_of(EMBEDDED_GRAPH)
-    assert ("rotate_first", "rotated_matryoshka_from_fixed", "matryoshka_from_fixed") in compare.pairs_of(
+    expected = [(p.question, renamed[p.first], renamed[p.second]) for p in comparisons.pairs_of(EMBEDDED_GRAPH)]
+    assert [tuple(p) for p in comparisons.pairs_of(graph)] == expected
+    assert ("training_or_rotation", "matryoshka", "base_rotated") in comparisons.pairs_of(EMBEDDED_GRAPH)
+    assert ("rotate_first", "rotated_matryoshka_from_fixed", "matryoshka_from_fixed") in comparisons.pairs_of(
         EMBEDDED_GRAPH
     )
 
@@ -85,7 +97,7 @@ def test_budgets_and_narrow_models_have_their_own_questions() -> None:
         replace(wide, name="short", steps=5),
         Model("narrow", "base", trained=True, width=8, steps=100),
     ]
-    pairs = compare.pairs_of(graph)
+    pairs = comparisons.pairs_of(graph)
     assert ("budget", "short", "m") in pairs
     assert ("narrow", "narrow", "m") in pairs
 
@@ -95,37 +107,38 @@ def test_verdicts_say_when_the_data_cannot_tell() -> None:
     high = np.array([0.15, -0.05, 0.006, 0.07, np.nan])
     estimate = Estimate(value, low, high, np.ones(5), np.ones(5))
     corrected, larger = np.array([0.001, 0.02, 0.9, 0.3, np.nan]), np.full(5, 0.4)
-    said = compare.verdicts(estimate, corrected, larger, 0.95, margin=0.01)
+    said = comparisons.verdicts(estimate, corrected, larger, 0.95, margin=0.01)
     assert said == ["better", "worse", "same", "unclear", "unclear"]
-    assert compare.verdicts(estimate, corrected, larger, 0.95, margin=0.001)[2] == "unclear"
+    assert comparisons.verdicts(estimate, corrected, larger, 0.95, margin=0.001)[2] == "unclear"
 
 
 def test_two_scores_near_zero_are_not_the_same_for_lying_within_the_margin() -> None:
     ones = np.ones(2)
     estimate = Estimate(0.001 * ones, -0.004 * ones, 0.006 * ones, ones, ones)
-    assert compare.verdicts(estimate, ones, np.array([0.03, 0.1]), 0.95, margin=0.01) == ["unclear", "same"]
+    assert comparisons.verdicts(estimate, ones, np.array([0.03, 0.1]), 0.95, margin=0.01) == ["unclear", "same"]
 
 
 def test_the_smallest_dimension_must_hold_for_every_larger_one_too() -> None:
-    assert compare.smallest_dimension([8, 16, 32, 64], np.array([0.96, 0.90, 0.97, 1.0]), 0.95) == 32
-    assert compare.smallest_dimension([8, 16], np.array([np.nan, np.nan]), 0.95) is None
+    assert smallest_dimension([8, 16, 32, 64], np.array([0.96, 0.90, 0.97, 1.0]), 0.95) == 32
+    assert smallest_dimension([8, 16], np.array([np.nan, np.nan]), 0.95) is None
 
 
 def test_recommendations_rest_on_the_lower_end_of_the_interval(tmp_path: Path) -> None:
     models = made(tmp_path)
-    curves, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    for row in summary["recommendations"]:
-        points = curves.filter(variant=row["variant"], task="mean", task_type=row["task_type"], reduction="prefix")
-        kept = points.filter(pl.col("dim") >= row["dim"])["share_low"]
-        assert (kept >= row["share"]).all()
-        smaller = points.filter(pl.col("dim") < row["dim"]).sort("dim")["share_low"]
-        assert smaller.is_empty() or smaller[-1] < row["share"]
-        above = points.filter(pl.col("dim") >= (row["dim_above_chance"] or 0))["share_above_chance_low"]
-        if row["task_type"] == "Classification":
-            assert (above >= row["share"]).all()
-            assert row["dim_above_chance"] >= row["dim"]
+    curves, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    for row in summary.recommendations:
+        points = curves.filter((pl.col("task") == "mean") & is_prefix(), variant=row.variant, task_type=row.task_type)
+        kept = points.filter(pl.col("dim") >= row.dim)["share_low"]
+        assert (kept >= row.share).all()
+        smaller = points.filter(pl.col("dim") < row.dim).sort("dim")["share_low"]
+        assert smaller.is_empty() or smaller[-1] < row.share
+        above = points.filter(pl.col("dim") >= (row.dim_above_chance or 0))["share_above_chance_low"]
+        if row.task_type == "Classification":
+            assert (above >= row.share).all()
+            assert row.dim is not None
+            assert (row.dim_above_chance or 0) >= row.dim
         else:
-            assert row["dim_above_chance"] is None
+            assert row.dim_above_chance is None
 
 
 def test_missing_scores_are_named_and_the_rest_is_answered(tmp_path: Path) -> None:
@@ -133,12 +146,12 @@ def test_missing_scores_are_named_and_the_rest_is_answered(tmp_path: Path) -> No
     (tmp_path / "scores/matryoshka/s1/WordNetExamples.parquet").unlink()
     for seed in (0, 1):
         (tmp_path / f"scores/fixed/s{seed}/WordNetExamples.parquet").unlink()
-    curves, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    assert {"variant": "matryoshka", "seed": 1, "task": "WordNetExamples"} in summary["missing"]
-    assert len(summary["missing"]) == 3
+    curves, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert Missing(variant="matryoshka", seed=1, task="WordNetExamples") in summary.missing
+    assert len(summary.missing) == 3
     assert curves.filter(variant="matryoshka", task="WordNetExamples")["seeds"].unique().to_list() == [1]
     assert curves.filter(variant="fixed", task_type="Retrieval").is_empty()
-    assert any("Missing scores: 3" in note for note in summary["notes"])
+    assert any("Missing scores: 3" in note for note in summary.notes)
 
 
 def test_a_mean_is_over_the_largest_block_of_tasks_and_models_without_a_gap(tmp_path: Path) -> None:
@@ -147,39 +160,39 @@ def test_a_mean_is_over_the_largest_block_of_tasks_and_models_without_a_gap(tmp_
     (tmp_path / "scores/fixed/s0/Task0.parquet").unlink()  # one task of one model: that model has no mean
     for model in models:
         (tmp_path / f"scores/{model.name}/s0/Task3.parquet").unlink()
-    curves, _, summary = answer(tmp_path, models, list(tasks), FEW, "s")
+    curves, _, _, summary = answer(tmp_path, models, list(tasks), FEW, "s")
     means = curves.filter(task="mean")
     assert set(means["variant"]) == {model.name for model in models} - {"fixed"}
     assert set(means["tasks"]) == {3}
-    assert any("no mean for fixed," in note for note in summary["notes"])
+    assert any("no mean for fixed," in note for note in summary.notes)
 
 
-def test_the_ladder_of_cost_keeps_only_what_is_surely_better_than_the_cheaper(tmp_path: Path) -> None:
+def test_the_cost_frontier_keeps_only_what_is_better_than_the_cheaper_with_confidence(tmp_path: Path) -> None:
     models = made(tmp_path)
-    curves, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    for task_type in summary["task_types"]:
-        rungs = [row for row in summary["ladder"] if row["task_type"] == task_type]
-        assert rungs[0]["variant"] == "base"
-        assert rungs[0]["cost"] == 0
-        assert [row["cost"] for row in rungs] == sorted(row["cost"] for row in rungs)
-        assert all(row["gain_low"] > 0 for row in rungs[1:])
-        assert "base_rotated" in [row["variant"] for row in rungs], "a rotation costs little and helps in these files"
-        assert "fixed" not in [row["variant"] for row in rungs], "it costs more and keeps less"
-        points = curves.filter(variant="base", task="mean", task_type=task_type, reduction="prefix").sort("dim")
+    curves, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    for task_type in summary.task_types:
+        steps = [step for step in summary.cost_frontier if step.task_type == task_type]
+        assert steps[0].variant == "base"
+        assert steps[0].cost == 0
+        assert [step.cost for step in steps] == sorted(step.cost for step in steps)
+        assert all((step.gain_low or 0) > 0 for step in steps[1:])
+        assert "base_rotated" in [step.variant for step in steps], "a rotation costs little and helps in these files"
+        assert "fixed" not in [step.variant for step in steps], "it costs more and keeps less"
+        points = curves.filter(is_prefix(), variant="base", task="mean", task_type=task_type).sort("dim")
         area = np.trapezoid(points["score"], np.log2(points["dim"])) / np.log2(384 / 8)
-        assert rungs[0]["area"] == pytest.approx(area, abs=1e-9)
+        assert steps[0].area == pytest.approx(area, abs=1e-9)
 
 
-def test_the_ladder_goes_by_operations_whatever_the_clock_said(tmp_path: Path) -> None:
+def test_the_cost_frontier_goes_by_operations_whatever_the_clock_said(tmp_path: Path) -> None:
     models = made(tmp_path)
     for name, seconds, flops in (("base_rotated", 900.0, 1e9), ("matryoshka", 1.0, 1e15)):
         for path in tmp_path.glob(f"models/{name}/s*/model.json"):
             manifest = json.loads(path.read_text())
             manifest["cost"] |= {"seconds": seconds, "flops": flops}
             path.write_text(json.dumps(manifest))
-    _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    second = [row for row in summary["ladder"] if row["task_type"] == "Retrieval"][1]
-    assert (second["variant"], second["order"], second["unit"], second["cost"]) == (
+    _, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    second = [step for step in summary.cost_frontier if step.task_type == "Retrieval"][1]
+    assert (second.variant, second.order, second.unit, second.cost) == (
         "base_rotated",
         "flops",
         "seconds",
@@ -187,85 +200,88 @@ def test_the_ladder_goes_by_operations_whatever_the_clock_said(tmp_path: Path) -
     )
 
 
-def test_models_without_the_widest_dimensions_are_named_as_off_the_ladder(tmp_path: Path) -> None:
+def test_models_without_the_widest_dimensions_are_named_as_off_the_cost_frontier(tmp_path: Path) -> None:
     models = [*EMBEDDED_GRAPH[:3], Model("narrow", "base", trained=True, width=32, steps=10)]
     write_study(tmp_path, models, TASKS, DIMENSIONS)
-    _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    assert summary["off_ladder"] == {task_type: ["narrow"] for task_type in TASKS.values()}
+    _, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert summary.off_cost_frontier == {task_type: ["narrow"] for task_type in TASKS.values()}
 
 
 @pytest.mark.parametrize("score", [float("nan"), None])
-def test_a_score_that_is_no_number_is_named_and_stays_off_the_ladder(tmp_path: Path, score: float | None) -> None:
+def test_a_score_that_is_no_number_is_named_and_stays_off_the_cost_frontier(
+    tmp_path: Path, score: float | None
+) -> None:
     models = made(tmp_path)
     for path in tmp_path.glob("scores/base_rotated/s*/WordNetExamples.parquet"):
         spoilt = pl.when(pl.col("dim") == 32).then(pl.lit(score, pl.Float64)).otherwise("score").alias("score")
         pl.read_parquet(path).with_columns(spoilt).write_parquet(path)
-    _, differences, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    assert summary["off_ladder"] == {"Classification": [], "Retrieval": ["base_rotated"]}
-    assert "base_rotated" not in [row["variant"] for row in summary["ladder"] if row["task_type"] == "Retrieval"]
-    assert "WordNetExamples: some scores of base_rotated are no numbers." in summary["notes"]
-    words.difference_table(differences)
-    words.ladder_list(summary, pl.DataFrame(schema=CURVES_SCHEMA))
+    _, differences, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert summary.off_cost_frontier == {"Classification": [], "Retrieval": ["base_rotated"]}
+    assert "base_rotated" not in [step.variant for step in summary.cost_frontier if step.task_type == "Retrieval"]
+    assert "WordNetExamples: some scores of base_rotated are no numbers." in summary.notes
+    page_tables.difference_tables(differences)
+    training_sentences.cost_frontier_list(summary, pl.DataFrame(schema=CURVES_SCHEMA))
 
 
 def test_without_values_the_notes_say_that_no_interval_is_known(tmp_path: Path) -> None:
     models = made(tmp_path)
     (tmp_path / "scores/matryoshka/s1/WordNetExamples.values.parquet").unlink()
-    _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    assert any(note.startswith("WordNetExamples: no interval is known for matryoshka,") for note in summary["notes"])
+    _, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert any(note.startswith("WordNetExamples: no interval is known for matryoshka,") for note in summary.notes)
 
 
 def test_classification_intervals_are_said_to_rest_on_one_set_of_test_texts(tmp_path: Path) -> None:
     models = made(tmp_path)
-    _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    assert [note for note in summary["notes"] if "not the choice of test texts" in note]
-    assert not any("Retrieval: each experiment" in note for note in summary["notes"])
+    _, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert [note for note in summary.notes if "not the choice of test texts" in note]
+    assert not any("Retrieval: each experiment" in note for note in summary.notes)
 
 
 def test_one_seed_is_told_by_what_was_measured_not_by_what_was_asked_for(tmp_path: Path) -> None:
     models = made(tmp_path)
     for path in tmp_path.glob("scores/matryoshka/s1/*.parquet"):
         path.unlink()
-    _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    assert "One seed of matryoshka: no interval of theirs covers another training run." in summary["notes"]
+    _, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert "One seed of matryoshka: no interval of theirs covers another training run." in summary.notes
     for path in tmp_path.glob("scores/*/s1/*.parquet"):
         path.unlink()
-    _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    assert any(note.startswith("One seed: ") for note in summary["notes"])
-    assert set(summary["seeds"].values()) == {1}
+    _, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert any(note.startswith("One seed: ") for note in summary.notes)
+    assert set(summary.seeds.values()) == {1}
 
 
 def test_a_task_type_that_is_all_in_domain_has_its_own_note(tmp_path: Path) -> None:
     tasks = {"FEVER": "Retrieval", "WordNetLexicographerFiles": "Classification"}
     models = made(tmp_path, (0,), tasks=tasks, corpus=MEDI_LIKE)
-    _, _, summary = answer(tmp_path, models, list(tasks), FEW, "s")
-    assert any(note.startswith("Retrieval: every task is in domain") for note in summary["notes"])
-    assert any(note.startswith("Classification: no task is known to be in domain") for note in summary["notes"])
+    _, _, _, summary = answer(tmp_path, models, list(tasks), FEW, "s")
+    assert any(note.startswith("Retrieval: every task is in domain") for note in summary.notes)
+    assert any(note.startswith("Classification: no task is known to be in domain") for note in summary.notes)
 
 
 def test_in_domain_is_told_by_names_and_texts_and_what_was_not_cleaned_is_said(tmp_path: Path) -> None:
     tasks = dict.fromkeys(["FEVER", "SciFact", "NFCorpus", "ArguAna"], "Retrieval")
     models = made(tmp_path, (0,), tasks=tasks, corpus=MEDI_LIKE)
-    curves, _, summary = answer(tmp_path, models, list(tasks), FEW, "s")
-    inside = {name: entry["in_domain"] for name, entry in summary["domains"].items()}
+    curves, _, _, summary = answer(tmp_path, models, list(tasks), FEW, "s")
+    inside = {name: entry.in_domain for name, entry in summary.domains.items()}
     assert inside == {"FEVER": True, "SciFact": True, "NFCorpus": False, "ArguAna": False}
-    assert "training task fever" in summary["domains"]["FEVER"]["why"]
-    assert "45 training rows" in summary["domains"]["SciFact"]["why"]
-    assert [entry["cleaned"] for entry in summary["domains"].values()] == ["yes", "yes", "yes", "no"]
-    assert any("not cleaned of the texts of ArguAna:" in note for note in summary["notes"])
+    assert "training task fever" in summary.domains["FEVER"].why
+    assert "45 training rows" in summary.domains["SciFact"].why
+    assert [entry.cleaned for entry in summary.domains.values()] == ["yes", "yes", "yes", "no"]
+    assert any("not cleaned of the texts of ArguAna:" in note for note in summary.notes)
     for side, members in ((MEAN_INSIDE, ["FEVER", "SciFact"]), (MEAN_OUTSIDE, ["NFCorpus", "ArguAna"])):
         expected = curves.filter(pl.col("task").is_in(members) & (pl.col("variant") == "fixed") & (pl.col("dim") == 32))
         point = curves.filter(task=side, variant="fixed", dim=32).row(0, named=True)
         assert point["score"] == pytest.approx(expected["score"].mean(), abs=1e-9)
         assert point["share_low"] < point["share"] < point["share_high"]
-        assert any(row["task"] == side for row in summary["recommendations"])
-        assert summary["task_types"]["Retrieval"][side] == members
+        assert any(row.task == side for row in summary.recommendations)
+        entry = summary.task_types["Retrieval"]
+        assert (entry.in_domain if side == MEAN_INSIDE else entry.out_of_domain) == members
 
 
 def test_models_that_saw_no_pairs_know_no_domain(tmp_path: Path) -> None:
     write_study(tmp_path, EMBEDDED_GRAPH[:1], TASKS, DIMENSIONS, corpus=MEDI_LIKE)
-    _, _, summary = answer(tmp_path, EMBEDDED_GRAPH[:1], list(TASKS), FEW, "s")
-    assert summary["domains"] == {}
+    _, _, _, summary = answer(tmp_path, EMBEDDED_GRAPH[:1], list(TASKS), FEW, "s")
+    assert summary.domains == {}
 
 
 @pytest.mark.parametrize(
@@ -280,31 +296,70 @@ def test_a_small_study_says_what_it_cannot_say(
     tmp_path: Path, seeds: tuple[int, ...], tasks: dict[str, str], dimensions: list[int], note: str
 ) -> None:
     models = made(tmp_path, seeds, tasks=tasks, dimensions=dimensions)
-    curves, _, summary = answer(tmp_path, models, list(tasks), FEW, "s")
+    curves, _, _, summary = answer(tmp_path, models, list(tasks), FEW, "s")
     assert not curves.is_empty()
-    assert any(note in line for line in summary["notes"])
+    assert any(note in line for line in summary.notes)
 
 
 def test_a_study_without_any_score_is_answered_by_what_is_missing(tmp_path: Path) -> None:
     models = seeded(EMBEDDED_GRAPH, (0,))
-    curves, differences, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    curves, differences, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
     assert curves.is_empty()
     assert differences.is_empty()
-    assert len(summary["missing"]) == len(models) * len(TASKS)
+    assert len(summary.missing) == len(models) * len(TASKS)
 
 
 def test_random_draws_are_one_reduction_their_mean(tmp_path: Path) -> None:
     models = made(tmp_path, (0,), reductions=("prefix", "random-0", "random-1", "random-0:int8"))
-    curves, _, _ = answer(tmp_path, models, list(TASKS), FEW, "s")
-    assert set(curves["reduction"]) == {"prefix", "random", "random:int8"}
+    curves, _, _, _ = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert set(curves.filter(dim=32)["codec"]) == {"prefix-32-float32", "random-32-float32", "random-32-int8"}
     table = pl.read_parquet(tmp_path / "scores/base/s0/WordNetExamples.parquet")
     draws = table.filter(pl.col("reduction").is_in(["random-0", "random-1"]) & (pl.col("dim") == 32))["score"]
-    point = curves.filter(variant="base", task="WordNetExamples", reduction="random", dim=32)["score"].item()
+    point = curves.filter(variant="base", task="WordNetExamples", codec="random-32-float32")["score"].item()
     assert point == pytest.approx(draws.mean(), abs=1e-9)
 
 
-def test_bytes_follow_the_precision() -> None:
-    assert [bytes_per_vector(r, 12) for r in ("prefix", "prefix:int8", "last:binary")] == [48, 12, 2]
+def test_bytes_follow_the_precision(tmp_path: Path) -> None:
+    models = made(tmp_path, (0,), reductions=("prefix", "prefix:int8", "last:binary"), dimensions=[12, 384])
+    curves, _, _, _ = answer(tmp_path, models, list(TASKS), FEW, "s")
+    found = dict(curves.filter(dim=12).select("codec", "bytes").iter_rows())
+    assert found == {"prefix-12-float32": 48, "prefix-12-int8": 12, "last-12-binary": 2}
+
+
+def test_the_frontier_holds_what_no_smaller_codec_beats(tmp_path: Path) -> None:
+    models = made(tmp_path, (0,), reductions=("prefix", "prefix:int8", "prefix:binary"))
+    curves, _, frontier, _ = answer(tmp_path, models, list(TASKS), FEW, "s")
+    own = frontier.filter(scope="base", of=OWN, engine=ANY, resource="memory", task_type="Retrieval").sort("bytes")
+    points = curves.filter(variant="base", task="mean", task_type="Retrieval")
+    assert own["bytes"].is_sorted()
+    assert own["share_measured"].is_sorted()
+    assert own["bytes"].n_unique() == own.height > 3
+    for row in own.iter_rows(named=True):
+        within = points.filter(pl.col("bytes") <= row["bytes"])
+        best = within.sort("share", descending=True).row(0, named=True)
+        assert row["choice"] == best["codec"]
+        assert row["share_measured"] == pytest.approx(best["share"], abs=1e-9)
+    everything = frontier.filter(scope=ALL_MODELS, engine=ANY, resource="memory", task_type="Retrieval")
+    each = frontier.filter(
+        pl.col("scope") != ALL_MODELS, of=REFERENCE, engine=ANY, resource="memory", task_type="Retrieval"
+    )
+    for row in everything.iter_rows(named=True):
+        assert row["share_measured"] == each.filter(pl.col("bytes") <= row["bytes"])["share_measured"].max()
+
+
+def test_the_fewest_bytes_that_keep_a_share_do_so_with_confidence(tmp_path: Path) -> None:
+    models = made(tmp_path, (0,), reductions=("prefix", "prefix:int8", "prefix:binary"))
+    _, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    assert summary.reference == {"Classification": "base", "Retrieval": "base"}
+    chosen = [row for row in summary.storage if row.choice is not None]
+    assert chosen
+    assert all(row.kept_low is not None and row.kept_low >= row.share for row in chosen)
+    by_engine = {row.engine: row.bytes or 0.0 for row in summary.storage if (row.variant, row.share) == ("base", 0.9)}
+    assert by_engine[ANY] == by_engine["int8"] < by_engine["floats"]
+    assert "product quantisation" not in by_engine, "nothing was measured for it"
+    int8 = next(row for row in chosen if (row.engine, row.variant, row.share) == ("int8", "base", 0.9))
+    assert int8.words == "all 384 dimensions at 8 bits"
+    assert int8.fitted == "ranges"
 
 
 def settings() -> str:
@@ -320,7 +375,7 @@ def run_curves(results: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_same_scores_leave_the_same_bytes(tmp_path: Path) -> None:
     made(tmp_path, (0,))
-    names = ["curves.parquet", "curves.csv", "differences.parquet", "summary.json"]
+    names = ["curves.parquet", "curves.csv", "differences.parquet", "frontier.parquet", "summary.json"]
     contents = []
     for _ in range(2):
         result = run_curves(tmp_path)

@@ -14,12 +14,12 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
+from benchmarks.made_study import EMBEDDED_GRAPH, TASKS, seeded, write_study
 from tests.conftest import ROOT
-from tests.curves.study_files import EMBEDDED_GRAPH, TASKS, seeded, write_study
 from workflow_scripts.artefact import read_json
 from workflow_scripts.curves import figures
-from workflow_scripts.curves.card import card
-from workflow_scripts.curves.curves import CURVES_SCHEMA, answer
+from workflow_scripts.curves.card import card, read_scores
+from workflow_scripts.curves.curves import Found, answer
 from workflow_scripts.study.configuration import Study, load_study
 from workflow_scripts.study.sections.intervals import Intervals
 
@@ -38,29 +38,39 @@ def study() -> Study:
     return load_study(yaml.safe_load((ROOT / "config.yaml").read_text()))
 
 
-def draw_svg(curves: pl.DataFrame, path: Path) -> str:
-    figures.draw(curves).savefig(path, format="svg", metadata={"Date": None})
+@pytest.fixture(scope="module")
+def found(results: Path) -> Found:
+    return answer(results, seeded(EMBEDDED_GRAPH, (0,)), list(TASKS), Intervals(resamples=100), "s")
+
+
+def draw_svg(found: Found, path: Path) -> str:
+    figures.draw(found.curves, found.frontier, found.summary).savefig(path, format="svg", metadata={"Date": None})
     return path.read_text()
 
 
-def test_the_figure_has_a_column_per_task_type_and_a_line_per_model(results: Path, tmp_path: Path) -> None:
-    curves, _, _ = answer(results, seeded(EMBEDDED_GRAPH, (0,)), list(TASKS), Intervals(resamples=100), "s")
-    figure = figures.draw(curves)
+def test_the_figure_has_a_column_per_task_type_and_a_frontier_per_model(found: Found, tmp_path: Path) -> None:
+    figure = figures.draw(found.curves, found.frontier, found.summary)
     assert len(figure.axes) == 4
-    assert all(len(axis.lines) == 7 for axis in figure.axes)
-    first, second = (draw_svg(curves, tmp_path / f"{i}.svg") for i in range(2))
+    labels = [{line.get_label() for line in axis.lines} for axis in figure.axes]
+    names = {model.name for model in EMBEDDED_GRAPH}
+    assert labels[2] & names == labels[3] & names == names
+    first, second = (draw_svg(found, tmp_path / f"{i}.svg") for i in range(2))
     assert first == second
 
 
-def test_the_figure_shows_any_name_as_text(results: Path, tmp_path: Path) -> None:
-    curves, _, _ = answer(results, seeded(EMBEDDED_GRAPH, (0,)), list(TASKS), Intervals(resamples=100), "s")
-    svg = draw_svg(curves.with_columns(pl.col("variant").replace({"fixed": HOSTILE})), tmp_path / "a.svg")
-    words = "".join(ElementTree.fromstring(svg).itertext())  # noqa: S314 (made a line above)
+def test_the_figure_shows_any_name_as_text(found: Found, tmp_path: Path) -> None:
+    models = [m.model_copy(update={"name": HOSTILE if m.name == "fixed" else m.name}) for m in found.summary.models]
+    renamed = found._replace(
+        frontier=found.frontier.with_columns(pl.col("scope", "variant").replace({"fixed": HOSTILE})),
+        summary=found.summary.model_copy(update={"models": models}),
+    )
+    words = "".join(ElementTree.fromstring(draw_svg(renamed, tmp_path / "a.svg")).itertext())  # noqa: S314 (made here)
     assert figures.shorten(HOSTILE) in words
 
 
 def test_the_figure_of_nothing_is_still_a_figure(tmp_path: Path) -> None:
-    assert "<svg" in draw_svg(pl.DataFrame(schema=CURVES_SCHEMA), tmp_path / "a.svg")
+    nothing = answer(tmp_path, seeded(EMBEDDED_GRAPH, (0,)), list(TASKS), Intervals(resamples=100), "s")
+    assert "<svg" in draw_svg(nothing, tmp_path / "a.svg")
 
 
 # How deuteranopia and protanopia see linear RGB (Machado, Oliveira and Fernandes 2009, severity 1).
@@ -113,7 +123,7 @@ def card_of(
 ) -> str:
     manifest = read_json(results / f"models/{model}/s0/model.json") | (manifest_changes or {})
     files = [results / f"scores/{model}/s0/{task}.parquet" for task in TASKS]
-    return card(study, manifest, pl.concat([pl.read_parquet(file) for file in files]), splits or {})
+    return card(study, manifest, pl.concat([read_scores(file) for file in files]), splits or {})
 
 
 def test_a_card_opens_with_metadata_that_the_hub_reads(results: Path, study: Study) -> None:
@@ -138,7 +148,7 @@ def test_a_card_tells_mtebs_tasks_their_splits_and_nested_models_apart(results: 
     assert "mteb" not in nested["tags"]
     found = {r["dataset"]["name"]: r["dataset"].get("split") for r in nested["model-index"][0]["results"]}
     assert found == {"WordNetExamples": "validation", "WordNetLexicographerFiles": None}
-    scores = pl.read_parquet(results / "scores/base/s0/WordNetExamples.parquet").with_columns(task=pl.lit("SciFact"))
+    scores = read_scores(results / "scores/base/s0/WordNetExamples.parquet").with_columns(task=pl.lit("SciFact"))
     manifest = read_json(results / "models/base/s0/model.json")
     front = yaml.safe_load(card(study, manifest, scores, splits).split("---\n")[1])
     assert "mteb" in front["tags"]
@@ -147,7 +157,7 @@ def test_a_card_tells_mtebs_tasks_their_splits_and_nested_models_apart(results: 
 
 
 def test_a_card_leaves_out_what_is_no_number(results: Path, study: Study) -> None:
-    scores = pl.read_parquet(results / "scores/base/s0/WordNetExamples.parquet").with_columns(score=None)
+    scores = read_scores(results / "scores/base/s0/WordNetExamples.parquet").with_columns(score=None)
     text = card(study, read_json(results / "models/base/s0/model.json"), scores, {})
     assert "| WordNetExamples | ndcg\\_at\\_10 | - | - | - |" in text
     assert yaml.safe_load(text.split("---\n")[1])["model-index"][0]["results"] == []

@@ -14,15 +14,19 @@ from typing import Any
 import polars as pl
 import pytest
 
+from benchmarks.made_study import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
 from tests.conftest import copy_project, snakemake
-from tests.curves import full_size
-from tests.curves.study_files import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
-from workflow_scripts.curves import report, speed
+from workflow_scripts.command_line import InputError
+from workflow_scripts.curves import chart_data, provenance, report, speed
+from workflow_scripts.curves.answer import Answer, Missing
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import answer
+from workflow_scripts.curves.page_tables import Speeds
+from workflow_scripts.curves.schemas import is_prefix
 from workflow_scripts.study.sections.intervals import Intervals
 
 FEW = Intervals(resamples=200)
+PATIENCE = 300_000  # milliseconds: how fast the page is, benchmarks/report.py measures
 HOSTILE = "<script>window.hurt=1</script>\"'&<img src=x onerror=window.hurt=1>\n" + "long" * 75
 
 
@@ -33,35 +37,36 @@ def bundle() -> str:
 
 def build(results: Path, models: list[Model], tasks: dict[str, str], bundle: str, rename: str | None = None) -> Path:
     """report.html of these results; `rename` gives one model and one task a hostile name everywhere."""
-    curves, differences, summary = answer(results, models, list(tasks), FEW, "made")
-    speeds = {
-        "points": speed.measure([8, 384], vectors=500),
-        "machine": "here",
-        "threads": "1",
-        "cores": 2,
-        "vectors": 500,
-    }
-    extra = report.gather(results, summary, {"study": "made", "tasks": list(tasks)})
+    found = answer(results, models, list(tasks), FEW, "made")
+    points = speed.measure([8, 384], vectors=500)
+    rate = {point["dim"]: point["queries_per_second"] for point in points}
+    extra = report.gather(results, found.summary, {"study": "made", "tasks": list(tasks)})
     if rename:
-        swap = {"matryoshka": rename, "WordNetExamples": rename}
-        curves = curves.with_columns(pl.col("variant", "task").replace(swap))
-        differences = differences.with_columns(pl.col("first", "second", "task").replace(swap))
-        extra["adaptive"] = extra["adaptive"].with_columns(pl.col("variant", "task").replace(swap))
-        extra["training"] = [t | {"v": swap.get(t["v"], t["v"])} for t in extra["training"]]
-        summary = _renamed(summary, swap)
-        summary["notes"].append(rename)
-        summary["missing"].append({"variant": rename, "seed": 0, "task": rename})
-        extra["run"] = report.what_was_run(results, summary, [(m.name, 0) for m in models], {"tasks": [rename]})
+        swap = {"matryoshka": rename, "WordNetExamples": rename, "base": rename + "base"}
+        summary = Answer.model_validate(_renamed(found.summary.model_dump(), swap))
+        summary.notes.append(rename)
+        summary.missing.append(Missing(variant=rename, seed=0, task=rename))
+        found = found._replace(
+            curves=found.curves.with_columns(pl.col("variant", "task").replace(swap)),
+            differences=found.differences.with_columns(pl.col("first", "second", "task").replace(swap)),
+            frontier=found.frontier.with_columns(pl.col("scope", "variant").replace(swap), words=pl.lit(rename)),
+            summary=summary,
+        )
+        extra = report.Extra(
+            extra.searches.with_columns(pl.col("variant", "task").replace(swap)),
+            [run | {"model": swap.get(run["model"], run["model"])} for run in extra.training],
+            provenance.what_was_run(results, summary, {"tasks": [rename]}),
+        )
     path = results / "curves" / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(report.page(curves, differences, summary, speeds, extra, bundle))
-    curves.write_parquet(path.with_name("curves.parquet"))
+    path.write_text(report.page(found, Speeds(rate, 500, "here"), extra, bundle))
+    found.curves.write_parquet(path.with_name("curves.parquet"))
     return path
 
 
 def _renamed(value: Any, swap: dict[str, str]) -> Any:
     if isinstance(value, dict):
-        return {key: _renamed(inner, swap) for key, inner in value.items()}
+        return {swap.get(key, key): _renamed(inner, swap) for key, inner in value.items()}
     if isinstance(value, list):
         return [_renamed(inner, swap) for inner in value]
     return swap.get(value, value) if isinstance(value, str) else value
@@ -94,7 +99,7 @@ def test_the_report_accounts_for_what_each_training_task_lost_and_what_was_not_c
     models = seeded(EMBEDDED_GRAPH, (0,))
     write_study(tmp_path, models, tasks, [8, 384], corpus=MEDI_LIKE)
     content = build(tmp_path, models, tasks, bundle).read_text()
-    run = re.sub(r"<[^>]+>", "|", content[content.index("<h2>What was run") : content.index("<script type=")])
+    run = re.sub(r"<[^>]+>", "|", content[content.index("<h2>What was run") :].partition("<script type=")[0])
     cells = re.sub(r"\|+\s*\|*", "|", run)
     assert "|task1_|quoref|600|555|0|45|SciFact: 45, NFCorpus: 1|" in cells  # rows in, kept, by reason, texts of
     assert "|fever|400|385|10|5|FEVER: 5|" in cells
@@ -105,7 +110,7 @@ def test_the_report_accounts_for_what_each_training_task_lost_and_what_was_not_c
         cells,
     )
     assert "were not cleaned of the texts of ArguAna:" in content
-    assert "<h3>Retrieval, in domain: FEVER and SciFact</h3>" in content
+    assert "<h3>Retrieval, in domain: FEVER, SciFact</h3>" in content
     assert "Retrieval: here and in the comparisons, tasks in and out of domain are pooled." in content
 
 
@@ -148,14 +153,14 @@ def elements(path: Path) -> list[str]:
 
 def test_hostile_names_make_no_element(small_report: Path, hostile_report: Path) -> None:
     tags = elements(hostile_report)
-    assert tags.count("script") == elements(small_report).count("script") == 3
+    assert tags.count("script") == elements(small_report).count("script") == 5
     assert "img" not in tags
     assert "<script>window.hurt" not in hostile_report.read_text()
 
 
 def test_json_in_the_page_cannot_end_its_script() -> None:
     names = ["</script><script>", "<!--", "\u2028", 'quote " and \\']
-    written = report.json_text(names)
+    written = chart_data.json_text(names)
     assert "<" not in written
     assert "\u2028" not in written
     assert json.loads(written) == names
@@ -163,8 +168,8 @@ def test_json_in_the_page_cannot_end_its_script() -> None:
 
 def test_a_long_training_is_shown_in_few_points() -> None:
     steps = pl.DataFrame({"step": range(1, 20001), "loss": [1.0] * 20000, "loss_8": [float(i) for i in range(20000)]})
-    curve = report.training_curve(steps)
-    assert len(curve["step"]) <= report.TRAINING_POINTS
+    curve = chart_data.training_curve(steps)
+    assert len(curve["step"]) <= chart_data.TRAINING_POINTS
     assert curve["step"][-1] == 20000
     assert list(curve["losses"]) == ["8"]
 
@@ -204,7 +209,7 @@ def test_a_page_is_made_of_scores_that_are_no_numbers(tmp_path: Path) -> None:
 def test_a_broken_file_of_another_room_is_one_clear_line(tmp_path: Path) -> None:
     models = EMBEDDED_GRAPH[:3]
     write_study(tmp_path, models, TASKS, [8, 384])
-    _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "made")
+    summary = answer(tmp_path, models, list(TASKS), FEW, "made").summary
     study = {"study": "made", "tasks": list(TASKS)}
     for name in ("scores/base/s0/WordNetExamples.adaptive.parquet", "models/fixed/s0/training.parquet"):
         good = (tmp_path / name).read_bytes()
@@ -213,7 +218,7 @@ def test_a_broken_file_of_another_room_is_one_clear_line(tmp_path: Path) -> None
                 pl.DataFrame({"other": [1]}).write_parquet(tmp_path / name)
             else:
                 (tmp_path / name).write_bytes(bad)
-            with pytest.raises(ValueError, match=rf"{name}: not a table with the columns"):
+            with pytest.raises(InputError, match=rf"{name}: not a table with the columns"):
                 report.gather(tmp_path, summary, study)
         (tmp_path / name).write_bytes(good)
 
@@ -223,19 +228,6 @@ def test_a_study_without_scores_still_makes_a_page(tmp_path: Path) -> None:
     content = build(tmp_path, models, TASKS, "").read_text()
     assert "nothing can be said" in content
     assert "Missing scores: 14." in content
-
-
-@pytest.fixture(scope="session")
-def full_study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("full")
-    return full_size.measured(folder) | {"page": folder / "report.html"}
-
-
-def test_a_full_study_is_built_within_30_seconds_1_gb_and_8_mb(full_study: dict[str, Any]) -> None:
-    assert full_study["rows"] == full_size.ROWS == 15 * 19 * 9 * 4
-    assert full_study["seconds"] <= 30, full_study
-    assert full_study["memory"] <= 1e9, full_study
-    assert full_study["bytes"] <= 8e6, full_study
 
 
 # ---- in a real browser
@@ -258,7 +250,7 @@ def chromium() -> Iterator[Any]:
 
 
 class Visit:
-    """A page, what it complained of and what it asked for; `seconds` until the first chart."""
+    """A page with all its charts drawn, what it complained of and what it asked for."""
 
     def __init__(self, browser: Any, path: Path, **how: Any) -> None:
         self.context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | how))
@@ -268,7 +260,8 @@ class Visit:
         self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.seconds = full_size.seconds_to_first_chart(self.page, path)
+        self.page.set_default_timeout(PATIENCE)
+        self.page.goto(path.as_uri(), timeout=PATIENCE)
         self.settle()
 
     def settle(self) -> None:
@@ -282,9 +275,9 @@ class Visit:
 @pytest.mark.browser
 def test_charts_are_drawn_without_complaint_and_without_network(chromium: Any, small_report: Path) -> None:
     visit = Visit(chromium, small_report)
-    for box in ("curves", "cost", "bytes", "adaptive", "difference", "training"):
+    for box in ("frontier", "trainings", "curves", "cost", "search", "difference", "training"):
         assert visit.page.locator(f"#{box}-panels svg.marks path").count() > 0, box
-    for select in ("measure", "group", "reduction", "cost-unit", "pair", "training-model", "adaptive-unit"):
+    for select in ("measure", "group", "family", "cost-unit", "pair", "training-run", "search-unit"):
         values = visit.page.locator(f"#{select} option").evaluate_all("all => all.map(o => o.value)")
         for value in values[:3]:
             visit.page.select_option(f"#{select}", value)
@@ -300,10 +293,10 @@ def test_a_toggle_hides_its_line_by_mouse_and_by_keyboard(chromium: Any, small_r
     visit.page.uncheck("#published")
     visit.settle()
     assert visit.lines() == 7
-    visit.page.uncheck("[data-variant='2']")
+    visit.page.uncheck("[data-model='2']")
     visit.settle()
     assert visit.lines() == 6
-    visit.page.focus("[data-variant='3']")
+    visit.page.focus("[data-model='3']")
     visit.page.keyboard.press("Space")
     visit.settle()
     assert visit.lines() == 5
@@ -316,9 +309,7 @@ def test_a_toggle_hides_its_line_by_mouse_and_by_keyboard(chromium: Any, small_r
 @pytest.mark.browser
 def test_values_stand_under_the_pointer(chromium: Any, small_report: Path) -> None:
     visit = Visit(chromium, small_report)
-    visit.page.locator(
-        "#curves-panels .panel:first-child .layer_3_marks path, #curves-panels .panel:first-child .mark-symbol path"
-    ).last.hover(force=True)
+    visit.page.locator("#curves-panels .panel:first-child .mark-symbol path").last.hover(force=True)
     visit.page.wait_for_selector("#vg-tooltip-element.visible")
     words = visit.page.inner_text("#vg-tooltip-element")
     assert "dimension" in words
@@ -329,7 +320,7 @@ def test_values_stand_under_the_pointer(chromium: Any, small_report: Path) -> No
 @pytest.mark.browser
 def test_the_answer_tables_numbers_are_those_of_curves_parquet(chromium: Any, small_report: Path) -> None:
     visit = Visit(chromium, small_report)
-    curves = pl.read_parquet(small_report.with_name("curves.parquet")).filter(task="mean", reduction="prefix")
+    curves = pl.read_parquet(small_report.with_name("curves.parquet")).filter(is_prefix(), task="mean")
     bodies = visit.page.locator("#answer-table tbody").evaluate_all(
         "all => all.map(b => [...b.rows].map(r => [...r.cells].map(c => [c.innerText, c.dataset.dim ?? null])))"
     )
@@ -344,6 +335,30 @@ def test_the_answer_tables_numbers_are_those_of_curves_parquet(chromium: Any, sm
                 assert (points.filter(pl.col("dim") >= int(dim))["share_low"] >= wanted).all()
                 smaller = points.filter(pl.col("dim") < int(dim))["share_low"]
                 assert smaller.is_empty() or smaller[-1] < wanted
+    visit.context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "height", "charts"), [(1280, 800, 2), (390, 844, 1)])
+def test_the_first_screen_holds_a_sentence_per_task_type_and_the_curves(
+    chromium: Any, small_report: Path, width: int, height: int, charts: int
+) -> None:
+    visit = Visit(chromium, small_report, viewport={"width": width, "height": height}, is_mobile=width < 500)
+    ends = "all => all.map(e => e.getBoundingClientRect().bottom)"
+    sentences = visit.page.locator(".lead li")
+    assert [text.partition(".")[0] for text in sentences.all_inner_texts()] == ["Classification", "Retrieval"]
+    assert all(
+        " Store " in text and " bytes a vector instead of 1,536: " in text for text in sentences.all_inner_texts()
+    )
+    assert max(sentences.evaluate_all(ends)) < height / 2
+    assert sum(end <= height for end in visit.page.locator("#frontier-panels svg.marks").evaluate_all(ends)) >= charts
+    visit.context.close()
+
+
+@pytest.mark.browser
+def test_a_wide_screen_is_used(chromium: Any, small_report: Path) -> None:
+    visit = Visit(chromium, small_report, viewport={"width": 1920, "height": 1000})
+    assert visit.page.evaluate("document.querySelector('main').getBoundingClientRect().width") > 1700
     visit.context.close()
 
 
@@ -365,17 +380,6 @@ def test_a_phone_scrolls_no_page_sideways_and_dark_is_dark(chromium: Any, small_
     visit = Visit(chromium, small_report, **phone)
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
     assert visit.page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(20, 23, 26)"
-    size = visit.page.evaluate("parseFloat(getComputedStyle(document.querySelector('.answer li')).fontSize)")
+    size = visit.page.evaluate("parseFloat(getComputedStyle(document.querySelector('.lead li')).fontSize)")
     assert size >= 16
     visit.context.close()
-
-
-@pytest.mark.browser
-def test_a_full_studys_first_chart_is_there_within_2_seconds(chromium: Any, full_study: dict[str, Any]) -> None:
-    seconds = []
-    for _ in range(3):
-        visit = Visit(chromium, full_study["page"])
-        seconds.append(visit.seconds)
-        assert visit.complaints == []
-        visit.context.close()
-    assert min(seconds) <= 2, seconds

@@ -6,10 +6,8 @@ what the model is made of, measured scores per dimension, and how to use it cut 
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,12 @@ import polars as pl
 import yaml
 
 from workflow_scripts.artefact import atomic_write, read_json
-from workflow_scripts.command_line import start_log
-from workflow_scripts.curves.collect import SCORE_COLUMNS, read_table
+from workflow_scripts.command_line import parser, run
+from workflow_scripts.curves.collect import SCORE_COLUMNS, read_table, with_codecs
 from workflow_scripts.curves.curves import study_of
+from workflow_scripts.curves.schemas import is_prefix
 from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.configuration import Study
-from workflow_scripts.study.errors import StudyError
 
 # What Markdown would read as markup, and HTML as a tag.
 MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~$])")
@@ -43,7 +41,7 @@ def front_matter(
     catalogue = task_catalogue()
     results = []
     of_mteb = False
-    full = scores.filter(pl.col("reduction") == "prefix")
+    full = scores.filter(is_prefix())
     for (task,), part in full.group_by(["task"], maintain_order=True):
         best = part.sort("dim").tail(1).row(0, named=True)
         if not is_number(best["score"]):
@@ -83,6 +81,11 @@ def front_matter(
     return text
 
 
+def read_scores(path: Path) -> pl.DataFrame:
+    """One task's scores of the model, by codec."""
+    return with_codecs(read_table(path, SCORE_COLUMNS))
+
+
 def is_number(score: float | None) -> bool:
     return score is not None and math.isfinite(score)
 
@@ -91,7 +94,7 @@ def card(study: Study, manifest: dict[str, Any], scores: pl.DataFrame, splits: d
     """The whole card, in Markdown; `splits`: the evaluated splits of each task."""
     model, seed = str(manifest["model"]), int(manifest["seed"])
     name = f"{study.study}-{model}-s{seed}"
-    dims = sorted(scores.filter(pl.col("reduction") == "prefix")["dim"].unique().to_list())
+    dims = sorted(scores.filter(is_prefix())["dim"].unique().to_list())
     middle = dims[len(dims) // 2] if dims else study.graph.width_of(model)
     nested = model in study.variants and study.variants[model].nested
     lines = ["---", front_matter(manifest, scores, name, splits, nested).rstrip(), "---", "", f"# {plain(name)}", ""]
@@ -139,7 +142,7 @@ def _origin(study: Study, manifest: dict[str, Any]) -> list[str]:
 
 
 def _score_table(scores: pl.DataFrame, dims: list[int]) -> list[str]:
-    prefix = scores.filter(pl.col("reduction") == "prefix")
+    prefix = scores.filter(is_prefix())
     lines = [
         "| task | metric | " + " | ".join(str(d) for d in dims) + " |",
         "|---|---|" + "---:|" * len(dims),
@@ -163,24 +166,22 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--settings", required=True)
-    parser.add_argument("--model", required=True, type=Path, help="the model's model.json")
-    parser.add_argument("--tasks", required=True, type=Path, nargs="+", help="every task's task.json")
-    parser.add_argument("--scores", required=True, type=Path, nargs="+")
-    parser.add_argument("--output", required=True, type=Path)
-    arguments = parser.parse_args()
-    start_log()
-    try:
-        study = study_of(arguments.settings)
-        manifest = read_json(arguments.model)
-        scores = pl.concat([read_table(path, SCORE_COLUMNS) for path in arguments.scores], how="vertical_relaxed")
-        tasks = [read_json(path) for path in arguments.tasks]
-        text = card(study, manifest, scores, {task["name"]: task["splits"] for task in tasks})
-    except (StudyError, ValueError) as error:
-        sys.exit(f"card: {error}")
-    with atomic_write(arguments.output) as part:
-        part.write_text(text)
+    arguments = parser(__doc__, "{study: the whole configuration}")
+    arguments.add_argument("--model", required=True, type=Path, help="the model's model.json")
+    arguments.add_argument("--tasks", required=True, type=Path, nargs="+", help="every task's task.json")
+    arguments.add_argument("--scores", required=True, type=Path, nargs="+")
+    arguments.add_argument("--output", required=True, type=Path)
+    given = arguments.parse_args()
+
+    def work() -> None:
+        study = study_of(given.settings)
+        scores = pl.concat([read_scores(path) for path in given.scores], how="vertical_relaxed")
+        tasks = [read_json(path) for path in given.tasks]
+        splits = {task["name"]: task["splits"] for task in tasks}
+        with atomic_write(given.output) as part:
+            part.write_text(card(study, read_json(given.model), scores, splits))
+
+    run(work)
 
 
 if __name__ == "__main__":

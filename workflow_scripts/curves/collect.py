@@ -1,26 +1,27 @@
 """All scores of a study, gathered into arrays.
 
-Takes `scores/<model>/s<seed>/<task>.parquet` with its values, `tasks/<task>/task.json`, and the models that the
-study names; leaves one `TaskScores` per task, with what is missing named rather than guessed.
+Takes `scores/<model>/s<seed>/<task>.parquet` with its values and searches, `tasks/<task>/task.json`, and the models that
+the study names; leaves one `TaskScores` per task, with what is missing named rather than guessed.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from workflow_scripts.artefact import read_json
+from workflow_scripts.command_line import InputError, first_line
+from workflow_scripts.curves.answer import Missing
+from workflow_scripts.curves.schemas import Codec, Search
 from workflow_scripts.study.configuration import Study
 
 SCORE_COLUMNS = ["variant", "seed", "task", "task_type", "reduction", "dim", "metric", "score"]
-VALUE_COLUMNS = ["reduction", "dim", "part", "unit", "value"]
-DRAW = re.compile(r"^random-\d+")
+VALUE_COLUMNS = ["reduction", "dim", "metric", "part", "unit", "value"]
+BITS = {"float32": 32, "int8": 8, "binary": 1}
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Model:
 class TaskScores:
     """One task's scores of every model.
 
-    `cells` names the first axis of `score` (cells, seeds) and `values` (cells, seeds, units) of each model;
+    `cells` names the first axis of `score` (cells, seeds) and `values` (cells, seeds, units) of each model by codec;
     `values` is None where a score came without the values it is the mean of. `parts` (units,) numbers the subset and
     split that each unit is of: the score is the mean over parts of the mean over their units.
     """
@@ -50,12 +51,14 @@ class TaskScores:
     task_type: str
     metric: str
     chance: float | None
-    units: int
-    cells: dict[str, list[tuple[str, int]]]
-    seeds: dict[str, list[int]]
-    score: dict[str, npt.NDArray[np.float64]]
-    values: dict[str, npt.NDArray[np.float32] | None]
-    parts: npt.NDArray[np.int64]
+    units: int = 0
+    codecs: dict[str, Codec] = field(default_factory=dict)
+    searches: dict[str, Search] = field(default_factory=dict)
+    cells: dict[str, list[str]] = field(default_factory=dict)
+    seeds: dict[str, list[int]] = field(default_factory=dict)
+    score: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    values: dict[str, npt.NDArray[np.float32] | None] = field(default_factory=dict)
+    parts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def graph_of(study: Study) -> list[Model]:
@@ -82,10 +85,10 @@ def score_file(results: Path, model: str, seed: int, task: str) -> Path:
     return results / "scores" / model / f"s{seed}" / f"{task}.parquet"
 
 
-def missing_scores(results: Path, models: list[Model], tasks: list[str]) -> list[dict[str, Any]]:
+def missing_scores(results: Path, models: list[Model], tasks: list[str]) -> list[Missing]:
     """Every (variant, seed, task) that the study asks for and that has no score yet."""
     return [
-        {"variant": model.name, "seed": seed, "task": task}
+        Missing(variant=model.name, seed=seed, task=task)
         for model in models
         for seed in model.seeds
         for task in tasks
@@ -96,7 +99,7 @@ def missing_scores(results: Path, models: list[Model], tasks: list[str]) -> list
 def read_task(results: Path, models: list[Model], task: str) -> TaskScores | None:
     """The scores of one task, or None where there are none. Random draws of coordinates become their mean.
 
-    Raises ValueError, in one line, for a file that is not a table of scores.
+    Raises InputError, in one line, for a file that is not a table of scores.
     """
     description_file = results / "tasks" / task / "task.json"
     description = read_json(description_file) if description_file.exists() else {}
@@ -111,25 +114,14 @@ def read_task(results: Path, models: list[Model], task: str) -> TaskScores | Non
             rows = read_table(path, SCORE_COLUMNS)
             if rows.is_empty():
                 continue
+            metric = rows["metric"][0]
             if found is None:
-                found = TaskScores(
-                    task,
-                    rows["task_type"][0],
-                    rows["metric"][0],
-                    description.get("chance"),
-                    0,
-                    {},
-                    {},
-                    {},
-                    {},
-                    np.zeros(0, np.int64),
-                )
-            tables[seed] = merge_draws(rows, "score", ["reduction", "dim"])
+                found = TaskScores(task, rows["task_type"][0], metric, description.get("chance"))
+            tables[seed] = merge_draws(rows)
             values = path.with_name(f"{task}.values.parquet")
             if values.exists():
-                metric = rows["metric"][0]
-                table = read_table(values, [*VALUE_COLUMNS, "metric"]).filter(pl.col("metric") == metric)
-                values_of.setdefault(model.name, {})[seed] = merge_draws(table, "value", VALUE_COLUMNS[:-1])
+                table = read_table(values, VALUE_COLUMNS).filter(pl.col("metric") == metric)
+                values_of.setdefault(model.name, {})[seed] = merge_value_draws(table)
         if tables and found is not None:
             _add_scores(found, model.name, tables)
     if found is not None:
@@ -144,25 +136,51 @@ def read_table(path: Path, columns: list[str], more: bool = False) -> pl.DataFra
         table.select(columns)
         return table
     except (pl.exceptions.PolarsError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"{path}: not a table with the columns {', '.join(columns)} ({first}); delete it and run again"
+        raise InputError(
+            f"{path}: not a table with the columns {', '.join(columns)} ({first_line(error)}); delete it and run again"
         ) from None
 
 
-def merge_draws(rows: pl.DataFrame, value: str, keys: list[str]) -> pl.DataFrame:
-    """`random-0`, `random-1`, … become one reduction `random`, their mean."""
-    named = rows.select(*keys, value)
-    if not named["reduction"].str.starts_with("random-").any():
-        return named
-    merged = named.with_columns(pl.col("reduction").str.replace(DRAW.pattern, "random"))
-    return merged.group_by(keys, maintain_order=True).agg(pl.col(value).mean())
+def merge_draws(rows: pl.DataFrame) -> pl.DataFrame:
+    """The scores by codec; the draws of random coordinates become one codec, their mean."""
+    keys = ["codec", "transform", "dim", "precision", "queries", "bytes"]
+    return with_codecs(rows).group_by(keys, maintain_order=True).agg(pl.col("score").mean())
+
+
+def merge_value_draws(rows: pl.DataFrame) -> pl.DataFrame:
+    """The values by codec, part and unit, the draws of random coordinates merged likewise."""
+    named = with_codecs(rows).select("codec", "transform", "part", "unit", "value")
+    if not (named["transform"] == "random").any():
+        return named.drop("transform")
+    return named.group_by(["codec", "part", "unit"], maintain_order=True).agg(pl.col("value").mean())
+
+
+def with_codecs(rows: pl.DataFrame) -> pl.DataFrame:
+    """`<cut>` or `<cut>:<precision>` at a dimension as a codec: transform, precision, name and bytes per vector."""
+    split = pl.col("reduction").str.splitn(":", 2)
+    bits = pl.col("precision").replace_strict(BITS, default=32, return_dtype=pl.Int64)
+    return (
+        rows.with_columns(
+            transform=split.struct.field("field_0").str.replace(r"^random-\d+$", "random"),
+            precision=split.struct.field("field_1").fill_null("float32"),
+            queries=pl.lit("float32"),
+        )
+        .with_columns(bytes=(pl.col("dim") * bits / 8).ceil().cast(pl.Float64))
+        .with_columns(codec=pl.format("{}-{}-{}", "transform", "dim", "precision"))
+    )
 
 
 def _add_scores(found: TaskScores, model: str, tables: dict[int, pl.DataFrame]) -> None:
-    """Scores as (cells, seeds), of the cells that every seed of the model has."""
-    per_seed = [dict(zip(zip(t["reduction"], t["dim"], strict=True), t["score"], strict=True)) for t in tables.values()]
-    cells = sorted(cell for cell in per_seed[0] if all(cell in others for others in per_seed[1:]))
+    """Scores as (cells, seeds), of the codecs that every seed of the model has."""
+    per_seed = [dict(zip(t["codec"], t["score"], strict=True)) for t in tables.values()]
+    first = next(iter(tables.values()))
+    codecs = sorted(
+        Codec(row["transform"], row["precision"], row["queries"], row["dim"], row["codec"], row["bytes"])
+        for row in first.iter_rows(named=True)
+        if all(row["codec"] in others for others in per_seed)
+    )
+    cells = [codec.name for codec in codecs]
+    found.codecs |= {codec.name: codec for codec in codecs}
     found.cells[model] = cells
     found.seeds[model] = list(tables)
     found.score[model] = np.array([[scores[cell] for scores in per_seed] for cell in cells], np.float64).reshape(
@@ -189,15 +207,10 @@ def _add_values(found: TaskScores, values_of: dict[str, dict[int, pl.DataFrame]]
         tables = values_of.get(model, {})
         if not order or any(seed not in tables for seed in found.seeds[model]):
             continue
-        index = pl.DataFrame(
-            {"reduction": [r for r, _ in cells], "dim": [d for _, d in cells], "c": np.arange(len(cells))},
-            schema={"reduction": pl.String, "dim": pl.Int64, "c": pl.Int64},
-        )
+        index = pl.DataFrame({"codec": cells, "c": np.arange(len(cells))}, schema={"codec": pl.String, "c": pl.Int64})
         array = np.full((len(cells), len(found.seeds[model]), len(order)), np.nan, np.float32)
         for s, seed in enumerate(found.seeds[model]):
-            placed = (
-                tables[seed].with_columns(pl.col("dim").cast(pl.Int64)).join(index, on=["reduction", "dim"])
-            ).join(positions, on=["part", "unit"])
+            placed = tables[seed].join(index, on="codec").join(positions, on=["part", "unit"])
             array[placed["c"].to_numpy(), s, placed["u"].to_numpy()] = placed["value"].to_numpy()
         if not np.isnan(array).any():
             found.values[model] = array

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from workflow_scripts.artefact import read_json
+from workflow_scripts.curves.answer import Domain
 from workflow_scripts.curves.collect import Model
 
 # What a task's name has beyond the name of its data.
@@ -22,7 +23,7 @@ SHORTEST_NAME = 4
 SHARE_OF_TEXTS = 0.01
 
 
-def domains_of(results: Path, models: list[Model], tasks: list[str]) -> dict[str, dict[str, Any]]:
+def domains_of(results: Path, models: list[Model], tasks: list[str]) -> dict[str, Domain]:
     """Per task `in_domain`, `why` and `cleaned` ("yes", "held out", "no"); nothing where no model saw training pairs."""
     manifest = results / "corpus" / "corpus.json"
     if not manifest.exists() or not any(model.trained or model.rotated for model in models):
@@ -31,7 +32,7 @@ def domains_of(results: Path, models: list[Model], tasks: list[str]) -> dict[str
     return {task: domain_of(task, _described(results, task), corpus) for task in tasks}
 
 
-def domain_of(task: str, described: dict[str, Any], corpus: dict[str, Any]) -> dict[str, Any]:
+def domain_of(task: str, described: dict[str, Any], corpus: dict[str, Any]) -> Domain:
     """One task's place. In domain: the same source, training tasks of its name, or training rows with its texts."""
     pairs = corpus.get("tasks") or {}
     same_source = bool(described.get("dataset")) and described["dataset"] == corpus.get("source")
@@ -46,8 +47,10 @@ def domain_of(task: str, described: dict[str, Any], corpus: dict[str, Any]) -> d
         why.append(f"named like the training task{'s' * (len(namesakes) > 1)} {', '.join(namesakes[:3])}{more}")
     if rows and rows >= SHARE_OF_TEXTS * (described.get("texts") or 0):
         why.append(f"{rows:,} training rows held its texts")
-    cleaned = "yes" if task in (corpus.get("decontaminated_against") or []) else "held out" if same_source else "no"
-    return {"in_domain": bool(why), "why": "; ".join(why), "cleaned": cleaned}
+    cleaned: Literal["yes", "held out", "no"] = "held out" if same_source else "no"
+    if task in (corpus.get("decontaminated_against") or []):
+        cleaned = "yes"
+    return Domain(in_domain=bool(why), why="; ".join(why), cleaned=cleaned)
 
 
 def _described(results: Path, task: str) -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""The figure that goes into a paper: score and share of full width against dimension.
+"""The figure that goes into a paper: share of full width kept against bytes per vector.
 
-Takes curves.parquet; leaves curves.svg and curves.png, a column per task type, a line per variant with its interval.
+Takes curves.parquet, frontier.parquet and summary.json; leaves curves.svg and curves.png, a column per task type. Above,
+the frontier of the model that the study starts from over all its codecs; below, where there are several models, the
+frontier of each.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,35 @@ import polars as pl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from workflow_scripts.artefact import atomic_write
-from workflow_scripts.command_line import start_log
+from workflow_scripts.command_line import parser, run
+from workflow_scripts.curves.answer import Answer, read_answer
+from workflow_scripts.curves.collect import read_table
+from workflow_scripts.curves.formats import byte_count, count, metric_name
+from workflow_scripts.curves.schemas import (
+    ALL_MODELS,
+    ANY,
+    CURVES_SCHEMA,
+    FRONTIER_SCHEMA,
+    MEAN,
+    OWN,
+    REFERENCE,
+    RESCORING,
+)
+from workflow_scripts.curves.sentences import advised
 
 # Okabe and Ito (2008), told apart by colour-blind readers; the yellow is left out, being faint on white.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
 DASHES = ["-", (0, (5, 1.5)), (0, (1.5, 1.2))]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+FAINT = "#9a9a9a"
+LEAST_SHARE = 0.5  # what keeps less would press everything of interest to the top
 
 
 def look(position: int) -> dict[str, Any]:
-    """Colour, marker and dash of the variant at this position; dashes tell the second seven from the first."""
+    """Colour, marker and dash of the model at this position; dashes tell the second seven from the first."""
     return {
         "color": COLOURS[position % len(COLOURS)],
         "marker": MARKERS[position % len(MARKERS)],
@@ -34,38 +51,31 @@ def look(position: int) -> dict[str, Any]:
     }
 
 
-def draw(curves: pl.DataFrame) -> Any:
-    """The figure of the means over each type's tasks at every prefix dimension."""
-    shown = curves.filter((pl.col("task") == "mean") & (pl.col("reduction") == "prefix"))
-    variants = list(dict.fromkeys(shown["variant"]))
-    types = list(dict.fromkeys(shown["task_type"])) or ["no scores"]
+def draw(curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer) -> Any:
+    """The figure of the means over each type's tasks."""
+    models = [model.name for model in answer.models]
+    types = list(answer.reference) or ["no scores"]
+    several = len(models) > 1 and bool(answer.reference)
     plt.rcParams |= {"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "curves", "axes.axisbelow": True}
     # A dollar sign in a name is a dollar sign.
     plt.rcParams["text.parse_math"] = False
-    rows = -(-max(1, len(variants)) // 4)
+    rows = -(-len(models) // 4) if several else 1
     figure, axes = plt.subplots(
-        2,
+        1 + several,
         len(types),
-        figsize=(max(6.4, 4.4 * len(types)), 6.6 + 0.25 * rows),
+        figsize=(max(6.4, 5.2 * len(types)), (3.6 + 3.3 * several) + 0.25 * rows),
         squeeze=False,
-        sharex="col",
         layout="constrained",
     )
     for column, task_type in enumerate(types):
-        part = shown.filter(pl.col("task_type") == task_type)
-        for row, (value, label) in enumerate((("score", "score"), ("share", "share of full width"))):
-            axis = axes[row][column]
-            for position, variant in enumerate(variants):
-                line = part.filter(pl.col("variant") == variant).sort("dim").drop_nulls(value)
-                if line.is_empty():
-                    continue
-                style = look(position)
-                axis.plot(line["dim"], line[value], label=variant, markersize=4, linewidth=1.5, **style)
-                band = line.drop_nulls([f"{value}_low", f"{value}_high"])
-                axis.fill_between(
-                    band["dim"], band[f"{value}_low"], band[f"{value}_high"], color=style["color"], alpha=0.13, lw=0
-                )
-            _dress(axis, part, row, column, label, task_type)
+        _draw_reference(axes[0][column], curves, frontier, answer, task_type)
+        if several:
+            _draw_models(axes[1][column], frontier, task_type, models)
+        axes[-1][column].set_xlabel("bytes a vector in memory")
+        if column == 0:
+            axes[0][0].set_ylabel("share of full width kept")
+    if several:
+        axes[1][0].set_ylabel(f"share of {shorten(next(iter(answer.reference.values())), 16)}'s full width")
     handles = dict(pair[::-1] for axis in axes.flat for pair in zip(*axis.get_legend_handles_labels(), strict=True))
     if handles:
         figure.legend(
@@ -84,37 +94,111 @@ def shorten(name: str, limit: int = 40) -> str:
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
-def _dress(axis: Any, part: pl.DataFrame, row: int, column: int, label: str, task_type: str) -> None:
+def _draw_reference(axis: Any, curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer, task_type: str) -> None:
+    """The frontier of the model that the study starts from, over its codecs."""
+    variant = answer.reference.get(task_type, "")
+    codecs = curves.filter(
+        (pl.col("task") == MEAN) & (pl.col("task_type") == task_type) & (pl.col("variant") == variant)
+    ).drop_nulls("share")
+    own = frontier.filter(
+        (pl.col("task_type") == task_type)
+        & (pl.col("scope") == variant)
+        & (pl.col("of") == OWN)
+        & (pl.col("resource") == "memory")
+    )
+    best, staged = (_worth(own.filter(pl.col("engine") == engine)) for engine in (ANY, RESCORING))
+    if best.is_empty():
+        _dress(axis, title_of(answer, task_type), best)
+        return
+    least = float(best["share"].to_numpy().min()) - 0.05
+    seen = codecs.filter((pl.col("bytes") >= best["bytes"].min()) & (pl.col("share") >= least))
+    axis.scatter(seen["bytes"], seen["share"], s=12, color=FAINT, alpha=0.55, linewidths=0, label="every codec")
+    if staged["choice"].to_list() != best["choice"].to_list():
+        style = {"color": COLOURS[1], "marker": "D", "linestyle": DASHES[1]}
+        axis.step(staged["bytes"], staged["share"], where="post", markersize=4, label="with re-scoring", **style)
+    style = {"color": COLOURS[0], "marker": "o"}
+    axis.step(best["bytes"], best["share"], where="post", markersize=5, linewidth=2, label="frontier", **style)
+    band = best.drop_nulls(["share_low", "share_high"])
+    axis.vlines(band["bytes"], band["share_low"], band["share_high"], color=COLOURS[0], alpha=0.6, linewidth=1.3)
+    if (chosen := advised(answer, task_type, variant, ANY)) is not None and chosen.bytes is not None:
+        axis.annotate(
+            f"{byte_count(chosen.bytes)} bytes",
+            (chosen.bytes, chosen.kept),
+            xytext=(-10, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontweight="bold",
+        )
+    _dress(axis, title_of(answer, task_type), best)
+
+
+def _draw_models(axis: Any, frontier: pl.DataFrame, task_type: str, models: list[str]) -> None:
+    """The frontier of every model, as a share of the reference's full width."""
+    shown = frontier.filter(
+        (pl.col("task_type") == task_type)
+        & (pl.col("of") == REFERENCE)
+        & (pl.col("scope") != ALL_MODELS)
+        & (pl.col("engine") == ANY)
+        & (pl.col("resource") == "memory")
+    )
+    for position, model in enumerate(models):
+        line = _worth(shown.filter(pl.col("scope") == model))
+        if line.is_empty():
+            continue
+        axis.step(
+            line["bytes"], line["share"], where="post", markersize=4, linewidth=1.5, label=model, **look(position)
+        )
+    axis.axhline(1, color="#444444", linewidth=0.8, linestyle=(0, (2, 3)))
+    _dress(axis, "every model", shown)
+
+
+def _worth(points: pl.DataFrame) -> pl.DataFrame:
+    """The points that keep half of the full width, where there are such, by rising bytes."""
+    known = points.drop_nulls("share").sort("bytes")
+    above = known.filter(pl.col("share") >= LEAST_SHARE)
+    return known if above.is_empty() else above
+
+
+def title_of(answer: Answer, task_type: str) -> str:
+    entry = answer.task_types.get(task_type)
+    if entry is None:
+        return f"{task_type} (nothing measured)"
+    return f"{task_type} ({metric_name(entry.metric)}, {count(len(entry.tasks), 'task')})"
+
+
+def _dress(axis: Any, title: str, points: pl.DataFrame) -> None:
     axis.set_xscale("log", base=2)
-    axis.set_xticks(sorted(part["dim"].unique().to_list()))
+    axis.xaxis.set_major_locator(LogLocator(base=2, numticks=8))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: str(round(value))))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: byte_count(value)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
     axis.grid(color="#dddddd", linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)
-    if row == 0:
-        metric = ", ".join(part["metric"].unique(maintain_order=True).to_list())
-        tasks = max(part["tasks"].to_list(), default=0)
-        note = f"{tasks} task{'' if tasks == 1 else 's'}" if tasks else "nothing measured"
-        axis.set_title(f"{task_type} ({metric + ', ' if metric else ''}{note})", fontsize=10.5)
-    else:
-        axis.set_xlabel("dimension")
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
-    if column == 0:
-        axis.set_ylabel(label)
+    if points.is_empty():
+        axis.set_xlim(1, 2048)
+    axis.set_title(title, fontsize=10.5)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--curves", required=True, type=Path)
-    parser.add_argument("--svg", required=True, type=Path)
-    parser.add_argument("--png", required=True, type=Path)
-    arguments = parser.parse_args()
-    start_log()
-    figure = draw(pl.read_parquet(arguments.curves))
-    with atomic_write(arguments.svg) as part:
-        figure.savefig(part, format="svg", metadata={"Date": None})
-    with atomic_write(arguments.png) as part:
-        figure.savefig(part, format="png", dpi=160, metadata={"Software": None})
+    arguments = parser(__doc__)
+    arguments.add_argument("--curves", required=True, type=Path, help="curves.parquet; the others lie beside it")
+    arguments.add_argument("--svg", required=True, type=Path)
+    arguments.add_argument("--png", required=True, type=Path)
+    given = arguments.parse_args()
+
+    def work() -> None:
+        figure = draw(
+            read_table(given.curves, list(CURVES_SCHEMA)),
+            read_table(given.curves.with_name("frontier.parquet"), list(FRONTIER_SCHEMA)),
+            read_answer(given.curves.with_name("summary.json")),
+        )
+        with atomic_write(given.svg) as part:
+            figure.savefig(part, format="svg", metadata={"Date": None})
+        with atomic_write(given.png) as part:
+            figure.savefig(part, format="png", dpi=160, metadata={"Software": None})
+
+    run(work)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """How many brute-force searches a second this machine makes at each dimension, measured in one short run.
 
-Takes the study's dimensions; leaves speed.json. Apart from curves.parquet, which must not change with the weather.
+Takes the study's dimensions; leaves speed.json, apart from curves.parquet, which must not depend on the machine.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import time
@@ -13,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-from workflow_scripts.artefact import log, versions, write_json
-from workflow_scripts.command_line import start_log
+from workflow_scripts.artefact import versions, write_json
+from workflow_scripts.command_line import Settings, log, parse_settings, parser, run
 
 VECTORS = 50_000
 QUERIES = 16
@@ -24,8 +22,7 @@ REPEATS = 3
 TOP = 10
 
 
-class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class SpeedSettings(Settings):
     dimensions: list[int]
 
 
@@ -56,26 +53,27 @@ def _search(corpus: np.ndarray, query: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--settings", required=True)
-    parser.add_argument("--output", required=True, type=Path)
-    arguments = parser.parse_args()
-    start_log()
-    settings = Settings.model_validate_json(arguments.settings)
-    points = measure(settings.dimensions)
-    for point in points:
-        log.info("%d dimensions: %.0f queries/s", point["dim"], point["queries_per_second"])
-    write_json(
-        arguments.output,
-        {
-            "vectors": VECTORS,
-            "points": points,
-            "machine": platform.processor() or platform.machine(),
-            "threads": os.environ.get("OMP_NUM_THREADS", "all"),
-            "cores": os.cpu_count(),
-            "versions": versions("numpy"),
-        },
-    )
+    arguments = parser(__doc__, "{dimensions: to search at}")
+    arguments.add_argument("--output", required=True, type=Path)
+    given = arguments.parse_args()
+
+    def work() -> None:
+        points = measure(parse_settings(SpeedSettings, given.settings).dimensions)
+        for point in points:
+            log.info("%d dimensions: %.0f queries/s", point["dim"], point["queries_per_second"])
+        write_json(
+            given.output,
+            {
+                "vectors": VECTORS,
+                "points": points,
+                "machine": platform.processor() or platform.machine(),
+                "threads": os.environ.get("OMP_NUM_THREADS", "all"),
+                "cores": os.cpu_count(),
+                "versions": versions("numpy"),
+            },
+        )
+
+    run(work)
 
 
 if __name__ == "__main__":

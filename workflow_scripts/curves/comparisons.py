@@ -1,6 +1,6 @@
 """Which models answer which question, found in the graph; and what intervals allow one to say.
 
-Takes the study's models and paired differences; leaves pairs to compare, verdicts and recommendations.
+Takes the study's models and paired differences; leaves pairs to compare, verdicts, and the summary's comparisons.
 Nothing here knows a variant by its name.
 """
 
@@ -9,11 +9,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
+from workflow_scripts.curves import statistics
+from workflow_scripts.curves.answer import Comparison, ModelEntry
 from workflow_scripts.curves.collect import Model
-from workflow_scripts.curves.statistics import Estimate
+from workflow_scripts.curves.groups import Group
+from workflow_scripts.curves.schemas import MEAN, VERDICTS
+from workflow_scripts.curves.statistics import Estimate, Sample
 
-SHARES = (0.99, 0.98, 0.95, 0.90)
 MARGIN_OF_SCORE = 0.1  # within a margin above this share of their score, two models are not called the same
 
 QUESTIONS = {
@@ -126,17 +130,42 @@ def verdicts(
     return said
 
 
-def smallest_dimension(dimensions: list[int], kept: np.ndarray, wanted: float) -> int | None:
-    """The smallest dimension from which on every larger one also keeps at least `wanted`; None where none does.
+def pair_up(group: Group, first: str, second: str, codecs: list[str]) -> tuple[Sample, Sample]:
+    """Both models at these codecs, seed by seed where they share seeds.
 
-    `kept`: (dimensions,), rising dimensions; nan keeps nothing.
+    A model without training in its line has one seed and meets every seed of the other; two trained models
+    that share no seed are compared by their means over seeds.
     """
-    answer = None
-    for dimension, value in sorted(zip(dimensions, kept, strict=True), reverse=True):
-        if not value >= wanted:
-            break
-        answer = dimension
-    return answer
+    a, b = group.pick(first, codecs), group.pick(second, codecs)
+    seeds_a, seeds_b = group.seeds[first], group.seeds[second]
+    if len(seeds_a) == 1 or len(seeds_b) == 1:
+        return a, b
+    common = [seed for seed in seeds_a if seed in seeds_b]
+    if not common:
+        return statistics.seed_mean(a), statistics.seed_mean(b)
+    return (
+        statistics.take(a, seeds=[seeds_a.index(s) for s in common]),
+        statistics.take(b, seeds=[seeds_b.index(s) for s in common]),
+    )
+
+
+def comparisons(differences: pl.DataFrame, models: list[ModelEntry]) -> list[Comparison]:
+    """Each pair's verdicts per task type, with what either side cost."""
+    cost = {model.name: model.cost for model in models}
+    rows = []
+    means = differences.filter(pl.col("task") == MEAN)
+    keys = ["question", "first", "second", "task_type"]
+    for (question, first, second, task_type), part in means.group_by(keys, maintain_order=True):
+        ratios: dict[str, float | None] = {}
+        for scope in ("own", "total"):
+            mine, others = getattr(cost[str(first)], scope), getattr(cost[str(second)], scope)
+            for unit in ("steps", "seconds"):
+                a, b = getattr(mine, unit), getattr(others, unit)
+                ratios[f"{scope}_{unit}_ratio"] = a / b if a is not None and b else None
+        by_verdict = {verdict: part.filter(pl.col("verdict") == verdict)["dim"].to_list() for verdict in VERDICTS}
+        named = {"question": question, "first": first, "second": second, "task_type": task_type}
+        rows.append(Comparison.model_validate(named | by_verdict | ratios))
+    return rows
 
 
 def _wide(by_name: dict[str, Model], model: Model) -> bool:

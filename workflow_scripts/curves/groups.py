@@ -1,0 +1,157 @@
+"""What is drawn as one curve per model: a task, or the mean over a type's tasks; with the samples behind its scores.
+
+Takes `TaskScores`; leaves `Group`s, whose samples go to `statistics`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from workflow_scripts.curves import statistics
+from workflow_scripts.curves.answer import Domain, TaskType
+from workflow_scripts.curves.collect import TaskScores
+from workflow_scripts.curves.schemas import EXPERIMENTS, MEAN, MEAN_INSIDE, MEAN_OUTSIDE, PREFIX, Codec, Family, Search
+from workflow_scripts.curves.statistics import Sample
+from workflow_scripts.study.sections.intervals import Intervals
+
+
+@dataclass
+class Group:
+    """`samples[model]` holds the model's codecs and searches in the order of `cells[model]`, their names, which `codecs`
+    and `searches` describe."""
+
+    task: str
+    task_type: str
+    metric: str
+    chance: float | None
+    units: int
+    members: list[str]
+    codecs: dict[str, Codec] = field(default_factory=dict)
+    searches: dict[str, Search] = field(default_factory=dict)
+    cells: dict[str, list[str]] = field(default_factory=dict)
+    seeds: dict[str, list[int]] = field(default_factory=dict)
+    samples: dict[str, Sample] = field(default_factory=dict)
+
+    def pick(self, model: str, cells: list[str]) -> Sample:
+        """The model's sample of these codecs, in this order."""
+        where = {cell: i for i, cell in enumerate(self.cells[model])}
+        return statistics.take(self.samples[model], cells=[where[cell] for cell in cells])
+
+    def curve(self, model: str, family: Family = PREFIX) -> dict[int, str]:
+        """The model's codecs of one family by their dimension, rising."""
+        codecs = (self.codecs[cell] for cell in self.cells.get(model, []) if cell in self.codecs)
+        return {codec.dim: codec.name for codec in sorted(codecs) if codec.family == family}
+
+    def families(self, model: str) -> list[Family]:
+        return list(dict.fromkeys(self.codecs[cell].family for cell in self.cells[model] if cell in self.codecs))
+
+    def full_width(self, model: str) -> str | None:
+        """The codec that all shares are of: every coordinate in float32."""
+        return next(reversed(self.curve(model).values()), None)
+
+
+def group_of_task(scores: TaskScores, intervals: Intervals, place: int) -> Group:
+    group = Group(scores.task, scores.task_type, scores.metric, scores.chance, scores.units, [scores.task])
+    group.codecs, group.searches = scores.codecs, scores.searches
+    for model, cells in scores.cells.items():
+        values = scores.values[model]
+        if values is None:
+            values = np.empty((*scores.score[model].shape, 0), np.float32)
+        group.cells[model], group.seeds[model] = cells, scores.seeds[model]
+        # The seed names the task's place in the study, so that tasks are independent and models are not.
+        group.samples[model] = statistics.resample_parts(
+            values, scores.score[model], scores.parts, intervals.resamples, [intervals.seed, place]
+        )
+    return group
+
+
+def group_of_tasks(name: str, task_type: str, groups: list[Group]) -> Group | None:
+    """The mean over tasks; each model under the seeds that have them all.
+
+    Where scores are missing: over the tasks and the models of the largest block without a gap.
+    """
+    shared, models = largest_block(groups)
+    if not shared:
+        return None
+    metrics = {group.metric for group in shared}
+    chances = [group.chance for group in shared]
+    mean = Group(
+        name,
+        task_type,
+        metrics.pop() if len(metrics) == 1 else "mean of main scores",
+        None if None in chances else float(np.mean([c for c in chances if c is not None])),
+        sum(group.units for group in shared),
+        [group.task for group in shared],
+    )
+    for model in models:
+        seeds = [s for s in shared[0].seeds[model] if all(s in group.seeds[model] for group in shared)]
+        others = [set(group.cells[model]) for group in shared[1:]]
+        cells = [cell for cell in shared[0].cells[model] if all(cell in other for other in others)]
+        if not seeds or not cells:
+            continue
+        parts = []
+        for group in shared:
+            columns = [group.seeds[model].index(seed) for seed in seeds]
+            parts.append(statistics.take(group.pick(model, cells), seeds=columns))
+        mean.codecs |= {cell: shared[0].codecs[cell] for cell in cells if cell in shared[0].codecs}
+        mean.searches |= {
+            cell: mean_search([group.searches[cell] for group in shared])
+            for cell in cells
+            if cell in shared[0].searches
+        }
+        mean.cells[model], mean.seeds[model] = cells, seeds
+        mean.samples[model] = statistics.mean_over_tasks(parts)
+    return mean
+
+
+def mean_search(searches: list[Search]) -> Search:
+    """A search over several tasks: bytes read and multiply-adds per query depend on the corpus, and are means."""
+    read, adds = ([getattr(search, name) for search in searches] for name in ("bytes_read", "multiply_adds"))
+    return replace(searches[0], bytes_read=float(np.mean(read)), multiply_adds=float(np.mean(adds)))
+
+
+def largest_block(groups: list[Group]) -> tuple[list[Group], list[str]]:
+    """Tasks and models such that every model has every task, with the most scores; all of both where none is missing."""
+    models = list(dict.fromkeys(model for group in groups for model in group.samples))
+    best: tuple[list[Group], list[str]] = [], []
+    for model in models:
+        tasks = [group for group in groups if model in group.samples]
+        complete = [other for other in models if all(other in group.samples for group in tasks)]
+        if len(tasks) * len(complete) > len(best[0]) * len(best[1]):
+            best = tasks, complete
+    return best
+
+
+def means_of(groups: list[Group], domains: dict[str, Domain]) -> list[Group]:
+    """The mean of each task type; and of its tasks in domain and out of it, where it has both."""
+    by_type: dict[str, list[Group]] = {}
+    for group in groups:
+        by_type.setdefault(group.task_type, []).append(group)
+    means = [group_of_tasks(MEAN, name, members) for name, members in by_type.items()]
+    for name, members in by_type.items():
+        sides: dict[str, list[Group]] = {MEAN_INSIDE: [], MEAN_OUTSIDE: []}
+        for group in members if domains else []:
+            sides[MEAN_INSIDE if domains[group.task].in_domain else MEAN_OUTSIDE].append(group)
+        if all(sides.values()):
+            means += [group_of_tasks(side, name, of_side) for side, of_side in sides.items()]
+    return [mean for mean in means if mean is not None]
+
+
+def task_types_of(means: list[Group]) -> dict[str, TaskType]:
+    """Per task type: its tasks, of them those in and out of domain where the means tell them apart, and its metric."""
+    members = {(mean.task_type, mean.task): mean.members for mean in means}
+    return {
+        mean.task_type: TaskType(
+            tasks=mean.members,
+            metric=mean.metric,
+            chance=mean.chance,
+            values="experiments" if mean.task_type in EXPERIMENTS else "queries",
+            units=mean.units,
+            in_domain=members.get((mean.task_type, MEAN_INSIDE), []),
+            out_of_domain=members.get((mean.task_type, MEAN_OUTSIDE), []),
+        )
+        for mean in means
+        if mean.task == MEAN
+    }

@@ -1,0 +1,102 @@
+"""What this study cannot tell, in sentences: missing scores, one seed, one task, data that the models have seen.
+
+Takes the groups and their points; leaves the summary's notes.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from workflow_scripts.curves.answer import Domain, Missing
+from workflow_scripts.curves.collect import Model
+from workflow_scripts.curves.comparisons import total_steps
+from workflow_scripts.curves.groups import Group
+from workflow_scripts.curves.schemas import EXPERIMENTS, MEAN, MEANS
+
+
+def notes_of(
+    models: list[Model],
+    groups: list[Group],
+    means: list[Group],
+    curves: pl.DataFrame,
+    missing: list[Missing],
+    domains: dict[str, Domain],
+) -> list[str]:
+    """What this study cannot tell, in sentences."""
+    notes = []
+    if missing:
+        notes.append(f"Missing scores: {len(missing)} (listed under What was run).")
+    for mean in means:
+        if mean.task != MEAN:
+            continue
+        of_type = [group for group in groups if group.task_type == mean.task_type]
+        without = [group.task for group in of_type if group.task not in mean.members]
+        absent = [m.name for m in models if m.name not in mean.samples]
+        if without:
+            notes.append(f"{mean.task_type}: the means leave out {', '.join(without)}, which not every model has.")
+        if absent:
+            notes.append(f"{mean.task_type}: no mean for {', '.join(absent)}, for want of scores that the others have.")
+    seeds = seeds_measured(models, groups)
+    alone = [name for name, count in seeds.items() if count == 1]
+    if alone and len(alone) == len(seeds):
+        notes.append("One seed: the intervals cover the choice of queries and experiments, not another training run.")
+    elif alone:
+        notes.append(f"One seed of {', '.join(alone)}: no interval of theirs covers another training run.")
+    tasks = curves.filter(~pl.col("task").is_in(MEANS))
+    known = dict.fromkeys(tasks.filter(pl.col("score_low").is_not_null())["task_type"])
+    notes += [
+        f"{task_type}: each experiment draws other labelled examples for the classifier to learn from, and all are scored"
+        " on the same test texts. So the intervals cover the choice of those examples, not the choice of test texts."
+        for task_type in known
+        if task_type in EXPERIMENTS
+    ]
+    for (task,), part in tasks.group_by(["task"], maintain_order=True):
+        unscored = part.filter(pl.col("score").is_null())["variant"].unique(maintain_order=True).to_list()
+        bare = part.filter(pl.col("score").is_not_null() & pl.col("score_low").is_null())
+        names = bare["variant"].unique(maintain_order=True).to_list()
+        if unscored:
+            notes.append(f"{task}: some scores of {', '.join(unscored)} are no numbers.")
+        if names:
+            whose = "" if len(names) == part["variant"].n_unique() else f" for {', '.join(names)}"
+            notes.append(f"{task}: no interval is known{whose}, for want of values per query or experiment.")
+    types = curves.filter(pl.col("task") == MEAN)
+    for (task_type,), part in types.group_by(["task_type"], maintain_order=True):
+        if part["tasks"].max() == 1:
+            notes.append(f"{task_type} stands on one task: nothing is known of how tasks differ.")
+    if curves.height and curves["dim"].n_unique() == 1:
+        notes.append("One dimension was measured: there is no curve, and nothing is known of fewer dimensions.")
+    if domains:
+        notes += domain_notes(groups, domains)
+    return notes
+
+
+def domain_notes(groups: list[Group], domains: dict[str, Domain]) -> list[str]:
+    """For which task types nothing is known of other data, or of data like the training pairs'; what was not cleaned."""
+    sides: dict[str, set[bool]] = {}
+    for group in groups:
+        sides.setdefault(group.task_type, set()).add(domains[group.task].in_domain)
+    notes = []
+    for inside, sentence in (
+        (True, "every task is in domain (its data are like the training pairs'): nothing is known of other data."),
+        (False, "no task is known to be in domain: nothing is known of data like the training pairs'."),
+    ):
+        types = [task_type for task_type, found in sides.items() if found == {inside}]
+        if types:
+            said = sentence if len(types) < len(sides) else sentence[0].upper() + sentence[1:]
+            notes.append(f"{', '.join(types)}: {said}" if len(types) < len(sides) else said)
+    if unclean := [task for task, entry in domains.items() if entry.cleaned == "no"]:
+        notes.append(
+            f"The training pairs were not cleaned of the texts of {', '.join(unclean)}: their scores may owe something to memory."
+        )
+    return notes
+
+
+def seeds_measured(models: list[Model], groups: list[Group]) -> dict[str, int]:
+    """How many seeds were measured of each model with training in its line, on the task where they are fewest."""
+    by_name = {model.name: model for model in models}
+    return {
+        model.name: min(counts)
+        for model in models
+        if total_steps(by_name, model)
+        and (counts := [len(group.seeds[model.name]) for group in groups if model.name in group.seeds])
+    }

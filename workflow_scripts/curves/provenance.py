@@ -1,0 +1,229 @@
+"""What was run: models, tasks, training pairs, encoding, from the manifests that the rooms left.
+
+Takes the results folder and the answer; leaves tables and sentences. What has no manifest is left out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from markupsafe import Markup
+
+from workflow_scripts.artefact import read_json
+from workflow_scripts.curves.answer import Answer
+from workflow_scripts.curves.describe import what_was_done
+from workflow_scripts.curves.formats import NOT_KNOWN, code, count, duration, listed, number, plain, quantity, storage
+from workflow_scripts.curves.page_tables import Table, table, words
+
+LARGEST = 4  # so many training tasks are named where most rows were dropped
+
+
+class Corpus(NamedTuple):
+    """The account of the training pairs."""
+
+    sentence: Markup
+    tables: list[Table]
+    by_task: Table | None
+
+
+class Provenance(NamedTuple):
+    """What was run, for the template."""
+
+    missing: Table | None
+    models: Table
+    tasks: Table
+    corpus: Corpus | None
+    encoding: Markup
+    prompts: Table | None
+    configuration: str
+
+
+def what_was_run(results: Path, answer: Answer, study: dict[str, Any]) -> Provenance:
+    seeds = [(model.name, seed) for model in answer.models for seed in model.seeds]
+    tasks: list[str] = study.get("tasks", [])
+    stores = {
+        (name, seed, task): read_json(path)
+        for name, seed in seeds
+        for task in tasks
+        if (path := results / "embeddings" / name / f"s{seed}" / task / "embeddings.json").exists()
+    }
+    return Provenance(
+        _missing(answer),
+        _models(results, answer),
+        _tasks(results, tasks, answer),
+        _corpus(results, answer),
+        _encoding(list(stores.values())),
+        _prompts(stores),
+        yaml.safe_dump(study, sort_keys=False, allow_unicode=True),
+    )
+
+
+def _missing(answer: Answer) -> Table | None:
+    rows = [[code(m.variant), str(m.seed), words(m.task)] for m in answer.missing]
+    return table(["model", "seed", "task"], rows) if rows else None
+
+
+def _models(results: Path, answer: Answer) -> Table:
+    by_name = {model.name: model for model in answer.models}
+    rows: list[list[object]] = []
+    for model in answer.models:
+        for seed in model.seeds:
+            path = results / "models" / model.name / f"s{seed}" / "model.json"
+            made = read_json(path) if path.exists() else None
+            row: list[object] = [
+                code(model.name),
+                str(seed),
+                code(model.parent) if model.parent else NOT_KNOWN,
+                words(what_was_done(model.name, by_name)),
+            ]
+            if made is None:
+                row += [words("not made yet"), *[""] * 9]
+            else:
+                cost = made.get("cost") or {}
+                memory = cost.get("peak_memory_bytes")
+                row += [
+                    words(plain(made.get("reference") or "")),
+                    words(plain(made.get("revision") or "")[:12]),
+                    words(plain(made.get("licence") or "")),
+                    words(_pooling(made)),
+                    plain(made.get("width", "")),
+                    quantity(cost.get("steps")),
+                    quantity(cost.get("tokens")),
+                    duration(cost.get("seconds")),
+                    storage(memory) if memory else NOT_KNOWN,
+                    words(plain(cost.get("device") or "")),
+                ]
+            rows.append(row)
+    head = [
+        "model", "seed", "parent", "what was done", "reference", "revision", "licence", "pooling", "width", "steps",
+        "tokens", "time", "memory", "device",
+    ]  # fmt: skip
+    return table(head, rows, "Each model's own cost, without its parents'.")
+
+
+def _pooling(manifest: dict[str, Any]) -> str:
+    """How token embeddings become one, and whether that was a guess, where the manifest says so."""
+    pooling = manifest.get("pooling")
+    if not pooling:
+        return ""
+    if isinstance(pooling, dict):
+        mode = plain(pooling.get("mode") or pooling.get("pooling") or "")
+        return f"{mode} (guessed)" if pooling.get("guessed") else mode
+    return f"{plain(pooling)} (guessed)" if manifest.get("pooling_guessed") else plain(pooling)
+
+
+def _tasks(results: Path, tasks: list[str], answer: Answer) -> Table:
+    rows = []
+    for name in tasks:
+        path = results / "tasks" / name / "task.json"
+        task = read_json(path) if path.exists() else {}
+        row = [
+            code(name),
+            words(plain(task.get("type") or "not prepared")),
+            words(plain(task.get("metric") or "")),
+            number(task.get("chance")),
+            words(plain(task.get("dataset") or "")),
+            words(plain(task.get("revision") or "")[:12]),
+            quantity(task.get("texts")),
+        ]
+        if answer.domains:
+            domain = answer.domains.get(name)
+            cleaned = domain.cleaned if domain else ""
+            compared = "not by name; texts were not compared" if cleaned == "no" else "not by name or texts"
+            row += [
+                words("NO" if cleaned == "no" else cleaned),
+                words(f"yes: {domain.why}" if domain and domain.in_domain else compared),
+            ]
+        rows.append(row)
+    head = ["task", "type", "metric", "chance", "data set", "revision", "texts"]
+    caption = ""
+    if answer.domains:
+        head += ["pairs cleaned of its texts", "in domain"]
+        caption = "Held out: made apart from the pairs, from the same source. In domain: data like the training pairs'."
+    return table(head, rows, caption)
+
+
+def _corpus(results: Path, answer: Answer) -> Corpus | None:
+    """What became of the training pairs: rows dropped and why, in all and by training task; evaluation texts found."""
+    path = results / "corpus" / "corpus.json"
+    if not path.exists():
+        return None
+    corpus = read_json(path)
+    reasons: dict[str, dict[str, int]] = corpus.get("drops") or {}
+    tasks: dict[str, dict[str, Any]] = corpus.get("tasks") or {}
+    drops = [
+        [plain(reason), f"{sum(by_task.values()):,}", words(_largest(by_task))] for reason, by_task in reasons.items()
+    ]
+    found: dict[str, dict[str, int]] = {}
+    for name, entry in tasks.items():
+        for task, held in (entry.get("contaminated") or {}).items():
+            found.setdefault(task, {})[name] = held
+    against = corpus.get("decontaminated_against") or []
+    cleaned = [
+        [code(task), f"{sum(found.get(task, {}).values()):,}", words(_largest(found.get(task, {})))]
+        for task in sorted(dict.fromkeys([*against, *found]), key=lambda task: -sum(found.get(task, {}).values()))
+    ]
+    by_task = [
+        [
+            code(name),
+            f"{entry.get('rows_in', 0):,}",
+            f"{entry.get('rows_out', 0):,}",
+            *(f"{reasons[reason].get(name, 0):,}" for reason in reasons),
+            words(", ".join(f"{plain(t)}: {n:,}" for t, n in (entry.get("contaminated") or {}).items())),
+        ]
+        for name, entry in sorted(
+            tasks.items(), key=lambda item: item[1].get("rows_out", 0) - item[1].get("rows_in", 0)
+        )
+    ]
+    revision = Markup(", revision {}").format(code(corpus["revision"])) if corpus.get("revision") else ""
+    sentence = Markup("{}{}: {} rows in, {} kept, in {}.{}").format(
+        plain(corpus.get("source")),
+        revision,
+        f"{corpus.get('rows_in', 0):,}",
+        f"{corpus.get('rows_out', 0):,}",
+        duration(corpus.get("seconds")),
+        "" if against else " Not cleaned of any evaluation texts.",
+    )
+    if not any(model.trained for model in answer.models):
+        sentence += " No model was trained on them: axes, ranges and thresholds were fitted on a sample of their texts."
+    tables = [table(["dropped because", "rows", "most of them in"], drops)] if drops else []
+    if cleaned:
+        caption = "A row that holds texts of several tasks counts for each."
+        tables.append(table(["cleaned of the texts of", "rows dropped for it", "most of them in"], cleaned, caption))
+    head = ["training task", "rows in", "kept", *map(plain, reasons), "held texts of"]
+    return Corpus(sentence, tables, table(head, by_task) if by_task else None)
+
+
+def _largest(by_task: dict[str, int]) -> str:
+    most = sorted(by_task.items(), key=lambda item: (-item[1], item[0]))[:LARGEST]
+    return ", ".join(f"{plain(task)}: {rows:,}" for task, rows in most)
+
+
+def _encoding(stores: list[dict[str, Any]]) -> Markup:
+    if not stores:
+        return Markup("")
+    seconds = sum(store.get("seconds") or 0 for store in stores)
+    texts = sum(store.get("texts") or 0 for store in stores)
+    devices = dict.fromkeys(
+        f"{store.get('device')} in {store.get('dtype') or store.get('precision')}" for store in stores
+    )
+    return Markup("{} in {}, on {}.").format(count(texts, "evaluation text"), duration(seconds), listed(list(devices)))
+
+
+def _prompts(stores: dict[tuple[str, int, str], dict[str, Any]]) -> Table | None:
+    """The prompts that texts were encoded with, where the stores' manifests say them."""
+    rows: dict[tuple[str, str, str, str], None] = {}
+    for (name, _, task), store in stores.items():
+        prompts = store.get("prompts")
+        for kind, prompt in prompts.items() if isinstance(prompts, dict) else ():
+            if prompt:
+                rows[name, task, plain(kind) or "every text", plain(prompt)] = None
+    if not rows:
+        return None
+    return table(
+        ["model", "task", "texts", "prompt"],
+        [[code(name), words(task), words(kind), words(prompt)] for name, task, kind, prompt in rows],
+        "What stood before each text.",
+    )

@@ -1,0 +1,159 @@
+"""What several modules of this room share: names of means, verdicts, codecs and searches, and the columns of its tables.
+
+Takes nothing; leaves names and types, so that no module spells one of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import polars as pl
+
+# What stands for a task in a row about several: all of a type, those like the training pairs, the others.
+MEAN, MEAN_INSIDE, MEAN_OUTSIDE = "mean", "mean in domain", "mean out of domain"
+MEANS = (MEAN, MEAN_INSIDE, MEAN_OUTSIDE)
+VERDICTS = ("better", "worse", "same", "unclear")
+# Task types whose score is a mean over experiments, each with other training examples; the others': over queries.
+EXPERIMENTS = ("Classification", "MultilabelClassification")
+COSTS = ("steps", "tokens", "seconds", "flops")
+# What an index can hold, by the precisions that it takes; None: any. Only the last searches in stages.
+FLOATS = frozenset({"float32", "float16"})
+ENGINES: dict[str, frozenset[str] | None] = {
+    "floats": FLOATS,
+    "int8": FLOATS | {"int8"},
+    "binary": FLOATS | {"binary", "binary_median"},
+    "product quantisation": FLOATS | {"pq", "opq"},
+    "any codec": None,
+    "any codec, then re-scoring": None,
+}
+ANY, RESCORING = "any codec", "any codec, then re-scoring"
+
+
+class Family(NamedTuple):
+    """The codecs that differ in their number of dimensions alone: one curve of a model."""
+
+    transform: str
+    precision: str
+    queries: str = "float32"
+
+    def __str__(self) -> str:
+        coded = ", queries coded" if self.queries == "coded" else ""
+        return f"{self.transform}, {self.precision}{coded}"
+
+
+PREFIX = Family("prefix", "float32")
+
+
+@dataclass(frozen=True, order=True)
+class Codec:
+    """One way to store vectors: transform x dim x precision, by its unique name; `bytes` per vector, all included."""
+
+    transform: str
+    precision: str
+    queries: str
+    dim: int
+    name: str
+    bytes: float
+
+    @property
+    def family(self) -> Family:
+        return Family(self.transform, self.precision, self.queries)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search in stages of (codec, candidates), re-scored by another codec; bytes per vector and per query."""
+
+    name: str
+    stages: tuple[tuple[str, int], ...]
+    rescore: str
+    bytes_in_memory: float
+    bytes_read: float
+    multiply_adds: float
+
+
+CURVES_SCHEMA: dict[str, Any] = {
+    "variant": pl.String,
+    "task": pl.String,
+    "task_type": pl.String,
+    "codec": pl.String,
+    "transform": pl.String,
+    "dim": pl.Int64,
+    "precision": pl.String,
+    "queries": pl.String,
+    "bytes": pl.Float64,
+    "metric": pl.String,
+    "seeds": pl.Int64,
+    "tasks": pl.Int64,
+    "units": pl.Int64,
+    "score": pl.Float64,
+    "score_low": pl.Float64,
+    "score_high": pl.Float64,
+    "share": pl.Float64,
+    "share_low": pl.Float64,
+    "share_high": pl.Float64,
+    "share_above_chance": pl.Float64,
+    "share_above_chance_low": pl.Float64,
+    "share_above_chance_high": pl.Float64,
+}
+DIFFERENCES_SCHEMA: dict[str, Any] = {
+    "question": pl.String,
+    "first": pl.String,
+    "second": pl.String,
+    "task": pl.String,
+    "task_type": pl.String,
+    "dim": pl.Int64,
+    "difference": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "p": pl.Float64,
+    "p_corrected": pl.Float64,
+    "verdict": pl.String,
+}
+
+
+# What the best choice within a number of bytes is: `scope` a model's name, or ALL_MODELS; shares are `of` the model's own
+# full width or of the reference's, the fetched model with the highest score.
+ALL_MODELS = "all models"
+OWN, REFERENCE = "own full width", "reference"
+FRONTIER_SCHEMA: dict[str, Any] = {
+    "task_type": pl.String,
+    "scope": pl.String,
+    "of": pl.String,
+    "engine": pl.String,
+    "resource": pl.String,
+    "bytes": pl.Float64,
+    "variant": pl.String,
+    "choice": pl.String,
+    "words": pl.String,
+    "transform": pl.String,
+    "dim": pl.Int64,
+    "precision": pl.String,
+    "queries": pl.String,
+    "bytes_in_memory": pl.Float64,
+    "bytes_read": pl.Float64,
+    "full_bytes": pl.Float64,
+    "score": pl.Float64,
+    "share_measured": pl.Float64,
+    "share": pl.Float64,
+    "share_low": pl.Float64,
+    "share_high": pl.Float64,
+    "seconds": pl.Float64,
+    "flops": pl.Float64,
+}
+
+
+def is_prefix() -> pl.Expr:
+    """The rows of a table of codecs that keep the first coordinates in float32: the plain curve of dimensions."""
+    return (
+        (pl.col("transform") == PREFIX.transform)
+        & (pl.col("precision") == PREFIX.precision)
+        & (pl.col("queries") == PREFIX.queries)
+    )
+
+
+def number(value: float) -> float | None:
+    """A plain float, or None where there is none; 12 digits, so that the last bit of a sum does not matter."""
+    finite = value == value and abs(value) != float("inf")
+    return float(f"{value:.12g}") if finite else None

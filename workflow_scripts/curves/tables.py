@@ -1,0 +1,125 @@
+"""The room's tables: a row per point of a curve, per paired difference, per area under a curve.
+
+Takes groups with their samples; leaves rows for curves.parquet and differences.parquet, and the summary's areas.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from workflow_scripts.curves import statistics
+from workflow_scripts.curves.answer import Area
+from workflow_scripts.curves.comparisons import Pair, pair_up, verdicts
+from workflow_scripts.curves.groups import Group
+from workflow_scripts.curves.schemas import number
+from workflow_scripts.curves.statistics import Estimate
+from workflow_scripts.study.sections.intervals import Intervals
+
+
+def curve_rows(group: Group, confidence: float) -> list[dict[str, Any]]:
+    """Score and share of full width of every model and codec of the group."""
+    rows = []
+    for model, cells in group.cells.items():
+        sample = group.samples[model]
+        level = statistics.level(sample, confidence)
+        nothing = np.full(len(cells), np.nan)
+        kept = above = Estimate(*[nothing] * len(Estimate._fields))
+        if (widest := group.full_width(model)) is not None:
+            full = group.pick(model, [widest])
+            kept = statistics.share(sample, full, 0.0, confidence)
+            if group.chance is not None:
+                above = statistics.share(sample, full, group.chance, confidence)
+        for i, cell in enumerate(cells):
+            if (codec := group.codecs.get(cell)) is None:
+                continue  # a search, whose points are on the frontier
+            row: dict[str, Any] = {
+                "variant": model,
+                "task": group.task,
+                "task_type": group.task_type,
+                "codec": codec.name,
+                "transform": codec.transform,
+                "dim": codec.dim,
+                "precision": codec.precision,
+                "queries": codec.queries,
+                "bytes": codec.bytes,
+                "metric": group.metric,
+                "seeds": len(group.seeds[model]),
+                "tasks": len(group.members),
+                "units": group.units,
+            }
+            for name, estimate in (("score", level), ("share", kept), ("share_above_chance", above)):
+                for suffix, part in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high)):
+                    row[name + suffix] = number(part[i])
+            rows.append(row)
+    return rows
+
+
+def difference_rows(group: Group, pairs: list[Pair], intervals: Intervals) -> list[dict[str, Any]]:
+    """Paired differences at every prefix dimension both models have, corrected together for their number."""
+    rows: list[dict[str, Any]] = []
+    estimates: list[Estimate] = []
+    larger: list[np.ndarray] = []
+    for pair in pairs:
+        curve, other = group.curve(pair.first), group.curve(pair.second)
+        shared = [dim for dim in curve if dim in other]
+        if not shared:
+            continue
+        first, second = pair_up(group, pair.first, pair.second, [curve[dim] for dim in shared])
+        estimates.append(statistics.difference(first, second, intervals.confidence))
+        larger.append(np.fmax(first.score.mean(1), second.score.mean(1)))
+        rows += [
+            {
+                "question": pair.question,
+                "first": pair.first,
+                "second": pair.second,
+                "task": group.task,
+                "task_type": group.task_type,
+                "dim": dim,
+            }
+            for dim in shared
+        ]
+    if not rows:
+        return []
+    joined = Estimate(*(np.concatenate(parts) for parts in zip(*estimates, strict=True)))
+    p = statistics.p_values(joined)
+    corrected = statistics.holm(p)
+    said = verdicts(joined, corrected, np.concatenate(larger), intervals.confidence, intervals.margin)
+    for i, row in enumerate(rows):
+        row |= {
+            "difference": number(joined.value[i]),
+            "low": number(joined.low[i]),
+            "high": number(joined.high[i]),
+            "p": number(p[i]),
+            "p_corrected": number(corrected[i]),
+            "verdict": said[i],
+        }
+    return rows
+
+
+def area_rows(group: Group, confidence: float) -> list[Area]:
+    """Area under score over log2(dimension), per model and family of codecs, divided by the curve's range."""
+    rows = []
+    for model in group.cells:
+        for family in group.families(model):
+            curve = group.curve(model, family)
+            dims = list(curve)
+            sample = group.pick(model, list(curve.values()))
+            estimate = statistics.level(statistics.area(sample, dims), confidence)
+            rows.append(
+                Area(
+                    variant=model,
+                    task=group.task,
+                    task_type=group.task_type,
+                    transform=family.transform,
+                    precision=family.precision,
+                    queries=family.queries,
+                    from_dim=dims[0],
+                    to_dim=dims[-1],
+                    area=number(estimate.value[0]),
+                    low=number(estimate.low[0]),
+                    high=number(estimate.high[0]),
+                )
+            )
+    return rows
