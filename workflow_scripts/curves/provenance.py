@@ -206,10 +206,14 @@ def _encoding(stores: list[dict[str, Any]]) -> Markup:
         return Markup("")
     seconds = sum(store.get("seconds") or 0 for store in stores)
     texts = sum(store.get("texts") or 0 for store in stores)
-    devices = dict.fromkeys(
-        f"{store.get('device')} in {store.get('dtype') or store.get('precision')}" for store in stores
-    )
+    devices = dict.fromkeys(f"{store.get('device')} in {_arithmetic(store)}" for store in stores)
     return Markup("{} in {}, on {}.").format(count(texts, "evaluation text"), duration(seconds), listed(list(devices)))
+
+
+def _arithmetic(store: dict[str, Any]) -> str:
+    """What the encoder computed in; the other of the two keys is how vectors are stored."""
+    said = (plain(store.get(key) or "") for key in ("dtype", "precision"))
+    return next((name for name in said if name and not name.startswith("float")), "unknown arithmetic")
 
 
 def _prompts(stores: dict[tuple[str, int, str], dict[str, Any]]) -> Table | None:
