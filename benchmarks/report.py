@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.made_study import EMBEDDED_GRAPH, seeded, write_study  # noqa: E402
+from testing.made_study import EMBEDDED_GRAPH, seeded, write_study  # noqa: E402
 from workflow_scripts.artefact import peak_memory_bytes  # noqa: E402
 from workflow_scripts.curves import curves, report  # noqa: E402
 from workflow_scripts.study.sections.intervals import Intervals  # noqa: E402

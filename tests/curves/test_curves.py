@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import yaml
 
-from benchmarks.made_study import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
+from testing.made_study import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
 from tests.conftest import ROOT
 from workflow_scripts.curves import comparisons, page_tables, training_sentences
 from workflow_scripts.curves.answer import Missing

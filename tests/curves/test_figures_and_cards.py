@@ -14,7 +14,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
-from benchmarks.made_study import EMBEDDED_GRAPH, TASKS, seeded, write_study
+from testing.made_study import EMBEDDED_GRAPH, TASKS, seeded, write_study
 from tests.conftest import ROOT
 from workflow_scripts.artefact import read_json
 from workflow_scripts.curves import figures

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from benchmarks.made_study import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
+from testing.made_study import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
 from tests.conftest import copy_project, snakemake
 from workflow_scripts.command_line import InputError
 from workflow_scripts.curves import chart_data, provenance, report, speed

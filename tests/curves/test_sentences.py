@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from benchmarks.made_study import EMBEDDED_GRAPH, TASKS, seeded, write_study
+from testing.made_study import EMBEDDED_GRAPH, TASKS, seeded, write_study
 from workflow_scripts.curves import formats, page_tables, sentences, training_sentences
 from workflow_scripts.curves.answer import Comparison
 from workflow_scripts.curves.collect import Model
