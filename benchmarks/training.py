@@ -127,30 +127,28 @@ def own_step(folder: Path, model_folder: Path, size: int) -> tuple[Step, Callabl
     from workflow_scripts.encoder.encoding import resolve_precision
     from workflow_scripts.encoder.loading import load_encoder
     from workflow_scripts.memory import keep_freed_memory
-    from workflow_scripts.models import train as training
     from workflow_scripts.models.batches import assemble
     from workflow_scripts.models.folder import encoder_flops
+    from workflow_scripts.models.objective import Objective
     from workflow_scripts.models.packing import choose_layout
+    from workflow_scripts.models.parameters import parameter_groups, set_dropout
+    from workflow_scripts.models.step import Step as GradientStep
     from workflow_scripts.study.sections.training import Training
 
     keep_freed_memory()
     model = load_encoder(model_folder)
     width = model.get_embedding_dimension() or 0
     recipe = Training(temperature=TEMPERATURE, batch=size, max_length=MAX_LENGTH)
-    training.set_dropout(model, recipe.dropout)
+    set_dropout(model, recipe.dropout)
     layout = choose_layout(model, assembled(folder, 8, 0).texts)
     model.train()
-    optimizer = torch.optim.AdamW(training.parameter_groups(model, 0.0), lr=1e-6, fused=True)
-    precision = resolve_precision(recipe.dtype, model.device)
-    steppers = {}
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(parameter_groups(model, 0.0), lr=1e-6, fused=True)
+    dtype = resolve_precision(recipe.dtype, model.device)
+    steps = {}
     for name, nesting in {"nested": dimensions_of(width), "fixed": [width]}.items():
-        settings = training.TrainSettings(
-            model=name, parent="base", seed=0, rotate=None, width=width, max_length=MAX_LENGTH, steps=1000,
-            nesting=nesting, nesting_weights=[1.0] * len(nesting), objective="mnr", training=recipe,
-        )  # fmt: skip
-        steppers[name] = training.Stepper(
-            model, optimizer, list(model.parameters()), settings, layout, precision, training.Ranks()
-        )
+        objective = Objective("mnr", tuple(nesting), (1.0,) * len(nesting), TEMPERATURE)
+        steps[name] = GradientStep(model, objective, layout=layout, dtype=dtype, micro_tokens=recipe.micro_tokens)
     last: Facts = {}
 
     def take(name: str, place: int) -> tuple[float, float, Any]:
@@ -159,7 +157,10 @@ def own_step(folder: Path, model_folder: Path, size: int) -> tuple[Step, Callabl
         started = time.perf_counter()
         batch = assemble(tokens, task, rows)
         loaded = time.perf_counter()
-        result = steppers[name].step(batch, place + 1, 1e-6)
+        result = steps[name].gradients(batch, place + 1)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         float(result.loss)  # waits for a GPU
         return time.perf_counter() - started, loaded - started, result
 
@@ -170,7 +171,7 @@ def own_step(folder: Path, model_folder: Path, size: int) -> tuple[Step, Callabl
             seconds, loading, result = take(name, place)
             taken[name].append(seconds)
             loadings.append(loading)
-            rates.append(matmul_rate(model.device, precision))
+            rates.append(matmul_rate(model.device, dtype))
         nested, fixed = statistics.median(taken["nested"]), statistics.median(taken["fixed"])
         flops = encoder_flops(model, result.tokens, result.squared_lengths, backward=True)
         last.update(
@@ -212,7 +213,7 @@ def peer_step(folder: Path, model_folder: Path, size: int, name: str) -> Step:
 
     from workflow_scripts.encoder.loading import load_encoder
     from workflow_scripts.memory import keep_freed_memory
-    from workflow_scripts.models.train import set_dropout
+    from workflow_scripts.models.parameters import set_dropout
 
     model = load_encoder(model_folder)
     model.max_seq_length = MAX_LENGTH
@@ -257,7 +258,7 @@ def serve(name: str, folder: Path, model_folder: Path, size: int, connection: An
     import torch
 
     from workflow_scripts import artefact
-    from workflow_scripts.memory import give_freed_memory_back
+    from workflow_scripts.memory import release_freed_memory
 
     facts: Callable[[], Facts] | None = None
     if name == "own":
@@ -277,7 +278,7 @@ def serve(name: str, folder: Path, model_folder: Path, size: int, connection: An
         cold = artefact.peak_memory_bytes() > MEMORY_KEPT
         if cold:
             torch.cuda.empty_cache()
-            give_freed_memory_back()
+            release_freed_memory()
     if torch.cuda.is_available():
         connection.send(torch.cuda.max_memory_allocated())
     else:

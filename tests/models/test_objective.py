@@ -11,8 +11,8 @@ import torch
 from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, MultipleNegativesRankingLoss
 from torch import Tensor, nn
 
-from workflow_scripts.models.batches import masks
-from workflow_scripts.models.objective import Rows, contrastive_loss
+from workflow_scripts.models.batches import false_negative_masks
+from workflow_scripts.models.objective import Objective, Rows, contrastive_loss
 
 COUNT, WIDTH, NESTING, WEIGHTS = 7, 24, [3, 8, 24], [1.0, 0.5, 2.0]
 
@@ -27,14 +27,20 @@ def distinct_rows() -> Rows:
     return Rows(places[0], places[1], places[2])
 
 
+def objective(
+    name: Any, nesting: list[int], weights: list[float], temperature: float = 0.05, **options: Any
+) -> Objective:
+    return Objective(name, tuple(nesting), tuple(weights), temperature, **options)
+
+
 def loss_and_gradient(embeddings: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
     embeddings = embeddings.clone().requires_grad_()
-    loss, _ = contrastive_loss(embeddings, distinct_rows(), temperature=0.05, **options)
+    loss, _ = contrastive_loss(embeddings, distinct_rows(), objective(**options))
     (gradient,) = torch.autograd.grad(loss, embeddings)
     return loss.detach(), gradient
 
 
-def reference(embeddings: Tensor, form: str, nesting: list[int], weights: list[float]) -> Tensor:
+def reference(embeddings: Tensor, name: str, nesting: list[int], weights: list[float]) -> Tensor:
     """The formula, row by row, with python sums over float64 scalars."""
     q, p, n = embeddings.double().reshape(3, COUNT, WIDTH)
 
@@ -48,7 +54,7 @@ def reference(embeddings: Tensor, form: str, nesting: list[int], weights: list[f
             right = similarity(q[i], p[i], d)
             negatives = [similarity(q[i], n[j], d) for j in range(COUNT)]
             others = [similarity(q[i], p[j], d) for j in range(COUNT) if j != i]
-            if form == "mnr":
+            if name == "mnr":
                 candidates = [right, *others, *negatives]
                 total = total - weight / COUNT * (right - torch.stack(candidates).logsumexp(0))
             else:
@@ -58,13 +64,13 @@ def reference(embeddings: Tensor, form: str, nesting: list[int], weights: list[f
     return total
 
 
-@pytest.mark.parametrize("form", ["instructor", "mnr"])
+@pytest.mark.parametrize("name", ["instructor", "mnr"])
 @pytest.mark.parametrize(("nesting", "weights"), [([WIDTH], [1.0]), (NESTING, WEIGHTS)], ids=["fixed", "nested"])
-def test_loss_and_gradients_equal_the_formula_in_float64(form: Any, nesting: list[int], weights: list[float]) -> None:
+def test_loss_and_gradients_equal_the_formula_in_float64(name: Any, nesting: list[int], weights: list[float]) -> None:
     embeddings = draw()
-    loss, gradient = loss_and_gradient(embeddings, form=form, nesting=nesting, weights=weights)
+    loss, gradient = loss_and_gradient(embeddings, name=name, nesting=nesting, weights=weights)
     exact = embeddings.double().requires_grad_()
-    expected = reference(exact, form, nesting, weights)
+    expected = reference(exact, name, nesting, weights)
     (expected_gradient,) = torch.autograd.grad(expected, exact)
     assert math.isclose(loss.item(), expected.item(), rel_tol=1e-5)
     assert float((gradient - expected_gradient).norm() / expected_gradient.norm()) < 1e-5
@@ -80,10 +86,10 @@ class Lookup(nn.Module):
         return {"sentence_embedding": features["sentence_embedding"]}
 
 
-@pytest.mark.parametrize("form", ["instructor", "mnr"])
-def test_nested_loss_and_gradients_equal_sentence_transformers(form: Any) -> None:
+@pytest.mark.parametrize("name", ["instructor", "mnr"])
+def test_nested_loss_and_gradients_equal_sentence_transformers(name: Any) -> None:
     embeddings = draw()
-    loss, gradient = loss_and_gradient(embeddings, form=form, nesting=NESTING, weights=WEIGHTS)
+    loss, gradient = loss_and_gradient(embeddings, name=name, nesting=NESTING, weights=WEIGHTS)
     columns = embeddings.clone().requires_grad_()
     query, positive, negative = columns.reshape(3, COUNT, WIDTH)
 
@@ -94,7 +100,7 @@ def test_nested_loss_and_gradients_equal_sentence_transformers(form: Any) -> Non
         result: Tensor = nested([{"sentence_embedding": text} for text in texts], torch.empty(0))
         return result
 
-    if form == "mnr":
+    if name == "mnr":
         expected = theirs(query, positive, negative)
     else:
         # p_i against q_i and all other q_j, as their own loss with the roles exchanged; q_i against p_i and the
@@ -107,29 +113,31 @@ def test_nested_loss_and_gradients_equal_sentence_transformers(form: Any) -> Non
 
 
 def backward_half(embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """The instructor form less its q_i -> {p_i, n_j} half, whose candidates are all masked."""
+    """The instructor objective less its q_i -> {p_i, n_j} half, whose candidates are all masked."""
     places = distinct_rows()
     mask = torch.ones(COUNT, 2 * COUNT, dtype=torch.bool)
-    rows = Rows(places.query, places.positive, places.negative, not_for_query=mask)
+    rows = Rows(places.query, places.positive, places.negative, query_false_negatives=mask)
     columns = embeddings.clone().requires_grad_()
-    loss, _ = contrastive_loss(columns, rows, form="instructor", nesting=NESTING, weights=WEIGHTS, temperature=0.05)
+    loss, _ = contrastive_loss(columns, rows, objective("instructor", NESTING, WEIGHTS))
     (gradient,) = torch.autograd.grad(loss, columns)
     return loss.detach(), gradient
 
 
 def test_each_dimension_of_the_log_is_the_loss_at_that_dimension_alone() -> None:
     embeddings = draw()
-    options: Any = {"form": "mnr", "temperature": 0.05}
-    _, logged = contrastive_loss(embeddings, distinct_rows(), nesting=NESTING, weights=WEIGHTS, **options)
+    options: Any = {"name": "mnr"}
+    _, logged = contrastive_loss(embeddings, distinct_rows(), objective(nesting=NESTING, weights=WEIGHTS, **options))
     for d, value in zip(NESTING, logged.tolist(), strict=True):
-        alone, _ = contrastive_loss(embeddings[:, :d], distinct_rows(), nesting=[d], weights=[1.0], **options)
+        alone, _ = contrastive_loss(
+            embeddings[:, :d], distinct_rows(), objective(nesting=[d], weights=[1.0], **options)
+        )
         assert math.isclose(value, float(alone), rel_tol=1e-5)
 
 
 def test_a_text_that_answers_the_same_query_in_another_row_is_no_negative() -> None:
     # rows 0 and 1 ask the same question and have different answers; row 2's negative answers row 0's question
     query, positive, negative = np.array([0, 0, 1]), np.array([2, 3, 4]), np.array([5, 6, 2])
-    for_query, for_positive = masks(query, positive, negative)
+    for_query, for_positive = false_negative_masks(query, positive, negative)
     assert for_query is not None
     assert for_positive is not None
     assert for_query.tolist() == [
@@ -141,7 +149,7 @@ def test_a_text_that_answers_the_same_query_in_another_row_is_no_negative() -> N
     embeddings = torch.randn(7, 8, generator=torch.Generator().manual_seed(0))
     places = [torch.from_numpy(a) for a in (query, positive, negative)]
     rows = Rows(places[0], places[1], places[2], torch.from_numpy(for_query), torch.from_numpy(for_positive))
-    loss, _ = contrastive_loss(embeddings, rows, form="mnr", nesting=[8], weights=[1.0], temperature=0.05)
+    loss, _ = contrastive_loss(embeddings, rows, objective("mnr", [8], [1.0]))
     unit = nn.functional.normalize(embeddings)
     expected = 0.0
     for i, candidates in enumerate([[2, 4, 5, 6], [3, 4, 5, 6], [4, 2, 3, 5, 6, 2]]):
@@ -151,12 +159,12 @@ def test_a_text_that_answers_the_same_query_in_another_row_is_no_negative() -> N
 
 
 def test_distillation_is_nothing_for_equal_similarities_and_positive_otherwise() -> None:
-    options: Any = {"form": "instructor", "temperature": 0.05, "nesting": [4, 8], "weights": [1.0, 1.0]}
+    options: Any = {"name": "instructor", "nesting": [4, 8], "weights": [1.0, 1.0]}
     half = torch.randn(3 * COUNT, 4, generator=torch.Generator().manual_seed(1))
     same = torch.cat([half, half], dim=1)  # every prefix gives the full width's cosines
     for embeddings, pulls in ((same, False), (draw()[:, :8], True)):
-        plain, _ = contrastive_loss(embeddings, distinct_rows(), **options)
-        distilled, _ = contrastive_loss(embeddings, distinct_rows(), distillation=1.0, **options)
+        plain, _ = contrastive_loss(embeddings, distinct_rows(), objective(**options))
+        distilled, _ = contrastive_loss(embeddings, distinct_rows(), objective(distillation=1.0, **options))
         assert (float(distilled - plain) > 1e-3) == pulls
 
 
@@ -166,8 +174,6 @@ def test_distillation_has_finite_gradients_where_candidates_are_masked() -> None
     mask[0, 3] = mask[2, 9] = True
     rows = Rows(places.query, places.positive, places.negative, mask)
     embeddings = draw().requires_grad_()
-    loss, _ = contrastive_loss(
-        embeddings, rows, form="mnr", nesting=NESTING, weights=WEIGHTS, temperature=0.05, distillation=0.5
-    )
+    loss, _ = contrastive_loss(embeddings, rows, objective("mnr", NESTING, WEIGHTS, distillation=0.5))
     (gradient,) = torch.autograd.grad(loss, embeddings)
     assert bool(gradient.isfinite().all())

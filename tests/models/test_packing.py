@@ -15,7 +15,8 @@ from sentence_transformers import SentenceTransformer
 from tests.models.conftest import FAMILIES, MAX_LENGTH, tiny_model
 from workflow_scripts.models.batches import Text, Tokens, assemble
 from workflow_scripts.models.folder import encoder_of
-from workflow_scripts.models.packing import PADDED, Layout, Lean, choose_layout, compile_encoder, embed
+from workflow_scripts.models.packing import PADDED, Layout, choose_layout, compile_encoder, embed
+from workflow_scripts.models.recomputation import RecomputedActivations
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -55,12 +56,14 @@ def test_embeddings_are_those_of_sentence_transformers_with_and_without_prompt(
         assert float(np.abs(ours - theirs).max()) < 1e-5
 
 
-def gradient(model: SentenceTransformer, texts: list[Text], layout: Layout, lean: bool, bf16: bool) -> torch.Tensor:
+def gradient(
+    model: SentenceTransformer, texts: list[Text], layout: Layout, recompute: bool, bf16: bool
+) -> torch.Tensor:
     """Of a loss that every coordinate of every embedding enters, in all of the encoder's parameters."""
     model.zero_grad()
     weights = torch.randn(len(texts), 32, generator=torch.Generator().manual_seed(1))
     rounding = torch.autocast("cpu", dtype=torch.bfloat16) if bf16 else contextlib.nullcontext()
-    with rounding, Lean(encoder_of(model)) if lean else contextlib.nullcontext():
+    with rounding, RecomputedActivations(encoder_of(model)) if recompute else contextlib.nullcontext():
         embeddings = embed(model, texts, layout)
     torch.autograd.backward((embeddings * weights).sum())
     return torch.cat(
@@ -69,7 +72,7 @@ def gradient(model: SentenceTransformer, texts: list[Text], layout: Layout, lean
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_gradients_of_the_packed_way_are_the_padded_way_s(
+def test_gradients_of_packed_texts_are_those_of_padded_ones(
     family: str, minilm: Path, corpus: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """Exactly so in float32; in bf16 as near as bf16 is to float32 when padded."""
@@ -77,18 +80,18 @@ def test_gradients_of_the_packed_way_are_the_padded_way_s(
     tokens = Tokens(corpus[1].with_name("tokens.arrow"))
     texts = assemble(tokens, "snips_intent", tokens.rows_by_task()["snips_intent"][:12]).texts
     layout = choose_layout(model, texts)
-    exact = gradient(model, texts, PADDED, lean=False, bf16=False)
+    exact = gradient(model, texts, PADDED, recompute=False, bf16=False)
 
     def error(**how: Any) -> float:
         return float((gradient(model, texts, **how) - exact).norm() / exact.norm())
 
-    assert error(layout=layout, lean=False, bf16=False) < 1e-5
-    assert error(layout=layout, lean=True, bf16=False) == error(layout=layout, lean=False, bf16=False)
-    rounded = error(layout=PADDED, lean=False, bf16=True)
-    assert 0 < error(layout=layout, lean=True, bf16=True) < 1.5 * rounded
+    assert error(layout=layout, recompute=False, bf16=False) < 1e-5
+    assert error(layout=layout, recompute=True, bf16=False) == error(layout=layout, recompute=False, bf16=False)
+    rounded = error(layout=PADDED, recompute=False, bf16=True)
+    assert 0 < error(layout=layout, recompute=True, bf16=True) < 1.5 * rounded
 
 
-def test_a_lean_forward_pass_keeps_less(minilm: Path, corpus: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_forward_pass_with_recomputation_keeps_less(minilm: Path, corpus: tuple[Path, Path], tmp_path: Path) -> None:
     model = tiny_model("bert", minilm, tmp_path).eval()
     tokens = Tokens(corpus[1].with_name("tokens.arrow"))
     texts = assemble(tokens, "snips_intent", tokens.rows_by_task()["snips_intent"][:64]).texts
@@ -96,16 +99,16 @@ def test_a_lean_forward_pass_keeps_less(minilm: Path, corpus: tuple[Path, Path],
     texts_layout = choose_layout(model, texts[:4])
     kept: dict[bool, dict[int, int]] = {True: {}, False: {}}
 
-    def count(saved: Any, lean: bool) -> Any:
+    def count(saved: Any, recompute: bool) -> Any:
         held = saved if isinstance(saved, torch.Tensor) else saved[1]
-        kept[lean][held.untyped_storage().data_ptr()] = held.untyped_storage().nbytes()
+        kept[recompute][held.untyped_storage().data_ptr()] = held.untyped_storage().nbytes()
         return saved
 
-    class Counted(Lean):
+    class Counted(RecomputedActivations):
         def _pack(self, saved: torch.Tensor) -> Any:
-            return count(super()._pack(saved), lean=True)
+            return count(super()._pack(saved), recompute=True)
 
-    plain = torch.autograd.graph.saved_tensors_hooks(lambda saved: count(saved, lean=False), lambda saved: saved)
+    plain = torch.autograd.graph.saved_tensors_hooks(lambda saved: count(saved, recompute=False), lambda saved: saved)
     graphs = []  # what is kept must stay alive while it is counted, or an address stands for two tensors
     for way in (Counted(encoder_of(model)), plain):
         with torch.autocast("cpu", dtype=torch.bfloat16), way:
@@ -113,7 +116,9 @@ def test_a_lean_forward_pass_keeps_less(minilm: Path, corpus: tuple[Path, Path],
     assert sum(kept[True].values()) < 0.85 * sum(kept[False].values())
 
 
-def test_a_lean_step_leaves_no_tensor_behind(minilm: Path, corpus: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_step_with_recomputation_leaves_no_tensor_behind(
+    minilm: Path, corpus: tuple[Path, Path], tmp_path: Path
+) -> None:
     """BERT's pooler is run and not trained: what it saved must go with it."""
     model = tiny_model("bert", minilm, tmp_path).eval()
     assert encoder_of(model).pooler is not None
@@ -121,7 +126,7 @@ def test_a_lean_step_leaves_no_tensor_behind(minilm: Path, corpus: tuple[Path, P
     texts = assemble(tokens, "snips_intent", tokens.rows_by_task()["snips_intent"][:8]).texts
     alive = []
     for _ in range(3):
-        gradient(model, texts, PADDED, lean=True, bf16=True)
+        gradient(model, texts, PADDED, recompute=True, bf16=True)
         gc.collect()
         alive.append(sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()))
     assert alive[1] == alive[2]
@@ -135,8 +140,8 @@ def test_a_compiled_encoder_gives_the_same_gradients_at_any_length(
     tokens = Tokens(corpus[1].with_name("tokens.arrow"))
     texts = assemble(tokens, "snips_intent", tokens.rows_by_task()["snips_intent"][:12]).texts
     cuts = (texts[:5], texts[5:9], texts[9:])
-    plain = [gradient(model, cut, PADDED, lean=False, bf16=False) for cut in cuts]
+    plain = [gradient(model, cut, PADDED, recompute=False, bf16=False) for cut in cuts]
     layout = compile_encoder(model, backend="aot_eager")
     for cut, expected in zip(cuts, plain, strict=True):
-        found = gradient(model, cut, layout, lean=False, bf16=False)
+        found = gradient(model, cut, layout, recompute=False, bf16=False)
         assert float((found - expected).norm() / expected.norm()) < 1e-5

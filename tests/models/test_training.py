@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,12 @@ import torch
 from safetensors.numpy import load_file
 from sentence_transformers import SentenceTransformer
 
+from tests.conftest import ROOT
 from tests.models.conftest import Pair, settings_of, weights_of
 from workflow_scripts.models.folder import ModelError
-from workflow_scripts.models.train import TrainSettings, check_health, learning_rate, train
+from workflow_scripts.models.health import check_health
+from workflow_scripts.models.parameters import learning_rate
+from workflow_scripts.models.train import TrainSettings, train
 
 Corpus = tuple[Path, Path]
 WriteCorpus = Callable[[list[Pair], Path], Corpus]
@@ -44,7 +46,7 @@ def command(folder: Path, bert: Path, corpus: Corpus, *more: str, **changes: Any
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def test_gradients_are_cached_from_the_first_batch_on_that_does_not_fit(
         asked.append(needed)
         return len(asked) == 1
 
-    monkeypatch.setattr("workflow_scripts.models.train.fits", only_the_first_fits)
+    monkeypatch.setattr("workflow_scripts.models.step.fits", only_the_first_fits)
     with caplog.at_level("INFO", logger="matryoshka"):
         switched = trained(tmp_path, bert, corpus)
     assert len(asked) == 2  # a batch no larger than one that fitted is not asked about, a switch is for good
@@ -151,34 +153,48 @@ def test_a_model_with_cls_pooling_is_trained_on_the_token_that_it_is_used_by(
     assert (pooling.pooling_mode, pooling.include_prompt) == ("cls", True)
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
+# The training's command line in a process that ends itself: by SIGKILL once step 3 is saved, by SIGTERM in step 4.
+INTERRUPTED = """
+import os, signal
+from workflow_scripts.models import checkpoints, train
+from workflow_scripts.models.step import Step
+
+save, gradients = checkpoints.save, Step.gradients
+
+def save_then_die(folder, fingerprint, recipe, state, *more):
+    path = save(folder, fingerprint, recipe, state, *more)
+    if "{end}" == "SIGKILL" and state.step == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return path
+
+def gradients_while_terminated(self, batch, step):
+    if "{end}" == "SIGTERM" and step == 4:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return gradients(self, batch, step)
+
+checkpoints.save, Step.gradients = save_then_die, gradients_while_terminated
+train.main()
+"""
+
+
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM"])
 def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(
-    end: signal.Signals, tmp_path: Path, bert: Path, corpus: Corpus
+    end: str, undisturbed: Path, tmp_path: Path, bert: Path, corpus: Corpus
 ) -> None:
-    options: dict[str, Any] = {"steps": 150, "training": {"learning_rate": 1e-4}}
-    whole = trained(tmp_path / "whole", bert, corpus, **options)
-    seconds = "0" if end == signal.SIGKILL else "3600"  # 0: a checkpoint after every step
-    call = [sys.executable, *command(tmp_path, bert, corpus, "--checkpoint-seconds", seconds, **options)]
+    seconds = "0" if end == "SIGKILL" else "3600"  # 0: a checkpoint after every step
+    call = command(tmp_path, bert, corpus, "--checkpoint-seconds", seconds)
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED.format(end=end))
+    result = subprocess.run([sys.executable, str(script), *call[2:]], env=environment(), check=False)
+    assert result.returncode == (-signal.SIGKILL if end == "SIGKILL" else 128 + signal.SIGTERM)
     folder = tmp_path / "m" / "s0.checkpoints"
-    process = subprocess.Popen(call, env=environment(), stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    if end == signal.SIGKILL:
-        while not list(folder.glob("step-0000000[3-9]*")) and time.monotonic() < deadline:
-            time.sleep(0.005)
-    else:
-        assert process.stderr is not None
-        while "training starts" not in process.stderr.readline() and time.monotonic() < deadline:
-            pass
-    process.send_signal(end)
-    process.communicate()
-    assert process.returncode == (-9 if end == signal.SIGKILL else 143)
-    kept = list(folder.glob("step-*"))
-    assert 1 <= len(kept) <= 2 + (end == signal.SIGKILL)
+    steps = [int(path.name.split("-")[1]) for path in sorted(folder.glob("step-*"))]
+    assert steps == ([2, 3] if end == "SIGKILL" else [4])
     assert not (tmp_path / "m" / "s0" / "model.json").exists()
     assert {file.suffix for file in folder.rglob("*.*") if file.is_file()} <= {".safetensors", ".json", ".parquet"}
-    again = trained(tmp_path, bert, corpus, **options)
-    assert np.array_equal(weights_of(again), weights_of(whole))
-    assert pl.read_parquet(again.with_name("training.parquet"))["step"].to_list() == list(range(1, 151))
+    again = trained(tmp_path, bert, corpus)
+    assert np.array_equal(weights_of(again), weights_of(undisturbed))
+    assert pl.read_parquet(again.with_name("training.parquet"))["step"].to_list() == list(range(1, 13))
     assert not folder.exists()
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.conftest import ROOT, copy_project, snakemake
-from workflow_scripts.models.train import launch_command
+from workflow_scripts.models.distributed import torchrun_command
 
 
 def test_the_full_study_submits_one_embedding_and_one_score_job_per_model_and_task_and_asks_one_node_for_all_gpus(
@@ -39,17 +39,18 @@ def test_the_full_study_submits_one_embedding_and_one_score_job_per_model_and_ta
 
 
 def test_training_on_several_gpus_starts_one_process_for_each() -> None:
-    assert launch_command(1, 8, []) is None
-    assert launch_command(4, 0, []) is None
-    command = launch_command(4, 8, ["--output", "model.json"])
+    assert torchrun_command(1, 8, []) is None
+    assert torchrun_command(4, 0, []) is None
+    command = torchrun_command(4, 8, ["--output", "model.json"])
     assert command is not None
     assert command[1:] == [
-        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4", "--shutdown-timeout", "540",
+        "-m", "torch.distributed.run", "--nproc-per-node", "4", "--nnodes", "1", "--rdzv-backend", "c10d",
+        "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1", "--shutdown-timeout", "540",
         "-m", "workflow_scripts.models.train", "--output", "model.json",
     ]  # fmt: skip
-    fewer = launch_command(4, 2, [])
+    fewer = torchrun_command(4, 2, [])
     assert fewer is not None
-    assert fewer[5] == "2"
+    assert fewer[4] == "2"
 
 
 def test_what_is_submitted_is_retried_by_the_profile_alone() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from workflow_scripts.command_line import first_line
 from workflow_scripts.models.folder import ModelError
 
 COLUMNS = ("query", "pos", "neg")
@@ -24,14 +25,16 @@ COLUMNS = ("query", "pos", "neg")
 class Tokens:
     """The tokens of all pairs, memory-mapped: nothing is read before it is asked for.
 
+    `max_length`: texts are cut to this many tokens, a final special one kept, as a tokenizer truncates on the right.
     Raises ModelError where the file lacks a column or has another type, or holds no rows.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, max_length: int | None = None) -> None:
+        self.max_length = max_length
         try:
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         except (pa.ArrowInvalid, OSError) as error:
-            raise ModelError(f"{path}: not readable as an Arrow file ({str(error).splitlines()[0]})") from None
+            raise ModelError(f"{path}: not readable as an Arrow file ({first_line(error)})") from None
         wanted = ["task", *(f"{c}_{part}" for c in COLUMNS for part in ("ids", "skip", "key"))]
         if missing := [name for name in wanted if name not in table.column_names]:
             raise ModelError(f"{path}: columns {', '.join(missing)} are missing; make the tokens again")
@@ -48,7 +51,10 @@ class Tokens:
 
     def ids(self, column: str, row: int) -> np.ndarray:
         """Token ids `(length,)` of one text, special tokens included."""
-        return self._ids[column][row]
+        ids = self._ids[column][row]
+        if self.max_length is not None and len(ids) > self.max_length:
+            return np.append(ids[: self.max_length - 1], ids[-1])
+        return ids
 
     def skips(self, column: str, rows: np.ndarray) -> np.ndarray:
         """Leading tokens `(rows,)` left out of the pooling."""
@@ -157,8 +163,8 @@ class Text:
 class Batch:
     """A step's rows, in terms of its distinct texts, which are sorted from long to short.
 
-    query, positive, negative: `(rows,)` places in `texts`. not_for_query `(rows, 2 rows)` and not_for_positive
-    `(rows, rows)`: candidates that are known not to be wrong, see `objective.Rows`; None where there are none.
+    query, positive, negative: `(rows,)` places in `texts`. query_false_negatives `(rows, 2 rows)`,
+    positive_false_negatives `(rows, rows)`: the false-negative masks, see `objective.Rows`; None where nothing is masked.
     """
 
     task: str
@@ -166,8 +172,8 @@ class Batch:
     query: np.ndarray
     positive: np.ndarray
     negative: np.ndarray
-    not_for_query: np.ndarray | None
-    not_for_positive: np.ndarray | None
+    query_false_negatives: np.ndarray | None
+    positive_false_negatives: np.ndarray | None
 
     @property
     def lengths(self) -> np.ndarray:
@@ -192,12 +198,14 @@ def assemble(tokens: Tokens, task: str, rows: np.ndarray) -> Batch:
     rank = np.empty(len(texts), dtype=np.int64)
     rank[by_length] = np.arange(len(texts))
     query, positive, negative = rank[place.reshape(3, count)]
-    not_for_query, not_for_positive = masks(query, positive, negative)
-    return Batch(task, [texts[t] for t in by_length], query, positive, negative, not_for_query, not_for_positive)
+    masks = false_negative_masks(query, positive, negative)
+    return Batch(task, [texts[t] for t in by_length], query, positive, negative, *masks)
 
 
-def masks(query: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Candidates that would count as wrong though the batch says they are right.
+def false_negative_masks(
+    query: np.ndarray, positive: np.ndarray, negative: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Candidates that would count as negatives though another row of the batch says that they are right.
 
     A text is no negative for a query that it answers in any row of the batch; a query is no negative for a positive
     that answers it. A row's own positive (and query) stays.

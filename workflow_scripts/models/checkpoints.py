@@ -1,8 +1,8 @@
 """Checkpoints of a training: whole, the last two kept, safetensors, JSON and parquet only.
 
 Takes weights, optimiser and what was logged; leaves `../s<seed>.checkpoints/step-<n>-<configuration>/`. A checkpoint
-carries the digest of the configuration it belongs to: one of another configuration is never gone on from, it is
-said so in the log and left alone until the training is done.
+carries the digest of the configuration that it belongs to: one of another configuration is never resumed from; the log
+names it, and it stays until the training is done.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from workflow_scripts import artefact
+from workflow_scripts.command_line import one_line
 
 KEPT = 2
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -54,8 +56,7 @@ def save(
             part / "weights.safetensors",
         )
         save_file(dict(_moments(model, optimizer)), part / "optimizer.safetensors")
-        if state.rows:
-            pq.write_table(pa.Table.from_pylist(state.rows), part / "rows.parquet")
+        pq.write_table(pa.Table.from_pylist(state.rows), part / "rows.parquet")
         artefact.write_json(
             part / "state.json",
             {"step": state.step, "seconds": state.seconds, "fingerprint": fingerprint, "recipe": recipe},
@@ -78,22 +79,21 @@ def load_last(
 ) -> Checkpoint | None:
     """Put the last checkpoint of this configuration into model and optimiser; None where there is none.
 
-    One that cannot be read (a disk's fault) is named in the log and the one before it is taken.
+    One that is not whole (a full disk, a fault of the file system) is named in the log and the one before it is taken.
+    Where none is whole, the log says that training starts over.
     """
     for foreign in _foreign(folder, fingerprint):
         artefact.log.info(
             "checkpoint %s is of another configuration (%s): left alone", foreign, _difference(foreign, recipe)
         )
-    for path in reversed(_of(folder, fingerprint)):
+    found = _of(folder, fingerprint)
+    parameters = dict(model.named_parameters())
+    for path in reversed(found):
         try:
-            state = artefact.read_json(path / "state.json")
-            weights = load_file(path / "weights.safetensors")
-            moments = load_file(path / "optimizer.safetensors")
-            rows = pq.read_table(path / "rows.parquet").to_pylist() if (path / "rows.parquet").exists() else []
-        except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
-            artefact.log.info("checkpoint %s cannot be read (%s); taking the one before", path, error)
+            state, weights, moments = _read(path, parameters)
+        except (OSError, ValueError, LookupError, TypeError, SafetensorError, pa.ArrowException) as error:
+            artefact.log.info("checkpoint %s is not whole (%s); trying the one before it", path, one_line(error))
             continue
-        parameters = dict(model.named_parameters())
         with torch.no_grad():
             for name, value in weights.items():
                 parameters[name].copy_(value)
@@ -105,9 +105,32 @@ def load_last(
                     )
                     for moment in MOMENTS
                 }
-        artefact.log.info("going on from %s", path)
-        return Checkpoint(state["step"], state["seconds"], rows)
+        artefact.log.info("resuming from %s", path)
+        return state
+    if found:
+        artefact.log.info("no checkpoint in %s is whole: training starts over", folder)
     return None
+
+
+def _read(path: Path, parameters: dict[str, nn.Parameter]) -> tuple[Checkpoint, dict[str, Tensor], dict[str, Tensor]]:
+    """A checkpoint's state, weights and moments, all checked before any of it is used.
+
+    Raises what reading the files raises, and ValueError where they do not belong together.
+    """
+    state = artefact.read_json(path / "state.json")
+    rows = pq.read_table(path / "rows.parquet").to_pylist()
+    if len(rows) != state["step"]:
+        raise ValueError(f"rows.parquet has {len(rows)} rows, expected one for each of {state['step']} steps")
+    weights = load_file(path / "weights.safetensors")
+    moments = load_file(path / "optimizer.safetensors")
+    if {name: value.shape for name, value in weights.items()} != {n: p.shape for n, p in parameters.items()}:
+        raise ValueError("weights.safetensors holds other parameters than the model")
+    begun = [name for name in parameters if f"{name}:exp_avg" in moments]
+    if missing := [f"{name}:{moment}" for name in begun for moment in MOMENTS if f"{name}:{moment}" not in moments]:
+        raise ValueError(f"optimizer.safetensors lacks {missing[0]}")
+    if not begun:
+        raise ValueError("optimizer.safetensors holds no moments")
+    return Checkpoint(int(state["step"]), float(state["seconds"]), rows), weights, moments
 
 
 def last(folder: Path, fingerprint: str) -> Path | None:

@@ -7,9 +7,7 @@ leaves the prompt's tokens out, as INSTRUCTOR pools (Su et al. 2022, arXiv 2212.
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
-import json
 import re
 import shutil
 import time
@@ -19,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from workflow_scripts import artefact
+from workflow_scripts import artefact, command_line
+from workflow_scripts.command_line import Settings
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.hub import download_snapshot
-from workflow_scripts.models.folder import ModelError, Settings, cost_of_nothing, export, parse_settings, run, versions
+from workflow_scripts.models.folder import ModelError, cost_of_nothing, export, versions
 from workflow_scripts.study.references import package_model_folder, parse_reference
 
 if TYPE_CHECKING:
@@ -163,17 +162,16 @@ def _licence_of_card(card: Path) -> str | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Fetch a model and leave it as a sentence-transformers folder.")
-    parser.add_argument("--settings", required=True, help="JSON: " + json.dumps(list(FetchSettings.model_fields)))
+    parser = command_line.parser(__doc__, ", ".join(FetchSettings.model_fields))
     parser.add_argument("--output", required=True, type=Path, help="the model.json to make, in its folder")
     arguments = parser.parse_args()
 
     def work() -> None:
-        settings = parse_settings(FetchSettings, arguments.settings)
+        settings = command_line.parse_settings(FetchSettings, arguments.settings)
         with artefact.exclusive_lock(arguments.output):
             fetch(settings, arguments.output)
 
-    run(work)
+    command_line.run(work)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the model-making scripts share: their command line, and how a finished model becomes a folder.
+"""What the model-making scripts share: how a finished model becomes a folder, and what it cost.
 
 Takes a sentence-transformers model and the facts about its making; leaves `models/<model>/s<seed>/` with the
 weights (safetensors), `model.json` and `model.sha256`, whole or not at all.
@@ -7,18 +7,15 @@ weights (safetensors), `model.json` and `model.sha256`, whole or not at all.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from workflow_scripts import artefact, command_line
-from workflow_scripts.encoder.loading import EncoderError
+from workflow_scripts import artefact
+from workflow_scripts.command_line import InputError, Settings
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -28,39 +25,9 @@ DIGEST = "model.sha256"
 STEPS = "training.parquet"
 NOT_IN_THE_DIGEST = {MANIFEST, DIGEST, STEPS, "README.md"}
 
-SettingsType = TypeVar("SettingsType", bound="Settings")
 
-
-class ModelError(ValueError):
+class ModelError(InputError):
     """A model cannot be made from what was given; the message is one line: what was found, what was expected."""
-
-
-class Settings(BaseModel):
-    """Base of each script's `--settings`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def parse_settings(kind: type[SettingsType], text: str) -> SettingsType:
-    """Check the `--settings` JSON. Raises ModelError naming the first key that is wrong."""
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "the JSON"
-        raise ModelError(f"--settings: {key}: {first['msg']}") from None
-
-
-def run(work: Callable[[], None]) -> None:
-    """Run a script's work; what the input caused ends it with one line and status 1."""
-    command_line.start_log()
-    try:
-        work()
-    except (ModelError, EncoderError, OSError, ValueError) as error:
-        if os.environ.get("MATRYOSHKA_DEBUG"):
-            raise
-        artefact.log.error("error: %s", " ".join(str(error).split()))
-        sys.exit(1)
 
 
 def read_digest(path: str | Path) -> str:

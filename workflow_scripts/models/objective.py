@@ -1,7 +1,7 @@
 """The objective: in-batch contrastive loss with hard negatives, at one dimension or at many together.
 
 Takes the embeddings of a batch's distinct texts and which of them are query, positive and negative of each row;
-leaves the loss and its value per dimension. Two forms, both cross-entropies over cosine / temperature:
+leaves the loss and its value per dimension. Two objectives, both cross-entropies over cosine / temperature:
 
 - `instructor` (Su et al. 2022, arXiv 2212.09741, and its train.py): q_i to {p_i, all n_j}, plus p_i to {q_i, all
   other q_j};
@@ -22,23 +22,38 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Form = Literal["instructor", "mnr"]
+ObjectiveName = Literal["instructor", "mnr"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a training minimises.
+
+    `nesting`: the dimensions trained together, rising; `weights`: one each. With `distillation` above 0, each prefix is
+    also pulled to the full width: weight x KL(full width's softmax, held fixed, || the prefix's), over the same candidates.
+    """
+
+    name: ObjectiveName
+    nesting: tuple[int, ...]
+    weights: tuple[float, ...]
+    temperature: float
+    distillation: float = 0.0
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Which texts a batch's rows are made of, and which candidates must not count against a row.
+    """Which texts a batch's rows are made of, and the false-negative masks.
 
     query, positive, negative: `(rows,)` int64, places in the batch's distinct texts.
-    not_for_query: `(rows, 2 rows)` bool over [all positives, all negatives], or None where nothing is masked.
-    not_for_positive: `(rows, rows)` bool over all queries, or None.
+    query_false_negatives: `(rows, 2 rows)` bool over [all positives, all negatives], or None where nothing is masked.
+    positive_false_negatives: `(rows, rows)` bool over all queries, or None.
     """
 
     query: Tensor
     positive: Tensor
     negative: Tensor
-    not_for_query: Tensor | None = None
-    not_for_positive: Tensor | None = None
+    query_false_negatives: Tensor | None = None
+    positive_false_negatives: Tensor | None = None
 
 
 def prefix_cosines(left: Tensor, right: Tensor, nesting: Sequence[int]) -> list[Tensor]:
@@ -62,50 +77,46 @@ def prefix_cosines(left: Tensor, right: Tensor, nesting: Sequence[int]) -> list[
     return cosines
 
 
-def contrastive_loss(
-    embeddings: Tensor,
-    rows: Rows,
-    *,
-    form: Form,
-    nesting: Sequence[int],
-    weights: Sequence[float],
-    temperature: float,
-    distillation: float = 0.0,
-) -> tuple[Tensor, Tensor]:
+def contrastive_loss(embeddings: Tensor, rows: Rows, objective: Objective) -> tuple[Tensor, Tensor]:
     """The loss of a batch, and `(len(nesting),)` its contrastive part per dimension, before weights.
 
-    `embeddings` is `(texts, width)`, not normalised. With `distillation` above 0, each prefix is also pulled to the
-    full width: weight x KL(full width's softmax, held fixed, || the prefix's), over the same candidates.
+    `embeddings` is `(texts, width)`, not normalised.
     """
     queries, positives, negatives = (embeddings[i] for i in (rows.query, rows.positive, rows.negative))
-    cosines = prefix_cosines(queries, torch.cat([positives, negatives]), nesting)
+    cosines = prefix_cosines(queries, torch.cat([positives, negatives]), objective.nesting)
     per_dimension = []
     total = embeddings.new_zeros(())
-    full = [logits.detach() for logits in _logits(cosines[-1] / temperature, rows, form)[0]]
-    for place, (cosine, weight) in enumerate(zip(cosines, weights, strict=True)):
-        logits, targets = _logits(cosine / temperature, rows, form)
+    full = [logits.detach() for logits in _logits(cosines[-1] / objective.temperature, rows, objective.name)[0]]
+    for place, (cosine, weight) in enumerate(zip(cosines, objective.weights, strict=True)):
+        logits, targets = _logits(cosine / objective.temperature, rows, objective.name)
         loss = torch.stack([functional.cross_entropy(x, t) for x, t in zip(logits, targets, strict=True)]).sum()
         per_dimension.append(loss.detach())
         total = total + weight * loss
-        if distillation > 0 and place < len(cosines) - 1:
+        if objective.distillation > 0 and place < len(cosines) - 1:
             pulled = torch.stack([_divergence(f, x) for f, x in zip(full, logits, strict=True)]).sum()
-            total = total + distillation * weight * pulled
+            total = total + objective.distillation * weight * pulled
     return total, torch.stack(per_dimension)
 
 
-def _logits(scores: Tensor, rows: Rows, form: Form) -> tuple[list[Tensor], list[Tensor]]:
-    """The softmaxes of a form, as logits and the place of the right answer in each.
+def _logits(scores: Tensor, rows: Rows, name: ObjectiveName) -> tuple[list[Tensor], list[Tensor]]:
+    """The softmaxes of an objective, as logits and the place of the right answer in each.
 
     `scores (rows, 2 rows)`: each query against [all positives, all negatives]. A row's own positive is never masked.
     """
     count = scores.shape[0]
     own = torch.arange(count, device=scores.device)
-    candidates = scores if rows.not_for_query is None else scores.masked_fill(rows.not_for_query, float("-inf"))
-    if form == "mnr":
+    candidates = (
+        scores if rows.query_false_negatives is None else scores.masked_fill(rows.query_false_negatives, float("-inf"))
+    )
+    if name == "mnr":
         return [candidates], [own]
     to_query = scores[:, :count].T
     forward = torch.cat([to_query.diagonal()[:, None], candidates[:, count:]], dim=1)
-    backward = to_query if rows.not_for_positive is None else to_query.masked_fill(rows.not_for_positive, float("-inf"))
+    backward = (
+        to_query
+        if rows.positive_false_negatives is None
+        else to_query.masked_fill(rows.positive_false_negatives, float("-inf"))
+    )
     return [forward, backward], [torch.zeros_like(own), own]
 
 

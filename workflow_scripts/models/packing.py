@@ -10,7 +10,6 @@ micro-batches are padded, which costs little since they hold texts of nearly equ
 from __future__ import annotations
 
 import itertools
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -207,6 +206,24 @@ def check_modules(model: SentenceTransformer) -> None:
         raise ModelError(f"parent: its pooling is {_mode(model)!r}; training knows 'mean' and 'cls'")
 
 
+def longest_input(model: SentenceTransformer, wanted: int) -> int:
+    """Tokens per text: `wanted`, or fewer where the encoder has fewer positions, which the log then says.
+
+    RoBERTa's positions begin behind the padding token's id: of 514, 512 are for tokens.
+    """
+    encoder = encoder_of(model)
+    table = next((m for name, m in encoder.named_modules() if name.endswith("position_embeddings")), None)
+    positions = getattr(encoder.config, "max_position_embeddings", None)
+    if isinstance(table, nn.Embedding):
+        positions = table.num_embeddings
+        if table.padding_idx is not None:
+            positions -= table.padding_idx + 1
+    if positions is None or wanted <= positions:
+        return wanted
+    log.info("training.max_length is %d, the model has positions for %d tokens: texts are cut there", wanted, positions)
+    return int(positions)
+
+
 class attention:  # noqa: N801 - reads as a statement: with attention(encoder, PACKED)
     """Within the block the encoder attends by the function registered under `name`."""
 
@@ -225,81 +242,6 @@ def compile_encoder(model: SentenceTransformer, backend: str = "inductor") -> La
     """Compile the encoder in place, for any length, and give the layout that it is then run in."""
     encoder_of(model).compile(dynamic=True, backend=backend)
     return PADDED
-
-
-class Lean:
-    """Within the block, what an encoder's forward pass keeps for the backward pass is about a third less.
-
-    The output of an activation (GELU) is not kept for the product behind it: it is computed again from the
-    activation's input, which is kept anyway. Under autocast, query, key and value share one rounded copy of their
-    input in place of one each. No value of the forward pass differs.
-    """
-
-    def __init__(self, encoder: nn.Module) -> None:
-        self.encoder = encoder
-        self.outputs: dict[int, tuple[weakref.ref[Tensor], int, nn.Module, Tensor]] = {}
-
-    def __enter__(self) -> None:
-        self.handles = [
-            module.register_forward_hook(self._note) for module in self.encoder.modules() if _is_activation(module)
-        ]
-        for module in self.encoder.modules():
-            if sum(isinstance(child, nn.Linear) for child in module.children()) >= 3:
-                self.handles.append(module.register_forward_pre_hook(_round_once, with_kwargs=True))
-        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, self._unpack)
-        self.hooks.__enter__()
-
-    def __exit__(self, *_: object) -> None:
-        self.hooks.__exit__()
-        for handle in self.handles:
-            handle.remove()
-        self.outputs.clear()
-
-    def _note(self, module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
-        self.outputs[output.data_ptr()] = (weakref.ref(output), output._version, module, arguments[0].detach())
-
-    def _pack(self, saved: Tensor) -> Tensor | tuple[nn.Module, Tensor, torch.Size]:
-        # Detached: an operation that nothing is sent back through (a pooler's) would else hold its own graph for good.
-        known = self.outputs.get(saved.data_ptr())
-        if known is None:
-            return saved.detach()
-        alive, version, module, before = known
-        output = alive()
-        # A dead or overwritten output's address may be another tensor's by now.
-        if (
-            output is None
-            or output._version != version
-            or saved.dtype != output.dtype
-            or saved.numel() != output.numel()
-            or not (saved.is_contiguous() and output.is_contiguous())
-        ):
-            return saved.detach()
-        return module, before, saved.shape
-
-    @staticmethod
-    def _unpack(packed: Tensor | tuple[nn.Module, Tensor, torch.Size]) -> Tensor:
-        if isinstance(packed, Tensor):
-            return packed
-        module, before, shape = packed
-        with torch.no_grad():
-            output: Tensor = module.forward(before)
-        return output.view(shape)
-
-
-def _is_activation(module: nn.Module) -> bool:
-    return type(module).__module__ in ("transformers.activations", "torch.nn.modules.activation") and not list(
-        module.parameters()
-    )
-
-
-def _round_once(
-    _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Round a module's input as autocast would in each of its linear layers."""
-    first = arguments[0] if arguments else None
-    if isinstance(first, Tensor) and torch.is_autocast_enabled(first.device.type) and first.dtype is torch.float32:
-        arguments = (first.to(torch.get_autocast_dtype(first.device.type)), *arguments[1:])
-    return arguments, named
 
 
 def register() -> None:
