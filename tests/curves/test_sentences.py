@@ -80,7 +80,7 @@ def test_the_first_sentence_says_what_to_store_and_what_it_keeps(embedded: Found
     point = embedded.frontier.filter(
         scope="base", of="own full width", engine=ANY, resource="memory", task_type="Retrieval", choice=chosen.choice
     ).row(0, named=True)
-    assert point["share"] == chosen.kept
+    assert chosen.kept == pytest.approx(point["share"], abs=0.01), "two choices, two corrections of one estimate"
 
 
 def test_what_was_fitted_on_training_texts_is_said(embedded: Found) -> None:

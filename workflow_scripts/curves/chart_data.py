@@ -79,6 +79,7 @@ def first_chart(answer: Answer, curves: pl.DataFrame, frontier: pl.DataFrame) ->
             & (pl.col("of") == OWN)
             & (pl.col("resource") == "memory")
         )
+        best = frontier_points(own.filter(pl.col("engine") == ANY))
         chosen = advised(answer, task_type, variant, ANY)
         panels.append(
             {
@@ -86,9 +87,9 @@ def first_chart(answer: Answer, curves: pl.DataFrame, frontier: pl.DataFrame) ->
                 "model": variant,
                 "metric": metric_name(answer.task_types[task_type].metric),
                 "codecs": codecs,
-                "frontier": frontier_points(own.filter(pl.col("engine") == ANY)),
+                "frontier": best,
                 "rescoring": frontier_points(own.filter(pl.col("engine") == RESCORING)),
-                "chosen": [{"bytes": chosen.bytes, "share": chosen.kept}] if chosen else [],
+                "chosen": [point for point in best if chosen is not None and point["bytes"] == chosen.bytes],
             }
         )
     return panels

@@ -11,12 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from workflow_scripts.curves import statistics
 from workflow_scripts.curves.answer import Comparison, ModelEntry
 from workflow_scripts.curves.collect import Model
-from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.schemas import MEAN, VERDICTS
-from workflow_scripts.curves.statistics import Estimate, Sample
+from workflow_scripts.curves.statistics import Estimate
 
 MARGIN_OF_SCORE = 0.1  # within a margin above this share of their score, two models are not called the same
 
@@ -130,23 +128,10 @@ def verdicts(
     return said
 
 
-def pair_up(group: Group, first: str, second: str, codecs: list[str]) -> tuple[Sample, Sample]:
-    """Both models at these codecs, seed by seed where they share seeds.
-
-    A model without training in its line has one seed and meets every seed of the other; two trained models
-    that share no seed are compared by their means over seeds.
-    """
-    a, b = group.pick(first, codecs), group.pick(second, codecs)
-    seeds_a, seeds_b = group.seeds[first], group.seeds[second]
-    if len(seeds_a) == 1 or len(seeds_b) == 1:
-        return a, b
-    common = [seed for seed in seeds_a if seed in seeds_b]
-    if not common:
-        return statistics.seed_mean(a), statistics.seed_mean(b)
-    return (
-        statistics.take(a, seeds=[seeds_a.index(s) for s in common]),
-        statistics.take(b, seeds=[seeds_b.index(s) for s in common]),
-    )
+def trained(models: list[Model]) -> set[str]:
+    """The models with training in their line: another seed would have given another model."""
+    by_name = {model.name: model for model in models}
+    return {model.name for model in models if total_steps(by_name, model)}
 
 
 def comparisons(differences: pl.DataFrame, models: list[ModelEntry]) -> list[Comparison]:

@@ -14,10 +14,10 @@ import polars as pl
 from workflow_scripts.artefact import atomic_write
 from workflow_scripts.command_line import Settings, log, parse_settings, parser, run
 from workflow_scripts.curves import comparisons, costs
-from workflow_scripts.curves.answer import Answer, write_answer
+from workflow_scripts.curves.answer import Answer, StorageAdvice, write_answer
 from workflow_scripts.curves.collect import Model, graph_of, missing_scores, read_task
 from workflow_scripts.curves.domain import domains_of
-from workflow_scripts.curves.frontier import frontier_rows, reference_of, storage_advice
+from workflow_scripts.curves.frontier import Shares, frontier_rows, reference_of, storage_advice
 from workflow_scripts.curves.groups import Group, group_of_task, means_of, task_types_of
 from workflow_scripts.curves.notes import notes_of, seeds_measured
 from workflow_scripts.curves.recommendations import recommendations
@@ -50,11 +50,12 @@ def study_of(settings: str) -> Study:
 def answer(results: Path, models: list[Model], tasks: list[str], intervals: Intervals, study: str) -> Found:
     """Curves, paired differences, the frontier and the summary of a study."""
     groups: list[Group] = []
+    trained = comparisons.trained(models)
     for place, task in enumerate(tasks):
         log.info("reading %s", task)
         scores = read_task(results, models, task)
         if scores is not None:
-            groups.append(group_of_task(scores, intervals, place))
+            groups.append(group_of_task(scores, intervals, place, trained))
     domains = domains_of(results, models, tasks)
     means = means_of(groups, domains)
     pairs = comparisons.pairs_of(models)
@@ -71,6 +72,14 @@ def answer(results: Path, models: list[Model], tasks: list[str], intervals: Inte
     missing = missing_scores(results, models, tasks)
     described = costs.costs(results, models)
     of_types = [group for group in means if group.task == MEAN]
+    reference = {group.task_type: name for group in of_types if (name := reference_of(group, described)) is not None}
+    points: list[dict[str, Any]] = []
+    storage: list[StorageAdvice] = []
+    for group in of_types:
+        log.info("the frontier of %s", group.task_type)
+        shares = Shares(group, intervals.confidence)
+        points += frontier_rows(group, shares, reference.get(group.task_type), described)
+        storage += storage_advice(group, shares, reference.get(group.task_type))
     summary = Answer(
         study=study,
         confidence=intervals.confidence,
@@ -80,8 +89,8 @@ def answer(results: Path, models: list[Model], tasks: list[str], intervals: Inte
         seeds=seeds_measured(models, groups),
         task_types=task_types_of(means),
         domains=domains,
-        reference={group.task_type: name for group in of_types if (name := reference_of(group, described)) is not None},
-        storage=[row for group in of_types for row in storage_advice(group, intervals.confidence)],
+        reference=reference,
+        storage=storage,
         recommendations=recommendations(curves),
         comparisons=comparisons.comparisons(difference_table, described),
         areas=areas,
@@ -95,8 +104,6 @@ def answer(results: Path, models: list[Model], tasks: list[str], intervals: Inte
         missing=missing,
         notes=notes_of(models, groups, means, curves, missing, domains),
     )
-    log.info("the frontier of bytes")
-    points = [row for group in of_types for row in frontier_rows(group, described, intervals.confidence)]
     return Found(curves, difference_table, pl.DataFrame(points, schema=FRONTIER_SCHEMA), summary)
 
 

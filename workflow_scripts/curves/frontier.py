@@ -6,28 +6,20 @@ fewest bytes that keep a share, for the first sentence of the report.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from workflow_scripts.curves import statistics
+from workflow_scripts.curves import winner
 from workflow_scripts.curves.answer import ModelEntry, StorageAdvice
 from workflow_scripts.curves.describe import Stored, codec_words, fitted_on_training_texts
 from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.recommendations import SHARES
 from workflow_scripts.curves.schemas import ALL_MODELS, ANY, ENGINES, OWN, REFERENCE, RESCORING, number
+from workflow_scripts.curves.statistics import Estimate
 
 RESOURCES = ("memory", "read")
-
-
-class Winner(NamedTuple):
-    """The chosen candidate (its place), its estimate as measured, and what it keeps once the choice is accounted for."""
-
-    place: int
-    value: float
-    corrected: float
-    low: float
-    high: float
 
 
 class Candidate(NamedTuple):
@@ -46,22 +38,66 @@ def reference_of(group: Group, models: list[ModelEntry]) -> str | None:
     return max(known, key=lambda name: scores[name], default=None)
 
 
-def frontier_rows(group: Group, models: list[ModelEntry], confidence: float) -> list[dict[str, Any]]:
+class Shares:
+    """The shares that every codec and search of a group keeps, computed once for each model and full width."""
+
+    def __init__(self, group: Group, confidence: float) -> None:
+        self.group, self.confidence = group, confidence
+        self.known: dict[tuple[str, str], winner.Candidates] = {}
+
+    def of(self, candidates: list[Candidate], base: str) -> winner.Candidates:
+        """What these candidates keep of the full width of the model `base`, in their order; models one after another."""
+        group = self.group
+        full_cell = group.full_width(base)
+        assert full_cell is not None, f"{base}: no full width"
+        full = group.pick(base, [full_cell])
+        parts = []
+        for model in dict.fromkeys(candidate.model for candidate in candidates):
+            if (model, base) not in self.known:
+                self.known[model, base] = winner.of_share(group.samples[model], full, 0.0, self.confidence)
+            where = {cell: place for place, cell in enumerate(group.cells[model])}
+            places = [where[candidate.cell] for candidate in candidates if candidate.model == model]
+            whole = self.known[model, base]
+            estimate = Estimate(*(part[places] for part in whole.estimate))
+            parts.append(whole._replace(estimate=estimate, loadings=whole.loadings[places]))
+        return parts[0] if len(parts) == 1 else winner.join(parts)
+
+    def frontier(self, candidates: list[Candidate], base: str) -> list[winner.Winner]:
+        """The best candidate within each size, from the smallest up, corrected for the choice."""
+        if not candidates:
+            return []
+        return winner.frontier(self.of(candidates, base), np.array([candidate.size for candidate in candidates]))
+
+    def smallest(
+        self, candidates: list[Candidate], base: str, shares: Sequence[float]
+    ) -> list[tuple[float, Candidate | None, winner.Winner | None]]:
+        """For each of these shares the first point of the frontier from which on all keep that much with confidence."""
+        points = [candidates[point.place] for point in self.frontier(candidates, base)]
+        among = self.of(points, base) if points else None
+        found = [(wanted, winner.smallest(among, wanted) if among else None) for wanted in shares]
+        return [(wanted, points[point.place] if point else None, point) for wanted, point in found]
+
+
+def frontier_rows(
+    group: Group, shares: Shares, reference: str | None, models: list[ModelEntry]
+) -> list[dict[str, Any]]:
     """Every point of every frontier of a task type: see FRONTIER_SCHEMA."""
-    reference = reference_of(group, models)
     cost = {model.name: model.cost.total for model in models}
     rows = []
-    for scope in [*group.cells, ALL_MODELS]:
+    measured = [model for model in group.cells if group.full_width(model) is not None]
+    for scope in [*measured, ALL_MODELS]:
         for of in (OWN, REFERENCE):
             base = reference if of == REFERENCE else scope
-            if base is None or (scope, of) == (ALL_MODELS, OWN) or group.full_width(base) is None:
+            if base is None or (scope, of) == (ALL_MODELS, OWN):
                 continue
-            members = list(group.cells) if scope == ALL_MODELS else [scope]
+            members = measured if scope == ALL_MODELS else [scope]
             for engine in (ANY, RESCORING):
                 for resource in RESOURCES:
                     candidates = candidates_of(group, members, engine, resource)
-                    for winner in frontier(group, candidates, base, confidence):
-                        chosen = candidates[winner.place]
+                    if engine == RESCORING and not any(candidate.cell in group.searches for candidate in candidates):
+                        continue  # the same as without searches
+                    for point in shares.frontier(candidates, base):
+                        chosen = candidates[point.place]
                         rows.append(
                             {
                                 "task_type": group.task_type,
@@ -72,10 +108,10 @@ def frontier_rows(group: Group, models: list[ModelEntry], confidence: float) -> 
                                 "bytes": chosen.size,
                                 **described(group, chosen),
                                 "score": number(float(group.pick(chosen.model, [chosen.cell]).score.mean())),
-                                "share_measured": number(winner.value),
-                                "share": number(winner.corrected),
-                                "share_low": number(winner.low),
-                                "share_high": number(winner.high),
+                                "share_measured": number(point.value),
+                                "share": number(point.corrected),
+                                "share_low": number(point.low),
+                                "share_high": number(point.high),
                                 "seconds": cost[chosen.model].seconds,
                                 "flops": cost[chosen.model].flops,
                             }
@@ -83,8 +119,9 @@ def frontier_rows(group: Group, models: list[ModelEntry], confidence: float) -> 
     return rows
 
 
-def storage_advice(group: Group, confidence: float) -> list[StorageAdvice]:
-    """The fewest bytes in memory that keep each share of a model's own full width, by what the index takes."""
+def storage_advice(group: Group, shares: Shares, reference: str | None) -> list[StorageAdvice]:
+    """The fewest bytes in memory that keep each share of a model's own full width; of the reference by what the index
+    takes, of the others in any index."""
     advice = []
     for model in group.cells:
         full = group.full_width(model)
@@ -92,37 +129,36 @@ def storage_advice(group: Group, confidence: float) -> list[StorageAdvice]:
             continue
         floats = candidates_of(group, [model], "floats", "memory")
         without = candidates_of(group, [model], ANY, "memory")
-        for engine in ENGINES:
+        for engine in ENGINES if model == reference else (ANY,):
             candidates = candidates_of(group, [model], engine, "memory")
             if (engine not in ("floats", ANY) and candidates == floats) or (
                 engine == RESCORING and candidates == without
             ):
                 continue  # nothing was measured that this index takes and the one before does not
-            winners = frontier(group, candidates, model, confidence)
-            for wanted in SHARES:
-                found = StorageAdvice(
-                    task_type=group.task_type,
-                    variant=model,
-                    engine=engine,
-                    share=wanted,
-                    full_bytes=group.codecs[full].bytes,
-                )
-                if (winner := smallest(winners, wanted)) is not None:
-                    chosen = candidates[winner.place]
+            for wanted, chosen, point in shares.smallest(candidates, model, SHARES):
+                found: dict[str, Any] = {}
+                if chosen is not None and point is not None:
                     about = described(group, chosen)
-                    found = found.model_copy(
-                        update={
-                            "choice": chosen.cell,
-                            "words": about["words"],
-                            "fitted": fitted(group, chosen),
-                            "bytes": about["bytes_in_memory"],
-                            "bytes_read": about["bytes_read"],
-                            "kept": number(winner.corrected),
-                            "kept_low": number(winner.low),
-                            "kept_high": number(winner.high),
-                        }
+                    found = {
+                        "choice": chosen.cell,
+                        "words": about["words"],
+                        "fitted": fitted(group, chosen),
+                        "bytes": about["bytes_in_memory"],
+                        "bytes_read": about["bytes_read"],
+                        "kept": number(point.corrected),
+                        "kept_low": number(point.low),
+                        "kept_high": number(point.high),
+                    }
+                advice.append(
+                    StorageAdvice(
+                        task_type=group.task_type,
+                        variant=model,
+                        engine=engine,
+                        share=wanted,
+                        full_bytes=group.codecs[full].bytes,
+                        **found,
                     )
-                advice.append(found)
+                )
     return advice
 
 
@@ -142,37 +178,6 @@ def candidates_of(group: Group, models: list[str], engine: str, resource: str) -
             elif resource == "read" and not search.stages:
                 found.append(Candidate(model, cell, search.bytes_read))
     return found
-
-
-def frontier(group: Group, candidates: list[Candidate], base: str, confidence: float) -> list[Winner]:
-    """The best candidate within each size, from the smallest up, each better than all that are no larger.
-
-    The share is of the full width of the model `base`.
-    """
-    full_cell = group.full_width(base)
-    if full_cell is None or not candidates:
-        return []
-    full = group.pick(base, [full_cell])
-    value, low, high = (np.full(len(candidates), np.nan) for _ in range(3))
-    for model in dict.fromkeys(candidate.model for candidate in candidates):
-        places = [i for i, candidate in enumerate(candidates) if candidate.model == model]
-        kept = statistics.share(group.pick(model, [candidates[i].cell for i in places]), full, 0.0, confidence)
-        value[places], low[places], high[places] = kept.value, kept.low, kept.high
-    best: list[Winner] = []
-    for i in sorted(range(len(candidates)), key=lambda i: (candidates[i].size, -value[i])):
-        if np.isfinite(value[i]) and (not best or value[i] > best[-1].value):
-            best.append(Winner(i, float(value[i]), float(value[i]), float(low[i]), float(high[i])))
-    return best
-
-
-def smallest(winners: list[Winner], wanted: float) -> Winner | None:
-    """The first point of a frontier from which on every larger one keeps at least `wanted` with confidence."""
-    answer = None
-    for winner in reversed(winners):
-        if not winner.low >= wanted:
-            break
-        answer = winner
-    return answer
 
 
 def described(group: Group, chosen: Candidate) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from workflow_scripts.curves import statistics
+from workflow_scripts.curves import resampling
 from workflow_scripts.curves.answer import Domain, TaskType
 from workflow_scripts.curves.collect import TaskScores
+from workflow_scripts.curves.resampling import Sample
 from workflow_scripts.curves.schemas import EXPERIMENTS, MEAN, MEAN_INSIDE, MEAN_OUTSIDE, PREFIX, Codec, Family, Search
-from workflow_scripts.curves.statistics import Sample
 from workflow_scripts.study.sections.intervals import Intervals
 
 
@@ -37,7 +37,7 @@ class Group:
     def pick(self, model: str, cells: list[str]) -> Sample:
         """The model's sample of these codecs, in this order."""
         where = {cell: i for i, cell in enumerate(self.cells[model])}
-        return statistics.take(self.samples[model], cells=[where[cell] for cell in cells])
+        return resampling.take(self.samples[model], cells=[where[cell] for cell in cells])
 
     def curve(self, model: str, family: Family = PREFIX) -> dict[int, str]:
         """The model's codecs of one family by their dimension, rising."""
@@ -52,7 +52,8 @@ class Group:
         return next(reversed(self.curve(model).values()), None)
 
 
-def group_of_task(scores: TaskScores, intervals: Intervals, place: int) -> Group:
+def group_of_task(scores: TaskScores, intervals: Intervals, place: int, trained: set[str]) -> Group:
+    """One task's group; `trained`: the models of which another seed would be another model."""
     group = Group(scores.task, scores.task_type, scores.metric, scores.chance, scores.units, [scores.task])
     group.codecs, group.searches = scores.codecs, scores.searches
     for model, cells in scores.cells.items():
@@ -61,8 +62,14 @@ def group_of_task(scores: TaskScores, intervals: Intervals, place: int) -> Group
             values = np.empty((*scores.score[model].shape, 0), np.float32)
         group.cells[model], group.seeds[model] = cells, scores.seeds[model]
         # The seed names the task's place in the study, so that tasks are independent and models are not.
-        group.samples[model] = statistics.resample_parts(
-            values, scores.score[model], scores.parts, intervals.resamples, [intervals.seed, place]
+        group.samples[model] = resampling.resample_parts(
+            values,
+            scores.score[model],
+            scores.parts,
+            intervals.resamples,
+            [intervals.seed, place],
+            seeds=tuple(scores.seeds[model]),
+            trained=model in trained,
         )
     return group
 
@@ -94,7 +101,7 @@ def group_of_tasks(name: str, task_type: str, groups: list[Group]) -> Group | No
         parts = []
         for group in shared:
             columns = [group.seeds[model].index(seed) for seed in seeds]
-            parts.append(statistics.take(group.pick(model, cells), seeds=columns))
+            parts.append(resampling.take(group.pick(model, cells), seeds=columns))
         mean.codecs |= {cell: shared[0].codecs[cell] for cell in cells if cell in shared[0].codecs}
         mean.searches |= {
             cell: mean_search([group.searches[cell] for group in shared])
@@ -102,7 +109,7 @@ def group_of_tasks(name: str, task_type: str, groups: list[Group]) -> Group | No
             if cell in shared[0].searches
         }
         mean.cells[model], mean.seeds[model] = cells, seeds
-        mean.samples[model] = statistics.mean_over_tasks(parts)
+        mean.samples[model] = resampling.mean_over_tasks(parts)
     return mean
 
 

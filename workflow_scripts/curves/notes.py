@@ -9,7 +9,7 @@ import polars as pl
 
 from workflow_scripts.curves.answer import Domain, Missing
 from workflow_scripts.curves.collect import Model
-from workflow_scripts.curves.comparisons import total_steps
+from workflow_scripts.curves.comparisons import trained
 from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.schemas import EXPERIMENTS, MEAN, MEANS
 
@@ -93,10 +93,10 @@ def domain_notes(groups: list[Group], domains: dict[str, Domain]) -> list[str]:
 
 def seeds_measured(models: list[Model], groups: list[Group]) -> dict[str, int]:
     """How many seeds were measured of each model with training in its line, on the task where they are fewest."""
-    by_name = {model.name: model for model in models}
+    counted = trained(models)
     return {
         model.name: min(counts)
         for model in models
-        if total_steps(by_name, model)
+        if model.name in counted
         and (counts := [len(group.seeds[model.name]) for group in groups if model.name in group.seeds])
     }

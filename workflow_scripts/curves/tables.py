@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from workflow_scripts.curves import statistics
+from workflow_scripts.curves import resampling, statistics
 from workflow_scripts.curves.answer import Area
-from workflow_scripts.curves.comparisons import Pair, pair_up, verdicts
+from workflow_scripts.curves.comparisons import Pair, verdicts
 from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.schemas import number
 from workflow_scripts.curves.statistics import Estimate
@@ -66,7 +66,8 @@ def difference_rows(group: Group, pairs: list[Pair], intervals: Intervals) -> li
         shared = [dim for dim in curve if dim in other]
         if not shared:
             continue
-        first, second = pair_up(group, pair.first, pair.second, [curve[dim] for dim in shared])
+        cells = [curve[dim] for dim in shared]
+        first, second = group.pick(pair.first, cells), group.pick(pair.second, cells)
         estimates.append(statistics.difference(first, second, intervals.confidence))
         larger.append(np.fmax(first.score.mean(1), second.score.mean(1)))
         rows += [
@@ -106,7 +107,7 @@ def area_rows(group: Group, confidence: float) -> list[Area]:
             curve = group.curve(model, family)
             dims = list(curve)
             sample = group.pick(model, list(curve.values()))
-            estimate = statistics.level(statistics.area(sample, dims), confidence)
+            estimate = statistics.level(resampling.area(sample, dims), confidence)
             rows.append(
                 Area(
                     variant=model,

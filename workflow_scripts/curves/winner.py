@@ -22,6 +22,7 @@ study uses has any of them.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -150,9 +151,14 @@ def _at(candidates: Candidates, places: Places) -> Candidates:
 def _noise(candidates: Candidates, places: Places) -> Array:
     """By how much one half's values differ from all: (candidates, halvings), each halving with its two halves."""
     loadings = np.nan_to_num(candidates.loadings[places])
-    columns = np.random.default_rng(0).standard_normal((loadings.shape[1], HALVINGS), dtype=np.float32)
-    one = (loadings @ columns).astype(np.float64)
+    one = (loadings @ _columns(loadings.shape[1])).astype(np.float64)
     return np.hstack([one, -one])
+
+
+@functools.lru_cache(maxsize=4)
+def _columns(count: int) -> npt.NDArray[np.float32]:
+    """Standard normal noise (columns, halvings), the same for every frontier."""
+    return np.random.default_rng(0).standard_normal((count, HALVINGS), dtype=np.float32)
 
 
 def _running_argmax(value: Array) -> Places:
