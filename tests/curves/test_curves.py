@@ -105,7 +105,7 @@ def test_budgets_and_narrow_models_have_their_own_questions() -> None:
 def test_verdicts_say_when_the_data_cannot_tell() -> None:
     value, low, high = np.array([0.1, -0.1, 0.001, 0.02, 0.5]), np.array([0.05, -0.2, -0.004, -0.03, np.nan]), None
     high = np.array([0.15, -0.05, 0.006, 0.07, np.nan])
-    estimate = Estimate(value, low, high, np.ones(5), np.ones(5))
+    estimate = Estimate(value, low, high, *np.ones((3, 5)))
     corrected, larger = np.array([0.001, 0.02, 0.9, 0.3, np.nan]), np.full(5, 0.4)
     said = comparisons.verdicts(estimate, corrected, larger, 0.95, margin=0.01)
     assert said == ["better", "worse", "same", "unclear", "unclear"]
@@ -114,7 +114,7 @@ def test_verdicts_say_when_the_data_cannot_tell() -> None:
 
 def test_two_scores_near_zero_are_not_the_same_for_lying_within_the_margin() -> None:
     ones = np.ones(2)
-    estimate = Estimate(0.001 * ones, -0.004 * ones, 0.006 * ones, ones, ones)
+    estimate = Estimate(0.001 * ones, -0.004 * ones, 0.006 * ones, ones, ones, ones)
     assert comparisons.verdicts(estimate, ones, np.array([0.03, 0.1]), 0.95, margin=0.01) == ["unclear", "same"]
 
 

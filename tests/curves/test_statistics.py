@@ -105,7 +105,8 @@ def test_what_two_queries_tell_is_covered_no_better_than_the_module_says() -> No
     assert 0.82 <= covered(statistics.level(full, 0.95), truth) <= 0.88
     full, cut, high, low = mostly_zero(300, 0.05, (0, 0.9, 1.1), (0.1, 0.45, 0.45))
     difference = statistics.difference(full, cut, 0.95)
-    assert 0.69 <= covered(difference, high - low) <= 0.75
+    assert 0.72 <= covered(difference, high - low) <= 0.78
+    assert np.mean(difference.telling < 15) > 0.95
     assert np.mean(difference.high < high - low) > 10 * np.mean(difference.low > high - low)
 
 
@@ -143,7 +144,8 @@ def test_taking_cells_and_seeds_takes_their_parts_along() -> None:
     again = resampling.mean_over_tasks([resampling.take(s, cells=[4, 2], seeds=[2, 0]) for s in (a, b)])
     for one, other in zip(picked, again, strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
-    np.testing.assert_allclose(picked.parts.sum(0), picked.deviations[:, :, : resampling.PART_RESAMPLES], atol=1e-7)
+    alone = resampling.take(a, cells=[4, 2], seeds=[2, 0])
+    np.testing.assert_allclose(alone.deviations.var(-1), (alone.parts**2).sum((0, -1)), rtol=0.3)
 
 
 def test_the_interval_of_a_mean_over_parts_covers_though_the_parts_differ_in_size_and_difficulty() -> None:

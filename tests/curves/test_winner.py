@@ -19,7 +19,7 @@ CANDIDATES, STUDIES = 12, 1500
 def candidates_of(value: npt.NDArray[np.float64], loadings: npt.NDArray[Any]) -> Candidates:
     error = np.sqrt((loadings**2).sum(1))
     reach = stats.norm.isf(0.025) * error
-    estimate = Estimate(value, value - reach, value + reach, error, np.full(len(value), 1e6))
+    estimate = Estimate(value, value - reach, value + reach, error, *np.full((2, len(value)), 1e6))
     return Candidates(estimate, loadings.astype(np.float32), 0)
 
 
@@ -112,3 +112,30 @@ def test_models_share_units_and_no_seeds() -> None:
         np.testing.assert_allclose(np.sqrt(np.diag(covariance))[place : place + 2], error, rtol=1e-5)
     assert covariance[0, 2] == pytest.approx(shared.var() / 200, rel=0.3)
     assert joined.own_columns == 6
+
+
+def test_the_fewest_bytes_that_keep_enough_are_corrected_for_both_choices() -> None:
+    rng = np.random.default_rng(4)
+    size = np.repeat([16.0, 32.0, 64.0, 128.0], 5)
+    truth = np.repeat([0.90, 0.955, 0.97, 0.99], 5)
+    root = 0.01 * np.linalg.cholesky(0.5 * np.eye(20) + 0.5)
+    found, plain = [], []
+    for _ in range(1000):
+        candidates = candidates_of(truth + root @ rng.standard_normal(20), root)
+        one = winner.fewest(candidates, size, 0.95)
+        if one is not None:
+            found.append((one, truth))
+            low, high = candidates.estimate.low[one.place], candidates.estimate.high[one.place]
+            plain.append(low <= truth[one.place] <= high)
+    assert len(found) > 950
+    assert 0.93 <= covered(found) <= 0.97
+    assert np.mean(plain) < 0.92
+
+
+def test_nothing_surely_keeps_what_none_keeps() -> None:
+    candidates = candidates_of(np.array([0.9, 0.92, np.nan]), 0.001 * np.eye(3))
+    assert winner.smallest(candidates, 0.95) is None
+    assert winner.fewest(candidates, np.array([1.0, 2.0, 3.0]), 0.95) is None
+    one = winner.fewest(candidates, np.array([2.0, 1.0, 0.5]), 0.91)
+    assert one is not None
+    assert one.place == 1

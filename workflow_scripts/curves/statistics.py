@@ -5,7 +5,10 @@ Takes samples (scores with their resamples, see resampling.py); leaves estimates
 How an interval is made. Units are resampled, deviations widened by sqrt(n / (n - 1)) and by a t quantile, as the
 bootstrap of few units is too narrow otherwise (Hesterberg 2015, "What teachers should know about the bootstrap",
 section 5.3). The quantiles are those of BCa (Efron 1987), as most queries of a hard task score 0 and a few score much:
-the plain percentiles of such a mean end too low. (scipy.stats.bootstrap has BCa for one statistic of one sample; here
+the plain percentiles of such a mean end too low. Where few units make up the variance, it is itself known poorly: an
+interval has as many degrees of freedom as the fourth powers of the units allow (the variance of a sample variance is
+s^4 (2 / (n - 1) + kurtosis / n)). A p-value keeps n - 1: of two models that do not differ no query favours either, so
+that their difference is symmetric, and the t test holds. (scipy.stats.bootstrap has BCa for one statistic of one sample; here
 thousands of differences and ratios share one set of resamples.) A mean over tasks has the degrees of freedom of the very
 quantity estimated (Welch and Satterthwaite): what two models differ by may come from one task. What no resample of units
 shows enters as a variance component: the draws of training examples of a classifier (resampling.py), and the
@@ -21,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from workflow_scripts.curves.resampling import Array, Deviations
+from workflow_scripts.curves.resampling import COLUMNS, Array, Deviations
 from workflow_scripts.curves.resampling import Sample as Sample
 from workflow_scripts.curves.resampling import area as area
 from workflow_scripts.curves.resampling import mean_over_tasks as mean_over_tasks
@@ -33,6 +36,7 @@ from workflow_scripts.curves.resampling import take as take
 class Estimate(NamedTuple):
     """Arrays of one shape: the estimate, its interval, its standard error and its degrees of freedom.
 
+    `telling`: about how many units make up its variance where those are few, as when most queries score 0; else inf.
     All but `value` are nan where nothing tells how sure it is (no values of units).
     """
 
@@ -41,6 +45,7 @@ class Estimate(NamedTuple):
     high: Array
     standard_error: Array
     df: Array
+    telling: Array
 
 
 class Seeds(NamedTuple):
@@ -54,13 +59,16 @@ class Seeds(NamedTuple):
 
 class Variance(NamedTuple):
     """A quantity's variance (cells,) by where it comes from: units, draws of training examples, seeds; its degrees of
-    freedom. `total` is their sum, or more where the seeds' scores alone say more."""
+    freedom, and those for an interval, fewer where few units tell. `total` is their sum, or more where the seeds'
+    scores alone say more."""
 
     units: Array
     draws: Array
     seeds: Array
     total: Array
     df: Array
+    interval_df: Array
+    telling: Array
 
 
 def level(sample: Sample, confidence: float) -> Estimate:
@@ -93,7 +101,7 @@ def share(sample: Sample, full: Sample, chance: float, confidence: float) -> Est
     estimate = _interval(value, deviations, variance, confidence, straight=kept.deviations.mean(1))
     # The full width keeps all of itself in every resample: no rounding error may blur that.
     exact = np.all(sample.score == full.score, axis=1) & np.all(sample.deviations == full.deviations, axis=(1, 2))
-    known = (1, 1, 1, 0, np.nan)
+    known = (1, 1, 1, 0, np.nan, np.inf)
     return Estimate(*(np.where(exact & ~undefined, one, part) for part, one in zip(estimate, known, strict=True)))
 
 
@@ -135,7 +143,7 @@ def loadings(sample: Sample) -> tuple[Array, Array]:
     variance = _variance(deviations, parts, sample, [_seeds_of(sample)], 0.95)
     units = (deviations - deviations.mean(1, keepdims=True)) / np.sqrt(deviations.shape[1])
     counted = sample.factor > 0
-    weighted = parts[counted] * np.sqrt(sample.factor[counted])[:, None, None] / np.sqrt(parts.shape[2])
+    weighted = parts[counted] * np.sqrt(sample.factor[counted])[:, None, None]
     draws = np.hstack([np.empty((len(units), 0)), *weighted])
     seeds = sample.score - sample.score.mean(1, keepdims=True)
     scaled = [units.astype(np.float64)]
@@ -183,38 +191,49 @@ def _ratio(above: Array, above_deviations: Deviations, below: Array, below_devia
 def _variance(
     deviations: Deviations, parts: Deviations, sample: Sample, seeds: list[Seeds], confidence: float
 ) -> Variance:
-    """The variance of a quantity, from its deviations (cells, resamples), its parts (parts, cells, first resamples),
+    """The variance of a quantity, from its deviations (cells, resamples), its parts (parts, cells, columns),
     of which `sample` has the factors and degrees of freedom, and what each side's seeds tell."""
     units = deviations.var(-1, dtype=np.float64)
     factor, df = sample.factor[:, None], sample.df[:, None]
-    by_part = parts.var(-1, dtype=np.float64)
-    draws = np.where(np.isnan(factor).any(), np.nan, np.fmax(0, (factor * by_part).sum(0)))
+    squares = parts.astype(np.float64) ** 2
+    by_part = squares.sum(-1)
+    draws = np.fmax(0, (factor * by_part).sum(0))
     joint = units + draws
     weighted = np.where(factor == 0, 1.0, np.where(draws > 0, factor, 0.0)) * by_part
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = weighted.sum(0) ** 2 / (weighted**2 / df).sum(0)
-    freedom = np.where(joint == 0, df.min(), freedom)
+        # Beyond what a normal sample has, the fourth powers tell how few units make up the variance.
+        few = np.fmax(0, (squares**2).sum(-1) / by_part**2 - 3 / np.fmin(df + 1, COLUMNS))
+        few = np.where((factor == 0) & (by_part > 0), few, 0.0)
+        telling = weighted.sum(0) ** 2 / (weighted**2 * few).sum(0)
+        sizes = [weighted.sum(0) ** 2 / (weighted**2 / each).sum(0) for each in (df, 2 / (2 / df + few))]
+    free, interval_free = (np.where(joint == 0, df.min(), size) for size in sizes)
+    telling = np.where(np.isnan(telling), np.where(np.isnan(joint), np.nan, np.inf), telling)
     between, alone, seeds_df = [], [], []
     for side in seeds:
         count = side.score.shape[1]
         if count < 2:
             continue
         interaction = side.deviations.var(1, ddof=1, dtype=np.float64).mean(-1)
-        interaction += side.parts[sample.factor > 0].var(2, ddof=1, dtype=np.float64).mean(-1).sum(0)
+        interaction += side.parts[sample.factor > 0].var(2, ddof=1, dtype=np.float64).sum((0, -1))
         spread = side.score.var(1, ddof=1) / count
         between.append(side.more * np.fmax(0, spread - interaction / count))
         alone.append(side.more * spread)
         seeds_df.append(np.full_like(spread, count - 1))
     if not between:
-        return Variance(units, draws, np.zeros_like(units), joint, freedom)
+        return Variance(units, draws, np.zeros_like(units), joint, free, interval_free, telling)
     of_seeds = np.sum(between, axis=0)
     total = joint + of_seeds
-    freedom = _welch(np.array([joint, *between]), np.array([freedom, *seeds_df]))
+    free, interval_free = (
+        _welch(np.array([joint, *between]), np.array([own, *seeds_df])) for own in (free, interval_free)
+    )
     # Few seeds may agree by luck, or leave the component at 0: never narrower than the seeds alone would be.
     tail = (1 - confidence) / 2
     seen, seen_df = np.sum(alone, axis=0), _welch(np.array(alone), np.array(seeds_df))
-    more = stats.t.isf(tail, seen_df) * np.sqrt(seen) > stats.t.isf(tail, freedom) * np.sqrt(total)
-    return Variance(units, draws, of_seeds, np.where(more, seen, total), np.where(more, seen_df, freedom))
+    more = stats.t.isf(tail, seen_df) * np.sqrt(seen) > stats.t.isf(tail, free) * np.sqrt(total)
+    total, free, interval_free = (
+        np.where(more, known, part) for known, part in ((seen, total), (seen_df, free), (seen_df, interval_free))
+    )
+    return Variance(units, draws, of_seeds, total, free, interval_free, telling)
 
 
 def _welch(variances: Array, dfs: Array) -> Array:
@@ -233,7 +252,7 @@ def _interval(
     `straight`: the deviations of the mean that the quantity is to first order, at any scale; `deviations` for a mean.
     """
     tail = (1 - confidence) / 2
-    units, total, df = variance.units, variance.total, variance.df
+    units, total, df = variance.units, variance.total, variance.interval_df
     with np.errstate(divide="ignore", invalid="ignore"):
         # What comes from draws and seeds has no skewness that so few could show.
         skewness = _skewness(deviations if straight is None else straight) * np.fmin(1, units / total) ** 1.5
@@ -245,7 +264,9 @@ def _interval(
     high = np.where(units > 0, factor * high, symmetric)
     error = np.sqrt(total)
     still = error == 0
-    return Estimate(value, value + np.where(still, 0, low), value + np.where(still, 0, high), error, df)
+    return Estimate(
+        value, value + np.where(still, 0, low), value + np.where(still, 0, high), error, variance.df, variance.telling
+    )
 
 
 def _skewness(deviations: Deviations) -> Array:

@@ -121,21 +121,40 @@ def smallest(candidates: Candidates, wanted: float) -> Winner | None:
 
     Candidates in rising size.
     """
+    return _first_that_keeps(candidates, np.arange(len(candidates.estimate.value)), wanted, running=False)
+
+
+def fewest(candidates: Candidates, size: Array, wanted: float) -> Winner | None:
+    """The first point of the frontier (see there) from which on the intervals of all lie at or above `wanted`, corrected
+    for both choices: of the best within each size, and of the size; None where none does."""
+    places = np.flatnonzero(np.isfinite(candidates.estimate.value))
+    return _first_that_keeps(candidates, places[np.argsort(size[places], kind="stable")], wanted, running=True)
+
+
+def _first_that_keeps(candidates: Candidates, places: Places, wanted: float, running: bool) -> Winner | None:
+    """The first of `places` from which on all keep `wanted`, less their half-width; or the best so far, at each place."""
+    if not len(places):
+        return None
+    estimate = candidates.estimate
+    known = np.isfinite(estimate.low[places])[:, None]
+    below = np.where(known, (estimate.value - estimate.low)[places, None], np.inf)
 
     def choose(value: Array) -> tuple[npt.NDArray[np.bool_], Places]:
-        """Whether there is such a candidate, and which; `value` (candidates, halvings)."""
-        enough = np.logical_and.accumulate((value - below >= wanted)[::-1])[::-1]
-        return enough[-1], enough.argmax(0)
+        """Whether any keeps it, and which is chosen; `value` (places, halvings)."""
+        who = _running_argmax(value) if running else np.broadcast_to(np.arange(len(value))[:, None], value.shape)
+        surely = np.take_along_axis(value, who, 0) - below[who, 0] >= wanted
+        enough = np.logical_and.accumulate(surely[::-1])[::-1]
+        first = enough.argmax(0)
+        return enough[-1], np.take_along_axis(who, first[None], 0)[0]
 
-    value = np.where(np.isnan(candidates.estimate.low), -np.inf, candidates.estimate.value)
-    below = np.nan_to_num(candidates.estimate.value - candidates.estimate.low)[:, None]
-    found, place = choose(value[:, None])
+    value = np.where(np.isfinite(estimate.value[places]), estimate.value[places], -np.inf)[:, None]
+    found, chosen = choose(value)
     if not found[0]:
         return None
-    noise = _noise(candidates, np.arange(len(value)))
-    any_chosen, chosen = choose(value[:, None] + noise)
-    of_chosen = np.take_along_axis(noise, chosen[None], 0)[0][any_chosen]
-    return _winner(candidates, int(place[0]), float(np.sqrt(2) * of_chosen.mean()))
+    noise = _noise(candidates, places)
+    any_chosen, of_half = choose(value + noise)
+    flattery = np.sqrt(2) * np.take_along_axis(noise, of_half[None], 0)[0][any_chosen].mean()
+    return _winner(candidates, int(places[chosen[0]]), float(flattery))
 
 
 def _candidates(estimate: Estimate, sample: Sample, over: float) -> Candidates:
