@@ -9,7 +9,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
 from workflow_scripts.launch.code import code_files
-from workflow_scripts.launch.session import drop_stale_lock, use_this_python
+from workflow_scripts.launch.attempts import retry_no_mistakes
+from workflow_scripts.launch.reasons import shorten_reasons
+from workflow_scripts.launch.session import (
+    copied_results,
+    drop_stale_lock,
+    use_this_python,
+)
 from workflow_scripts.launch.slurm import prepare
 from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.configuration import load_study
@@ -22,7 +28,13 @@ except StudyError as error:
 
 use_this_python()
 if workflow.is_main_process:
-    drop_stale_lock(Path.cwd())
+    shorten_reasons()
+    for warning in (
+        drop_stale_lock(Path.cwd(), unlock="--unlock" in sys.argv),
+        copied_results(Path.cwd(), Path("results", STUDY.study)),
+    ):
+        if warning:
+            logger.warning(warning)
 
 
 RESULTS = f"results/{STUDY.study}"

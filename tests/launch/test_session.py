@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 from workflow_scripts import artefact
-from workflow_scripts.launch.session import drop_stale_lock
+from workflow_scripts.launch.session import copied_results, drop_stale_lock
 
 LIVING = "import sys; from pathlib import Path; from workflow_scripts.launch.session import drop_stale_lock;"
 LIVING += "drop_stale_lock(Path(sys.argv[1])); print('here', flush=True); sys.stdin.read()"
@@ -55,3 +55,36 @@ def test_where_the_file_system_knows_no_locks_work_goes_on_and_says_so(
     locks.mkdir(parents=True)
     drop_stale_lock(tmp_path)
     assert locks.exists(), "nobody knows whose it is"
+
+
+def test_a_lock_of_another_host_stays_until_it_is_unlocked(tmp_path: Path) -> None:
+    locks = tmp_path / ".snakemake" / "locks"
+    locks.mkdir(parents=True)
+    (locks / "0.input.lock").touch()
+    (tmp_path / ".snakemake" / "running").write_text("login1 4711\n")
+    warning = drop_stale_lock(tmp_path)
+    assert warning is not None
+    assert "login1 (process 4711)" in warning
+    assert "snakemake --unlock" in warning
+    assert locks.exists()
+    drop_stale_lock(tmp_path, unlock=True)
+    (locks / "0.input.lock").unlink()  # as Snakemake does
+    assert drop_stale_lock(tmp_path) is None
+
+
+def test_a_host_whose_snakemake_ended_well_keeps_nobody_out(tmp_path: Path) -> None:
+    (tmp_path / ".snakemake").mkdir()
+    (tmp_path / ".snakemake" / "running").write_text("login1 4711\n")
+    assert drop_stale_lock(tmp_path) is None
+    assert "login1" not in (tmp_path / ".snakemake" / "running").read_text()
+
+
+def test_results_without_snakemakes_records_are_told_of(tmp_path: Path) -> None:
+    results = tmp_path / "results" / "mine"
+    assert copied_results(tmp_path, results) is None
+    (results / "tasks" / "SciFact").mkdir(parents=True)
+    (results / "tasks" / "SciFact" / "task.sha256").touch()
+    assert "--touch" in (copied_results(tmp_path, results) or "")
+    (tmp_path / ".snakemake" / "metadata").mkdir(parents=True)
+    (tmp_path / ".snakemake" / "metadata" / "a").touch()
+    assert copied_results(tmp_path, results) is None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -22,18 +23,56 @@ def use_this_python() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
-def drop_stale_lock(folder: Path) -> None:
+def drop_stale_lock(folder: Path, unlock: bool = False) -> str | None:
     """Remove the lock that a killed Snakemake left in `folder`/.snakemake; leave that of a living one alone.
 
     Each living one shares the `flock` on `running`, which the kernel releases when the process ends, however it ends;
-    who gets it alone is alone. On a file system without locks nothing is removed: `snakemake --unlock` does it.
+    who gets it alone is alone. Many file systems keep such locks within a host, so `running` also names the host and
+    the process that wrote it last: a lock of another host stays, and Snakemake refuses to start. `unlock`
+    (`snakemake --unlock`) forgets the hosts. On a file system without locks nothing is removed.
+
+    Returns a warning, in one line, where a lock of another host stays.
     """
     state = folder / ".snakemake"
     state.mkdir(exist_ok=True)
     handle = os.open(state / "running", os.O_RDWR | os.O_CREAT, 0o644)
     _held.append(handle)  # open, and with it the lock held, until this process ends
     alone = try_lock(handle, fcntl.LOCK_EX)
-    if alone:
-        shutil.rmtree(state / "locks", ignore_errors=True)
+    warning = None
+    if unlock:
+        for record in [state / "running", *(state / "slurm_runs").glob("*")]:
+            record.write_text("")
+    elif alone:
+        other = other_host(state / "running")
+        if other and any((state / "locks").glob("*")):
+            warning = (
+                f"another Snakemake was started here on {other}, and this host cannot see whether it lives; if it has "
+                "ended: `snakemake --unlock`, then the same command again"
+            )
+        else:
+            shutil.rmtree(state / "locks", ignore_errors=True)
+            record_process(state / "running")
     if alone is not None:
         fcntl.flock(handle, fcntl.LOCK_SH)
+    return warning
+
+
+def record_process(path: Path) -> None:
+    """Note this host and process in a file that this process holds a lock on."""
+    path.write_text(f"{socket.gethostname()} {os.getpid()}\n")
+
+
+def other_host(path: Path) -> str | None:
+    """'host (process number)' of a record that was written on another host; None for this host's, or an empty one."""
+    host, _, process = path.read_text().strip().partition(" ")
+    return f"{host} (process {process})" if host and host != socket.gethostname() else None
+
+
+def copied_results(folder: Path, results: Path) -> str | None:
+    """A warning, in one line, where results lie here without Snakemake's records of how they were made."""
+    if any(results.glob("*/**/*.sha256")) and not any((folder / ".snakemake" / "metadata").glob("*")):
+        return (
+            f"{results} was copied here without .snakemake, which knows what it was made with: all of it would be made "
+            "again; where it is this study's, add --touch to the command once"
+        )
+    return None
