@@ -1,7 +1,7 @@
-"""The one command line of all scripts: settings, log, one line for a user's mistake, a traceback for a programming error.
+"""The one command line of all scripts: a user's mistake is one line, a programming error keeps its traceback.
 
 A script declares a parser with `parser`, adds its own arguments, and gives its work to `run`. What a user gave and
-cannot be used raises `InputError`: it ends the script with one line and status 1. Any other exception keeps its traceback.
+cannot be used raises `InputError`: it ends the script with one line and status 1.
 """
 
 from __future__ import annotations
