@@ -11,7 +11,6 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from workflow_scripts.encoder.arithmetic import computes_in_bf16
 from workflow_scripts.encoder.encoding import budgeted_batches, encode, encode_texts
 from workflow_scripts.encoder.loading import EncoderError, load_encoder
 
@@ -71,23 +70,6 @@ def test_bf16_stays_close_and_leaves_the_weights_alone(encoder: SentenceTransfor
     assert ((exact * rounded).sum(axis=1) > 0.999).all()
     np.testing.assert_array_equal(encode_texts(encoder, texts), exact)
     assert all("forward" not in module.__dict__ for module in encoder.modules())
-
-
-@pytest.mark.skipif(
-    not computes_in_bf16(torch.device("cpu")), reason="this processor has no bf16 of its own, so no weights are packed"
-)
-def test_bf16_on_packed_weights_is_autocast_s_own(
-    encoder: SentenceTransformer, texts: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    exact = encode_texts(encoder, texts)
-    packed = encode_texts(encoder, texts, precision="bf16")
-    monkeypatch.setattr("workflow_scripts.encoder.arithmetic.computes_in_bf16", lambda _: False)
-    plain = encode_texts(encoder, texts, precision="bf16")
-
-    def off(vectors: np.ndarray) -> float:
-        return float(np.linalg.norm(vectors - exact, axis=1).mean())
-
-    assert 0 < off(packed) < 1.1 * off(plain)
 
 
 def test_it_counts_tokens_and_reports_progress(encoder: SentenceTransformer, texts: list[str]) -> None:

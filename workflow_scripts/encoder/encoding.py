@@ -3,8 +3,8 @@
 Takes a sentence-transformers folder and texts; leaves a float32 array `(texts, width)` in the texts' order.
 The model's own modules run, so pooling, dense layers, normalisation and prompts are sentence-transformers' own; what
 differs is how batches are made: tokens ahead and in bulk, sorted by their true length, under a budget of tokens rather
-than a number of texts; and how a processor computes the layers (`encoder/arithmetic.py`). Shared by the rooms that encode
-(embeddings, models).
+than a number of texts; and, on a processor, run without their padding (`encoder/unpadded.py`). Shared by the rooms that
+encode (embeddings, models).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 
 from workflow_scripts.encoder.arithmetic import Precision, arithmetic, computes_in_bf16
 from workflow_scripts.encoder.loading import EncoderError
+from workflow_scripts.encoder.unpadded import first_position, unpadded
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -27,6 +28,7 @@ Role = Literal["", "query", "document"]
 # On a processor a forward pass is fastest while its activations stay in the caches; on a GPU the whole budget is used.
 PROCESSOR_BATCH_TOKENS = 1024
 TEXTS_TOKENISED_AT_ONCE = 16384
+COMPARED_LENGTHS = (11, 6, 6, 3)  # tokens of the texts on which a run without padding is compared with one with it
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,19 @@ def encode(
     order = np.argsort(-lengths, kind="stable")
     first: Any = model[0]
     prompt_length = first._get_prompt_length(prompt) if prompt else None
-    with arithmetic(model, precision):
+
+    def embed(rows: list[list[int]], prompt_length: int | None = None) -> torch.Tensor:
+        features = _features(first.tokenizer, rows, prompt_length, device)
+        output: torch.Tensor = model(features, **({"task": role} if role else {}))["sentence_embedding"]
+        return output[:, :width].float()
+
+    start = None
+    if device.type == "cpu" and lengths.min() < lengths.max():
+        start = first_position(first.model, lambda: embed([rows[order[0]][:length] for length in COMPARED_LENGTHS]))
+    with arithmetic(model, precision), unpadded(first.model, start):
         for batch in budgeted_batches(lengths[order], batch_tokens):
             members = order[batch]
-            features = _features(first.tokenizer, [rows[i] for i in members], prompt_length, device)
-            output = model(features, **({"task": role} if role else {}))["sentence_embedding"]
-            vectors[members] = output[:, :width].float().cpu().numpy()
+            vectors[members] = embed([rows[i] for i in members], prompt_length).cpu().numpy()
             if progress is not None:
                 progress(len(members))
     return Encoded(vectors, int(lengths.sum()))
