@@ -21,9 +21,10 @@ from sentence_transformers import SentenceTransformer
 
 from tests.conftest import ROOT
 from tests.embeddings.conftest import ONE_THREAD, command, run, write_task
+from workflow_scripts.command_line import parse_settings
 from workflow_scripts.embeddings import manifest
 from workflow_scripts.embeddings.encode import encode_task, precisions_for, read_texts
-from workflow_scripts.embeddings.manifest import read_settings
+from workflow_scripts.embeddings.manifest import StoreSettings
 from workflow_scripts.embeddings.prompts import prompt_for
 from workflow_scripts.store import StoreWriter, open_store
 
@@ -51,7 +52,8 @@ def test_each_distinct_text_is_encoded_once_under_its_prompt(
     encoded = [f"find: {text}" for text in queries] + [f"text: {text}" for text in documents]
     assert len(store) == manifest["texts"] == len(queries) + len(documents)
     assert manifest["tokens"] == sum(map(len, encoder.tokenizer(encoded)["input_ids"]))
-    assert (manifest["model"], manifest["width"], manifest["precision"]) == ("base", 384, "fp32")
+    assert manifest["prompts"] == {"document": "text: ", "query": "find: "}
+    assert (manifest["model"], manifest["width"], manifest["dtype"]) == ("base", 384, "fp32")
     digests = (output.parent / "embeddings.sha256").read_text()
     assert digests.endswith("  embeddings.arrow\n")
     subprocess.run(["sha256sum", "-c", "embeddings.sha256"], cwd=output.parent, check=True, capture_output=True)
@@ -102,7 +104,7 @@ def test_bf16_leaves_the_queries_exact(model: Path, utterances: list[str], tmp_p
         )
         assert done.returncode == 0, done.stderr
         stores[precision] = open_store(output.parent)
-    assert json.loads(output.read_text())["precision"] == "fp32 and mixed"
+    assert json.loads(output.read_text())["dtype"] == "fp32 and mixed"
     for kind, same in (("query", True), ("document", False)):
         exact, rounded = (store.vectors[store.rows_of(texts, kind)] for store in stores.values())
         assert np.array_equal(exact, rounded) == same
@@ -152,7 +154,7 @@ def test_shards_of_other_settings_code_or_versions_are_not_taken(
 
     def begin(**encoding: object) -> None:
         monkeypatch.setattr(StoreWriter, "cost", lambda *_: 0.0)
-        read = read_settings(settings(**encoding))
+        read = parse_settings(StoreSettings, settings(**encoding))
         with pytest.raises(KeyboardInterrupt):
             encode_task(read, model / "model.sha256", digest, tmp_path / "store" / "embeddings.json")
 

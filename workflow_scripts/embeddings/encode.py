@@ -2,15 +2,13 @@
 
 Takes a model's folder and a task's `texts.parquet` (or the corpus room's `sample.parquet`, as the task
 `training_texts`). Leaves the store with `embeddings.json` and `embeddings.sha256`. It exists so that every
-dimension, reduction and precision is scored from one encoding. Shards are written while it goes; started
+codec is scored from one encoding. Shards are written while it goes; started
 again after a kill, it goes on from the finished ones.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,17 +19,11 @@ import numpy as np
 import polars as pl
 
 from workflow_scripts.artefact import Progress, digest_of_file, digest_of_text, exclusive_lock, read_json
-from workflow_scripts.command_line import start_log
-from workflow_scripts.embeddings.manifest import (
-    Settings,
-    code_and_versions,
-    model_name,
-    read_settings,
-    write_manifest,
-)
+from workflow_scripts.command_line import InputError, parse_settings, parser, run, users_file
+from workflow_scripts.embeddings.manifest import StoreSettings, code_and_versions, model_name, write_manifest
 from workflow_scripts.embeddings.prompts import prompt_for
 from workflow_scripts.encoder.arithmetic import Precision
-from workflow_scripts.encoder.encoding import Role, encode, resolve_precision
+from workflow_scripts.encoder.encoding import Role, encode, resolve_precision, resolve_prompt
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.memory import keep_freed_memory
 from workflow_scripts.store import ROWS_PER_SHARD, StoreWriter, keys_of
@@ -69,21 +61,22 @@ class Texts:
 def read_texts(task: str, digest: Path) -> Texts:
     """The texts beside a task's `task.sha256`, or the training texts beside `corpus.sha256`.
 
-    Raises `ValueError` where the file has other columns, a missing text or an unknown prompt type.
+    Raises `InputError` where the file has other columns, a missing text or an unknown prompt type.
     """
     training = task == TRAINING_TEXTS
     path = digest.with_name("sample.parquet" if training else "texts.parquet")
-    frame = pl.read_parquet(path)
+    with users_file(f"{path}: not readable as parquet"):
+        frame = pl.read_parquet(path)
     if training:
         frame = frame.with_columns(pl.lit("").alias("prompt_type"))
     for column in ("prompt_type", "text"):
         if frame.schema.get(column) != pl.String:
-            raise ValueError(f"{path}: column {column!r} is {frame.schema.get(column)}, expected String")
+            raise InputError(f"{path}: column {column!r} is {frame.schema.get(column)}, expected String")
         if frame[column].null_count():
             row = int(frame[column].is_null().arg_max() or 0)
-            raise ValueError(f"{path}: row {row}: {column!r} is null, expected a string")
+            raise InputError(f"{path}: row {row}: {column!r} is null, expected a string")
     if unknown := set(frame["prompt_type"].unique()) - set(ROLES):
-        raise ValueError(f"{path}: prompt type {min(unknown)!r} is not known, expected one of {sorted(ROLES)}")
+        raise InputError(f"{path}: prompt type {min(unknown)!r} is not known, expected one of {sorted(ROLES)}")
     frame = frame.select("prompt_type", "text").unique(maintain_order=True)
     task_type = None if training else str(read_json(digest.with_name("task.json"))["type"])
     return Texts(path, frame["prompt_type"].to_numpy(), frame["text"].to_list(), task, task_type)
@@ -107,19 +100,18 @@ def precisions_for(setting: str, task_type: str | None, device: torch.device) ->
 
 
 def encode_task(
-    settings: Settings, model_digest: Path, texts_digest: Path, output: Path, rows_per_shard: int = ROWS_PER_SHARD
+    settings: StoreSettings, model_digest: Path, texts_digest: Path, output: Path, rows_per_shard: int = ROWS_PER_SHARD
 ) -> None:
     """Make the store in the folder of `output`, the manifest."""
     keep_freed_memory()
     options = settings.encoding
     texts = read_texts(settings.task, texts_digest)
     model = load_encoder(model_digest.parent, max_length=options.max_length)
-    if options.prompts:
-        model.prompts = dict(options.prompts)
+    model.prompts = {**(model.prompts or {}), **options.prompts}
     precisions = precisions_for(options.dtype, texts.task_type, model.device)
     width = model.get_embedding_dimension()
     if width is None:
-        raise ValueError(f"{model_digest.parent}: the model does not say its width, expected one that embeds texts")
+        raise InputError(f"{model_digest.parent}: the model does not say its width, expected one that embeds texts")
     texts_sha256 = digest_of_file(texts.path)
     decides = [model_digest.read_text(), texts_sha256, options.model_dump(), settings.task, texts.task_type, precisions]
     decides += [code_and_versions(), str(model.device.type)]
@@ -139,14 +131,24 @@ def encode_task(
         "texts": len(texts),
         **costs,
         "width": width,
-        "dtype": options.precision,
+        "precision": options.precision,
         "device": str(model.device),
-        "precision": " and ".join(sorted({precisions[prompt_type] for prompt_type in np.unique(texts.prompt_types)})),
+        "dtype": " and ".join(sorted({precisions[prompt_type] for prompt_type in np.unique(texts.prompt_types)})),
+        "prompts": prompts_used(model, texts),
         "model": model_name(model_digest),
         "texts_sha256": texts_sha256,
     }
     write_manifest(output, writer.finish(), content)
     writer.remove_shards()
+
+
+def prompts_used(model: SentenceTransformer, texts: Texts) -> dict[str, str]:
+    """The prompt that stands before the texts of each prompt type of the task; "" for none."""
+    return {
+        str(kind): resolve_prompt(model, prompt_for(model.prompts, texts.task, texts.task_type, kind), ROLES[kind])
+        or ""
+        for kind in np.unique(texts.prompt_types)
+    }
 
 
 def encode_rows(
@@ -179,22 +181,23 @@ def encode_rows(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--settings", required=True, help='JSON: {"task": name, "encoding": {…}}')
-    parser.add_argument("--model", type=Path, required=True, help="model.sha256 in the model's folder")
-    parser.add_argument("--texts", type=Path, required=True, help="task.sha256 beside texts.parquet, or corpus.sha256")
-    parser.add_argument("--output", type=Path, required=True, help="embeddings.json of the store to make")
-    parser.add_argument(
+    arguments_of = parser(__doc__, "task, encoding")
+    arguments_of.add_argument("--model", type=Path, required=True, help="model.sha256 in the model's folder")
+    arguments_of.add_argument(
+        "--texts", type=Path, required=True, help="task.sha256 beside texts.parquet, or corpus.sha256"
+    )
+    arguments_of.add_argument("--output", type=Path, required=True, help="embeddings.json of the store to make")
+    arguments_of.add_argument(
         "--rows-per-shard", type=int, default=ROWS_PER_SHARD, help="texts that a killed job may have to encode again"
     )
-    arguments = parser.parse_args()
-    start_log()
-    try:
+    arguments = arguments_of.parse_args()
+
+    def work() -> None:
+        settings = parse_settings(StoreSettings, arguments.settings)
         with exclusive_lock(arguments.output):
-            settings = read_settings(arguments.settings)
             encode_task(settings, arguments.model, arguments.texts, arguments.output, arguments.rows_per_shard)
-    except (ValueError, OSError, RuntimeError, pl.exceptions.PolarsError) as error:
-        sys.exit(f"embed: {str(error).splitlines()[0]}")
+
+    run(work)
 
 
 if __name__ == "__main__":

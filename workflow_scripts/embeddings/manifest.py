@@ -9,29 +9,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from workflow_scripts.artefact import digest_of_file, read_json, versions, write_digests, write_json
+from workflow_scripts.command_line import Settings
 from workflow_scripts.study.sections.encoding import Encoding
 
 PACKAGES = ("numpy", "pyarrow", "sentence-transformers", "torch", "transformers")
 
 
-class Settings(BaseModel):
+class StoreSettings(Settings):
     """What of the configuration decides a store."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     task: str
     encoding: Encoding = Encoding()
-
-
-def read_settings(text: str) -> Settings:
-    """Settings from their JSON; raises `ValueError` with one line that names the key."""
-    try:
-        return Settings.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"--settings: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def code_and_versions() -> str:
@@ -43,10 +32,7 @@ def code_and_versions() -> str:
 
 def write_manifest(output: Path, store: Path, content: dict[str, Any]) -> None:
     """Write the manifest, then the digest that later rules wait for."""
-    write_json(
-        output,
-        content | {"versions": versions(*PACKAGES)},
-    )
+    write_json(output, content | {"versions": versions(*PACKAGES)})
     write_digests(output.with_name("embeddings.sha256"), [store])
 
 

@@ -190,7 +190,7 @@ def _tokenise(model: SentenceTransformer, texts: Sequence[str], prompt: str | No
 
 def _features(tokenizer: Any, rows: list[list[int]], prompt_length: int | None, device: torch.device) -> dict[str, Any]:
     """One batch as the model's modules take it: ids and mask `(rows, longest)`, padded on the tokenizer's side."""
-    longest = max(map(len, rows))
+    longest = max(1, *map(len, rows))  # a text without a token is all padding, as beside a longer text
     ids = np.full((len(rows), longest), tokenizer.pad_token_id or 0, dtype=np.int64)
     mask = np.zeros((len(rows), longest), dtype=np.int64)
     left = tokenizer.padding_side == "left"

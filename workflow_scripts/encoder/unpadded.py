@@ -76,6 +76,7 @@ def unpadded(encoder: Any, start: int | None) -> Iterator[None]:
             or attention_mask is None
             or options.keys() - {"return_dict"}
             or bool(attention_mask.all())
+            or not bool(attention_mask.any(1).all())
         ):
             return own(**given)
         return _without_padding(encoder, own, given, start)
