@@ -22,7 +22,7 @@ rule task:
         f"{LOGS}/tasks/{{task}}.log",
     benchmark:
         f"{BENCHMARKS}/tasks/{{task}}.tsv"
-    retries: 2
+    retries: 0 # what waiting mends is tried again inside
     conda:
         ENVIRONMENT
     threads: 1

@@ -35,7 +35,7 @@ class Fault:
     where: str = ""
     times: int = 1
     status: int = 503
-    retry_after: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)  # `status`: of the answer
     after_bytes: int = 100  # `cut`, `stall`: after so many bytes of the body the connection ends, or nothing comes
 
 
@@ -47,12 +47,13 @@ class Hub:
     url: str = ""
     faults: list[Fault] = field(default_factory=list)
     requests: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Range
+    own_etags: bool = False  # a mirror's: sha1 of the content, whatever the repository says of it
     lock: threading.Lock = field(default_factory=threading.Lock)
     closing: threading.Event = field(default_factory=threading.Event)
 
     def repository(self, kind: Literal["models", "datasets"], name: str, revision: str) -> Path:
         """The folder whose files are `name` at `revision`; made if need be."""
-        path = self.folder / kind / name / revision
+        path = self.folder / kind / name / urllib.parse.quote(revision, safe="")
         path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -128,14 +129,13 @@ class _Handler(BaseHTTPRequestHandler):
         with hub.lock:
             hub.requests.append((self.command, path, self.headers.get("Range", "")))
         if fault := hub.take_fault("status", path=path):
-            extra = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-            return self._fail(fault.status, None, f"told to answer {fault.status}", extra)
+            return self._fail(fault.status, None, f"told to answer {fault.status}", fault.headers)
         if "Bearer " not in self.headers.get("Authorization", ""):
             if hub.take_fault("token", path=path):
                 return self._fail(401, None, "Invalid username or password.")
             if hub.take_fault("gated", path=path):
                 return self._fail(403, "GatedRepo", "Access to this repository is restricted.")
-        if not (match := ROUTE.match(path)):
+        if not (match := ROUTE.match(url.path)):
             return self._fail(404, "RepoNotFound", "no such route")
         kind = "datasets" if match["kind"] == "datasets" else "models"
         revisions = hub.folder / kind / match["name"]
@@ -143,18 +143,19 @@ class _Handler(BaseHTTPRequestHandler):
             return self._fail(404, "RepoNotFound", "Repository not found")
         if match["what"] == "refs":
             return self._json({"branches": [], "converts": [], "tags": []})
-        revision = match["revision"] or "main"
-        known = sorted(p.name for p in revisions.iterdir())
+        revision = urllib.parse.unquote(match["revision"] or "main")
+        below = urllib.parse.unquote(match["path"] or "")
+        known = sorted(urllib.parse.unquote(p.name) for p in revisions.iterdir())
         if revision == "main" and revision not in known:
             revision = known[-1]
         if revision not in known:
             return self._fail(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        root = revisions / revision
+        root = revisions / urllib.parse.quote(revision, safe="")
         if match["what"] == "resolve":
-            return self._file(root / (match["path"] or ""), root, revision, path, body)
+            return self._file(root / below, root, revision, path, body)
         if match["what"] == "tree":
             recursive = urllib.parse.parse_qs(url.query).get("recursive", ["false"])[0].lower() in ("1", "true")
-            return self._tree(root, match["path"] or "", recursive)
+            return self._tree(root, below, recursive)
         if match["what"] == "paths-info":
             asked = _asked_paths(sent, self.headers.get("Content-Type", ""))
             return self._json([_entry(root / p, root) for p in asked if (root / p).exists()])
@@ -189,6 +190,8 @@ class _Handler(BaseHTTPRequestHandler):
         content = file.read_bytes()
         entry = _entry(file, root)
         etag = entry["lfs"]["oid"] if "lfs" in entry else entry["oid"]
+        if self.the_hub.own_etags:
+            etag = hashlib.sha1(content, usedforsecurity=False).hexdigest()
         ranged = "Range" in self.headers  # datasets peeks at the end of a parquet file before it fetches it
         if body and not ranged and self.the_hub.take_fault("wrong_bytes", path=path):
             middle = len(content) // 2

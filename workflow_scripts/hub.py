@@ -1,4 +1,4 @@
-"""Everything that is fetched from the Hugging Face Hub, by whichever room: whole, checked, and patiently.
+"""Everything that is fetched from the Hugging Face Hub, by whichever room: whole, checked, and with retries.
 
 Takes a repository, a revision and a folder; leaves the revision's files in it, each under its final name only once
 its size and checksum are those that the hub stated, and returns what was fetched. Exists because huggingface_hub
@@ -13,28 +13,20 @@ import fnmatch
 import hashlib
 import os
 import re
-import shutil
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from workflow_scripts.artefact import Progress, log
-from workflow_scripts.command_line import InputError
+from workflow_scripts.hub_retries import WAITS, HubError, with_retries
 
 Kind = Literal["dataset", "model"]
-Result = TypeVar("Result")
-
-WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # seconds before each new try
-LONGEST_WAIT = 600.0  # seconds; a hub that asks for more is given up on
 TIMEOUT = 30.0  # seconds without a byte
-TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
+REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?\Z")
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+POINTER = "a Git LFS pointer is there in place of the file; what was uploaded, or the mirror, lacks the content"
 COMMIT = re.compile(r"[0-9a-f]{40}\Z")
-
-
-class HubError(InputError):
-    """The hub did not give what was asked for; the message is one line: what was asked, what came, what helps."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +92,9 @@ def list_files(
         return info(repository, revision=revision, files_metadata=True, timeout=TIMEOUT)
 
     what = f"{repository}@{revision}"
-    info = patiently(ask, what, waits)
+    if not REPOSITORY.match(repository) or not revision:
+        raise HubError(f"{what}: not a repository at a revision; expected org/name@revision{_meant(repository)}")
+    info = with_retries(ask, what, waits)
     if COMMIT.match(revision) and info.sha != revision:
         raise HubError(f"{what}: the hub answered with revision {info.sha}; check HF_ENDPOINT")
     files = []
@@ -117,77 +111,12 @@ def list_files(
     return Snapshot(info.sha or revision, sorted(files, key=lambda file: file.path))
 
 
-def patiently(ask: Callable[[], Result], what: str, waits: Sequence[float] = WAITS) -> Result:
-    """Call `ask`; while the hub is busy, limits the rate or cannot be reached, wait longer and longer and call again.
-
-    The hub's own `Retry-After` counts where it is longer. Raises HubError, with one line, when the waits are used up
-    and at once for what no waiting mends.
-    """
-    tries = iter(waits)
-    while True:
-        try:
-            return ask()
-        except HubError:
-            raise
-        except Exception as error:
-            if not _is_transient(error):
-                if (explanation := _explain(error, what)) is None:
-                    raise
-                raise HubError(explanation) from None
-            asked = _retry_after(error)
-            if asked > LONGEST_WAIT:
-                raise HubError(
-                    f"{what}: {_short(error)} and asks to be left alone for {asked:.0f} s; run again then, what is complete is kept"
-                ) from None
-            wait = next(tries, None)
-            if wait is None:
-                tried = f", still after {len(waits)} new tries" if waits else ""
-                raise HubError(f"{what}: {_short(error)}{tried}; run again later, what is complete is kept") from None
-            log.info("%s: %s; trying again in %.0f s", what, _short(error), max(wait, asked))
-            time.sleep(max(wait, asked))
-
-
-def load_checked(load: Callable[[], Result], repository: str, revision: str) -> Result:
-    """Call `load`, by which mteb and datasets fetch a data set into the hub's cache, patiently; and check the bytes.
-
-    huggingface_hub takes any bytes of the right size. Its cache names each file after the checksum that the hub
-    stated, so what is wrong can be told, and is thrown away with all that datasets made of it. Raises HubError.
-    """
-    what = f"{repository}@{revision}"
-    try:
-        return patiently(load, what)
-    finally:  # also where loading failed: bytes that are wrong say why better than a parser does
-        _check_cache(repository, what)
-
-
-def _check_cache(repository: str, what: str) -> None:
-    from datasets.config import HF_DATASETS_CACHE
-    from datasets.naming import camelcase_to_snakecase
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    organisation, name = repository.split("/")
-    cached = Path(HF_HUB_CACHE) / f"datasets--{organisation}--{name}"
-    wrong = [blob for blob in sorted(cached.glob("blobs/*")) if not _is_what_its_name_says(blob)]
-    if not wrong:
-        return
-    names = {link.resolve().name: link.name for link in cached.glob("snapshots/*/**/*") if link.is_symlink()}
-    shutil.rmtree(Path(HF_DATASETS_CACHE) / f"{organisation}___{camelcase_to_snakecase(name)}", ignore_errors=True)
-    for blob in wrong:
-        blob.unlink()
-    shown = ", ".join(names.get(blob.name, blob.name) for blob in wrong)
-    raise HubError(
-        f"{what}: {shown}: checksum is wrong; the bytes were thrown away, run again to fetch them anew"
-    ) from None
-
-
-def _is_what_its_name_says(blob: Path) -> bool:
-    """Whether a cached file's content has the sha256 (large files) or git id (small ones) that it is named after."""
-    size = blob.stat().st_size
-    if re.fullmatch(r"[0-9a-f]{64}", blob.name):
-        return _problem_with(blob, HubFile(blob.name, size, blob.name, None)) is None
-    if re.fullmatch(r"[0-9a-f]{40}", blob.name):
-        return _problem_with(blob, HubFile(blob.name, size, None, blob.name)) is None
-    return True  # being fetched by another process, or nothing that a hub stated
+def _meant(repository: str) -> str:
+    """What an address in a browser would be as a reference."""
+    match = re.search(
+        r"https?://[^/]+/(?:datasets/)?([\w.-]+/[\w.-]+)(?:/(?:tree|blob|resolve|commit)/([^?#]+))?", repository
+    )
+    return f", so {match[1]}@{match[2] or 'main'}" if match else ""
 
 
 def _download_file(
@@ -200,7 +129,7 @@ def _download_file(
     progress: Progress,
 ) -> None:
     target = folder / file.path
-    if target.is_file() and target.stat().st_size == file.size and _problem_with(target, file) is None:
+    if target.is_file() and target.stat().st_size == file.size and problem_with(target, file) is None:
         progress.skip(file.size)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -213,15 +142,18 @@ def _download_file(
     while _size(part) < file.size or not part.exists():
         before = _size(part)
         try:
-            patiently(lambda: _stream(repository, revision, file, part, kind, progress), what, waits)
+            with_retries(lambda: _stream(repository, revision, file, part, kind, progress), what, waits)
         except HubError:
             if _size(part) <= before:  # else it moved: a slow line is not a dead one
                 raise
         if part.exists() and _size(part) == before:
             break
-    if problem := _problem_with(part, file):
+    if problem := problem_with(part, file):
         part.unlink()
         raise HubError(f"{what}: {problem}; the bytes were thrown away, run again to fetch them anew")
+    if is_lfs_pointer(part):
+        part.unlink()
+        raise HubError(f"{what}: {POINTER}")
     with part.open("rb") as handle:
         os.fsync(handle.fileno())
     part.replace(target)
@@ -252,7 +184,7 @@ def _stream(repository: str, revision: str, file: HubFile, part: Path, kind: Kin
                 progress.add(len(chunk), file.path)
 
 
-def _problem_with(path: Path, file: HubFile) -> str | None:
+def problem_with(path: Path, file: HubFile) -> str | None:
     """What keeps the bytes at `path` from being the file that the hub stated; None where nothing does."""
     size = path.stat().st_size
     if size != file.size:
@@ -268,71 +200,12 @@ def _problem_with(path: Path, file: HubFile) -> str | None:
     return None
 
 
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a Git LFS pointer (three lines that name the content) lies at `path` in place of the content."""
+    if path.stat().st_size > 1024:
+        return False
+    return path.read_bytes().startswith(LFS_POINTER)
+
+
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _status(error: BaseException) -> int | None:
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    return status if isinstance(status, int) else None
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """The error and those that it was raised from: datasets and mteb wrap the hub's."""
-    chain: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in chain:
-        chain.append(current)
-        current = current.__cause__ or current.__context__
-    return chain
-
-
-def _is_transient(error: BaseException) -> bool:
-    import httpx2
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    causes = _causes(error)
-    if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
-        return False
-    return any(isinstance(cause, httpx2.TransportError) or _status(cause) in TRANSIENT for cause in causes)
-
-
-def _retry_after(error: BaseException) -> float:
-    """Seconds that the hub asked to be left alone; 0 where it did not."""
-    for cause in _causes(error):
-        headers: Mapping[str, Any] = getattr(getattr(cause, "response", None), "headers", {})
-        value = str(headers.get("Retry-After", ""))
-        if value.isdigit():
-            return float(value)
-    return 0.0
-
-
-def _explain(error: BaseException, what: str) -> str | None:
-    """One line for an error of the hub's that waiting does not mend; None for one that is not the hub's."""
-    from huggingface_hub import errors
-
-    for cause in _causes(error):
-        if isinstance(cause, errors.OfflineModeIsEnabled):
-            return f"{what}: needed from the hub, but HF_HUB_OFFLINE is set; unset it and run again"
-        if isinstance(cause, errors.GatedRepoError) or _status(cause) == 403:
-            return f"{what}: access must be granted (status {_status(cause)}); accept the terms on its hub page, then set HF_TOKEN to your token"
-        if isinstance(cause, errors.RevisionNotFoundError):
-            return f"{what}: the repository has no such revision; check the part after '@'"
-        if _status(cause) == 401:
-            return f"{what}: a token is needed, or the repository does not exist (status 401); set HF_TOKEN or check the name"
-        if isinstance(cause, errors.RepositoryNotFoundError):
-            return f"{what}: no such repository on {os.environ.get('HF_ENDPOINT', 'the hub')}; check the name"
-        if isinstance(cause, errors.EntryNotFoundError):
-            return f"{what}: the repository has no such file"
-        if isinstance(cause, errors.HFValidationError):
-            return f"{what}: not a repository's name; expected org/name@revision"
-        if isinstance(cause, errors.HfHubHTTPError):
-            return f"{what}: the hub answered with status {_status(cause)}"
-    return None
-
-
-def _short(error: BaseException) -> str:
-    for cause in _causes(error):
-        if (status := _status(cause)) is not None:
-            return f"the hub answered with status {status}"
-    return f"the connection failed ({type(error).__name__}: {' '.join(str(error).split())[:120]})"

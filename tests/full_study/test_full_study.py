@@ -47,7 +47,7 @@ def test_the_full_study_runs_from_the_hub_to_the_report(sound_hub: FullHub, tmp_
     sound_hub.hub.faults += [
         Fault("status", "medi-data", status=503),
         Fault("cut", "model.safetensors", after_bytes=50_000),
-        Fault("status", "scifact", status=429, retry_after=1),
+        Fault("status", "scifact", status=429, headers={"Retry-After": "1"}),
     ]
     local = run(sound_hub, tmp_path / "home", *snakemake, "--until", "download_pairs", "fetch", "task", cwd=project)
     assert local.returncode == 0, local.stderr[-3000:] + logs(project)

@@ -21,6 +21,7 @@ from tests.scores.tasks import (
     own_retrieval_task,
     retrieval_task,
 )
+from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation import task_files
 from workflow_scripts.evaluation.task_files import (
     column,
@@ -179,20 +180,20 @@ def test_what_cannot_be_a_task_is_one_line(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setattr("sys.argv", ["prepare", "--settings", settings, "--output", output])
         main()
 
-    with pytest.raises(SystemExit, match="task 'Nonsense' is not known"):
+    with pytest.raises(InputError, match="task 'Nonsense' is not known"):
         run('{"task": "Nonsense"}')
-    with pytest.raises(SystemExit, match="--settings: tusk: Extra inputs"):
+    with pytest.raises(InputError, match="--settings: tusk: Extra inputs"):
         run('{"task": "WordNetExamples", "tusk": 1}')
     assert not (tmp_path / "x" / "task.sha256").exists()
 
 
 def test_a_damaged_or_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"layout.json: missing; make the task's folder again"):
+    with pytest.raises(InputError, match=r"layout.json: missing; make the task's folder again"):
         load_task(tmp_path)
     prepare("WordNetExamples", tmp_path / "task")
     qrels = tmp_path / "task" / "data" / "default" / "test" / "qrels.parquet"
     qrels.write_bytes(qrels.read_bytes()[:50])
-    with pytest.raises(ValueError, match=r"qrels\.parquet: not readable as parquet"):
+    with pytest.raises(InputError, match=r"qrels\.parquet: not readable as parquet"):
         load_task(tmp_path / "task")
 
 
@@ -201,7 +202,7 @@ def test_a_text_that_is_missing_is_refused() -> None:
     task = own_retrieval_task("Holes", corpus, {"id": ["1"], "text": ["q"]}, {"1": {"a": 1}})
     queries = Dataset.from_dict({"id": ["1"], "text": np.array([None], dtype=object).tolist()})
     rows_of_part(task, "default", "test")["queries"] = queries
-    with pytest.raises(ValueError, match=r"Holes, 'default' 'test': row 0: 'text' is missing \(null\)"):
+    with pytest.raises(InputError, match=r"Holes, 'default' 'test': row 0: 'text' is missing \(null\)"):
         texts_of(task)
 
 
@@ -210,14 +211,14 @@ def test_a_document_without_text_or_id_is_refused(name: str) -> None:
     corpus: Any = {"id": ["a", "b"], "text": ["x", "y"]}
     corpus[name] = ["a", None]
     task = own_retrieval_task("Holes", corpus, {"id": ["1"], "text": ["q"]}, {"1": {"a": 1}})
-    with pytest.raises(ValueError, match=f"'default' 'test': row 1: '{name}' is missing"):
+    with pytest.raises(InputError, match=f"'default' 'test': row 1: '{name}' is missing"):
         texts_of(task)
 
 
 def test_a_row_without_label_is_refused() -> None:
     holes: Any = [("a", 0), ("b", None)]
     task = own_classification_task("Holes", [("a", 0), ("b", 1)], holes)
-    with pytest.raises(ValueError, match="'default' 'test': row 1: 'label' is missing"):
+    with pytest.raises(InputError, match="'default' 'test': row 1: 'label' is missing"):
         texts_of(task)
 
 
@@ -251,3 +252,35 @@ def test_a_split_with_a_dot_in_its_name_is_prepared(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("workflow_scripts.tasks.prepare.new_task", lambda _: Dotted())
     prepare("Dotted", tmp_path / "task")
     assert json.loads((tmp_path / "task" / "task.json").read_text())["texts"] == 6
+
+
+@pytest.mark.parametrize("name", ["text", "label"])
+def test_a_task_whose_data_lacks_a_column_is_one_line(name: str) -> None:
+    task = own_classification_task("Holes", [("a", 0), ("b", 1)], [("a", 0), ("b", 1)])
+    task.dataset["test"] = task.dataset["test"].rename_column(name, "other")
+    with pytest.raises(InputError, match=f"Holes, 'default' 'test': column '{name}' is missing, found "):
+        texts_of(task)
+
+
+def test_data_that_mteb_cannot_load_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """mteb's own loading renames columns: one that is not there ends in a traceback of datasets."""
+
+    def load_data(*_: Any, **__: Any) -> None:
+        Dataset.from_dict({"text": ["a"]}).rename_column("sentence", "text")
+
+    kind = type(new_task("Banking77Classification"))
+    monkeypatch.setattr(kind, "load_data", load_data)
+    monkeypatch.setattr("workflow_scripts.tasks.prepare.load_checked", lambda read, *_: read())
+    with pytest.raises(InputError, match=r"Banking77Classification: the data in mteb/banking77@\w+ is not as mteb"):
+        load("Banking77Classification")
+
+
+def test_a_task_of_pairs_without_its_column_is_one_line() -> None:
+    class Pairs(AbsTaskSTS):
+        metadata = described("Pairs", "STS", "cosine_spearman")
+
+    task: Any = Pairs()
+    task.dataset = DatasetDict({"test": Dataset.from_dict({"sentence1": ["a", "b"], "score": [1.0, 3.0]})})
+    task.data_loaded = True
+    with pytest.raises(InputError, match=r"Pairs: the data in .* is not as mteb expects it .*sentence2"):
+        texts_of(task)

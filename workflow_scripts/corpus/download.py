@@ -16,7 +16,7 @@ from workflow_scripts.hub import download_snapshot
 from workflow_scripts.study.references import HUB_REFERENCE
 
 # What pairs come in, in any of the published layouts; README and scripts stay where they are.
-PATTERNS = ("*.parquet", "*.json", "*.jsonl", "*.json.gz", "*.jsonl.gz")
+PATTERNS = ("*.parquet", "*.json", "*.jsonl", "*.json.gz", "*.jsonl.gz", "*.arrow")
 
 
 class DownloadSettings(Settings):

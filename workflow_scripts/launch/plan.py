@@ -176,7 +176,8 @@ def tasks_prepared(study: Study) -> list[str]:
 
 def downloads(study: Study) -> tuple[list[tuple[str, float | None]], str]:
     """(what, bytes) of everything that comes from the hub, None where nobody knows; and what the sizes stand on."""
-    from workflow_scripts.hub import HubError, Kind, list_files
+    from workflow_scripts.hub import Kind, list_files
+    from workflow_scripts.hub_retries import HubError
 
     reachable = True
 
@@ -287,7 +288,8 @@ def _calibrate(study: Study, results: Path) -> tuple[float, str | None]:
 
 def _configuration(study: Study, root: str, results: Path) -> str:
     """A folder with the architecture's config.json: the fetched model, the package's or path's, or the hub's."""
-    from workflow_scripts.hub import HubError, download_snapshot
+    from workflow_scripts.hub import download_snapshot
+    from workflow_scripts.hub_retries import HubError
     from workflow_scripts.study.references import package_model_folder
 
     made = results / "models" / root / f"s{study.seeds[0]}"

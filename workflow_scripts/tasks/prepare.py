@@ -7,17 +7,15 @@ the revision that mteb pins; WordNet's two tasks are made from the files that a 
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import os
-import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workflow_scripts.artefact import (
     atomic_folder,
@@ -28,7 +26,7 @@ from workflow_scripts.artefact import (
     write_digests,
     write_json,
 )
-from workflow_scripts.command_line import start_log
+from workflow_scripts.command_line import InputError, Settings, first_line, parse_settings, parser, run
 from workflow_scripts.evaluation.task_files import (
     DOCUMENT,
     EMBEDDED,
@@ -45,7 +43,7 @@ from workflow_scripts.evaluation.task_files import (
     save_task,
     undersampled_rows,
 )
-from workflow_scripts.hub import HubError, load_checked
+from workflow_scripts.hub_cache import load_checked
 from workflow_scripts.study.catalogue import task_catalogue
 
 if TYPE_CHECKING:
@@ -55,28 +53,41 @@ Text = tuple[str, str, bool]  # prompt type, text, whether it is a text of evalu
 TEXTS = pa.schema([("prompt_type", pa.string()), ("text", pa.string()), ("evaluation", pa.bool_())])
 
 
-class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class TaskSettings(Settings):
     task: str
 
 
 def load(name: str) -> mteb.AbsTask:
     """The task with its data: from the hub at mteb's pinned revision, or from WordNet's files.
 
-    Raises HubError or ValueError, one line.
+    Raises InputError.
     """
     task = new_task(name)
     if name in EMBEDDED:
         _fill_from_wordnet(task)
         return task
     dataset = task.metadata.dataset
-    load_checked(lambda: task.load_data(), dataset["path"], dataset["revision"])
-    if is_retrieval(task):
-        # Some tasks still load corpus, queries and judgements apart; mteb joins them when it evaluates.
-        retrieval: Any = task
-        retrieval.convert_v1_dataset_format_to_v2(num_proc=None)
+    with _mteb_reads(task):
+        load_checked(lambda: task.load_data(), dataset["path"], dataset["revision"])
+        if is_retrieval(task):
+            # Some tasks still load corpus, queries and judgements apart; mteb joins them when it evaluates.
+            retrieval: Any = task
+            retrieval.convert_v1_dataset_format_to_v2(num_proc=None)
     return task
+
+
+@contextlib.contextmanager
+def _mteb_reads(task: Any) -> Iterator[None]:
+    """Turn what mteb and datasets raise over data that is not as they expect (a column or split that is missing, an
+    unreadable file) into one line: no new try mends it."""
+    try:
+        yield
+    except (InputError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        dataset = task.metadata.dataset
+        where = f"{task.metadata.name}: the data in {dataset['path']}@{dataset['revision']}"
+        raise InputError(f"{where} is not as mteb expects it ({type(error).__name__}: {first_line(error)})") from error
 
 
 def _fill_from_wordnet(task: Any) -> None:
@@ -113,7 +124,7 @@ def texts_of(task: Any) -> list[Text]:
     """Each distinct (prompt type, text) that mteb will ask an encoder for, in order of appearance.
 
     A text is of evaluation when it is a test text, a query or a relevant document anywhere in the task.
-    Raises ValueError for a text that is missing (null), naming the subset and split.
+    Raises InputError for a column or text that is missing (null), naming the subset and split.
     """
     from mteb.abstasks.classification import AbsTaskClassification
 
@@ -126,24 +137,27 @@ def texts_of(task: Any) -> list[Text]:
     distinct: dict[tuple[str, str], bool] = {}
     for prompt_type, text, evaluation in found:
         if not isinstance(text, str):
-            raise ValueError(f"{task.metadata.name}: found {text!r} for a {prompt_type or 'text'}, expected a string")
+            raise InputError(f"{task.metadata.name}: found {text!r} for a {prompt_type or 'text'}, expected a string")
         distinct[prompt_type, text] = evaluation or distinct.get((prompt_type, text), False)
     return [(prompt_type, text, evaluation) for (prompt_type, text), evaluation in distinct.items()]
 
 
-def _refuse_nulls(task: Any, part: Part, rows: Any, *names: str) -> None:
+def _refuse_missing(task: Any, part: Part, rows: Any, *names: str) -> None:
+    """Raises InputError for a column that is not there, or a value of it that is null."""
+    where = f"{task.metadata.name}, {part.subset!r} {part.split!r}"
     for name in names:
+        if name not in rows.column_names:
+            raise InputError(f"{where}: column {name!r} is missing, found {', '.join(rows.column_names)}")
         values = column(rows, name)
         if None in values:
-            where = f"{task.metadata.name}, {part.subset!r} {part.split!r}: row {values.index(None)}"
-            raise ValueError(f"{where}: {name!r} is missing (null); expected a value")
+            raise InputError(f"{where}: row {values.index(None)}: {name!r} is missing (null); expected a value")
 
 
 def _retrieval_texts(task: Any) -> Iterable[Text]:
     for part in parts(task):
         rows = rows_of_part(task, part.subset, part.split)
-        _refuse_nulls(task, part, rows["corpus"], "id", "text")
-        _refuse_nulls(task, part, rows["queries"], "id", "text")
+        _refuse_missing(task, part, rows["corpus"], "id", "text")
+        _refuse_missing(task, part, rows["queries"], "id", "text")
         judged = rows["relevant_docs"]
         relevant = {document for scores in judged.values() for document, score in scores.items() if score > 0}
         for identifier, text in zip(column(rows["corpus"], "id"), document_texts(rows["corpus"]), strict=True):
@@ -158,7 +172,7 @@ def _classification_texts(task: Any) -> Iterable[Text]:
         train = rows_of_part(task, part.subset, task.train_split)
         test = rows_of_part(task, part.subset, part.split)
         for split, rows in ((task.train_split, train), (part.split, test)):
-            _refuse_nulls(task, Part(part.subset, split), rows, task.input_column_name, task.label_column_name)
+            _refuse_missing(task, Part(part.subset, split), rows, task.input_column_name, task.label_column_name)
         texts = column(train, task.input_column_name)
         if task.is_cross_validation:
             yield from ((TRAIN, text, True) for text in texts)
@@ -177,7 +191,8 @@ def _recorded_texts(task: Any) -> Iterable[Text]:
 
     fresh_state(task)
     encoder: Any = RecordingEncoder()
-    mteb.evaluate(encoder, task, cache=None, co2_tracker=False, show_progress_bar=False)
+    with _mteb_reads(task):
+        mteb.evaluate(encoder, task, cache=None, co2_tracker=False, show_progress_bar=False)
     fresh_state(task)
     return [(prompt_type, text, True) for prompt_type, text in encoder.texts]
 
@@ -195,12 +210,12 @@ def chance(task: Any) -> float | None:
 
 
 def prepare(name: str, folder: Path) -> None:
-    """Make the task's folder. Raises HubError or ValueError, one line."""
+    """Make the task's folder. Raises InputError."""
     started = time.monotonic()
     task = load(name)
     texts = texts_of(task)
     if not any(evaluation for _, _, evaluation in texts):
-        raise ValueError(f"{name}: nothing to evaluate, expected at least one test text or judged query")
+        raise InputError(f"{name}: nothing to evaluate, expected at least one test text or judged query")
     with atomic_folder(folder) as part:
         save_task(task, part)
         columns = {field: [row[i] for row in texts] for i, field in enumerate(TEXTS.names)}
@@ -231,27 +246,16 @@ def prepare(name: str, folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Copy one evaluation task to this disk, with the texts it will ask for."
-    )
-    parser.add_argument("--settings", required=True, help='JSON: {"task": NAME}')
-    parser.add_argument(
+    command = parser(__doc__, '{"task": NAME}')
+    command.add_argument(
         "--output", required=True, type=Path, help="the task's manifest, <study>/tasks/<task>/task.json"
     )
-    arguments = parser.parse_args()
+    arguments = command.parse_args()
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    start_log()
-    try:
-        settings = Settings.model_validate_json(arguments.settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        sys.exit(f"--settings: {'.'.join(map(str, first['loc']))}: {first['msg']}")
-    try:
-        with exclusive_lock(arguments.output.parent):
-            prepare(settings.task, arguments.output.parent)
-    except (HubError, ValueError, OSError) as error:
-        sys.exit(f"task: {error}")
+    settings = parse_settings(TaskSettings, arguments.settings)
+    with exclusive_lock(arguments.output.parent):
+        prepare(settings.task, arguments.output.parent)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
