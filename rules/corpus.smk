@@ -21,7 +21,7 @@ rule download_pairs:
         f"{LOGS}/corpus/download.log",
     benchmark:
         f"{BENCHMARKS}/corpus/download.tsv"
-    retries: 0 # what waiting mends is tried again inside
+    retries: 0  # what waiting mends is tried again inside
     conda:
         ENVIRONMENT
     threads: 1

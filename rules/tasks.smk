@@ -22,7 +22,7 @@ rule task:
         f"{LOGS}/tasks/{{task}}.log",
     benchmark:
         f"{BENCHMARKS}/tasks/{{task}}.tsv"
-    retries: 0 # what waiting mends is tried again inside
+    retries: 0  # what waiting mends is tried again inside
     conda:
         ENVIRONMENT
     threads: 1

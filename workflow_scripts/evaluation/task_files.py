@@ -57,12 +57,24 @@ def new_task(name: str) -> mteb.AbsTask:
         raise InputError(f"task {name!r} is not known; the names are in workflow_scripts/study/mteb_tasks.json")
     for benchmark in BENCHMARKS:
         if benchmark in entry["benchmarks"]:
-            for task in mteb.get_benchmark(benchmark).tasks:
+            for task, _ in tasks_of(benchmark):
                 if task.metadata.name == name:
                     fresh: mteb.AbsTask = type(task)()
                     fresh.hf_subsets = list(task.hf_subsets)
                     return fresh.filter_eval_splits(list(task.eval_splits))
     return mteb.get_task(name, languages=["eng"])
+
+
+def tasks_of(benchmark: str) -> Iterator[tuple[Any, str | None]]:
+    """The tasks that a benchmark evaluates, each with the aggregate task that it is a member of (CQADupstack's twelve
+    forums), if any."""
+    import mteb
+
+    for task in mteb.get_benchmark(benchmark).tasks:
+        if task.is_aggregate:
+            yield from ((member, task.metadata.name) for member in task.metadata.tasks)
+        else:
+            yield task, None
 
 
 def _embedded_classes() -> dict[str, type[mteb.AbsTask]]:

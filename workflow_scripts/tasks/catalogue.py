@@ -11,6 +11,7 @@ from typing import Any
 
 import mteb
 
+from workflow_scripts.evaluation.task_files import tasks_of
 from workflow_scripts.study.catalogue import CATALOGUE
 
 BENCHMARKS = ("MTEB(eng, v1)", "MTEB(eng, v2)", "NanoBEIR")
@@ -22,7 +23,8 @@ OWN: dict[str, dict[str, Any]] = {
 
 
 def catalogue() -> dict[str, dict[str, Any]]:
-    """Name -> type, main metric, data set, revision, benchmarks that hold it, and how much text it has."""
+    """Name -> type, main metric, data set, revision, benchmarks that hold it (itself, or through an aggregate task, which
+    is then named as its `aggregate`), and how much text it has."""
     entries: dict[str, dict[str, Any]] = {
         name: {**entry, "dataset": None, "revision": None, "benchmarks": [], "texts": None, "characters": None}
         for name, entry in OWN.items()
@@ -32,13 +34,16 @@ def catalogue() -> dict[str, dict[str, Any]]:
         for task in mteb.get_tasks(languages=["eng"], modalities=["text"], exclusive_modality_filter=True)
     }
     members: dict[str, list[str]] = {}
+    aggregates: dict[str, str] = {}
     for benchmark in BENCHMARKS:
-        for task in mteb.get_benchmark(benchmark).tasks:
+        for task, aggregate in tasks_of(benchmark):
             members.setdefault(task.metadata.name, []).append(benchmark)
             tasks.setdefault(task.metadata.name, task)
+            if aggregate is not None:
+                aggregates[task.metadata.name] = aggregate
     for name, task in sorted(tasks.items()):
         metadata = task.metadata
-        if metadata.type not in TYPES or getattr(task, "is_aggregate", False):
+        if metadata.type not in TYPES or task.is_aggregate:
             continue
         entries[name] = {
             "type": metadata.type,
@@ -46,6 +51,7 @@ def catalogue() -> dict[str, dict[str, Any]]:
             "dataset": metadata.dataset["path"],
             "revision": metadata.dataset["revision"],
             "benchmarks": members.get(name, []),
+            **({"aggregate": aggregates[name]} if name in aggregates else {}),
             **_size(metadata.descriptive_stats or {}, list(metadata.eval_splits)),
         }
     return entries
