@@ -72,7 +72,8 @@ def tasks_of(benchmark: str) -> Iterator[tuple[Any, str | None]]:
 
     for task in mteb.get_benchmark(benchmark).tasks:
         if task.is_aggregate:
-            yield from ((member, task.metadata.name) for member in task.metadata.tasks)
+            metadata: Any = task.metadata
+            yield from ((member, metadata.name) for member in metadata.tasks)
         else:
             yield task, None
 
