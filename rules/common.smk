@@ -46,6 +46,7 @@ TRAINING_TEXTS = "training_texts"  # the sample of training texts, encoded like 
 GRAPH = STUDY.graph
 MODELS = GRAPH.runs  # (model, seed)
 FETCHED, TRAINED, TRANSFORMED = GRAPH.fetched, GRAPH.trained, GRAPH.transformed
+ADAPTED = GRAPH.adapted  # those of the transformed whose matrix is learned
 # What every job but the local ones exports: downloads happen on the login node, and nowhere else.
 OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
 

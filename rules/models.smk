@@ -51,7 +51,7 @@ rule transform:
     benchmark:
         f"{BENCHMARKS}/models/{{model}}_s{{seed}}.tsv"
     wildcard_constraints:
-        model=either_of(TRANSFORMED),
+        model=either_of([m for m in TRANSFORMED if m not in ADAPTED]),
     conda:
         ENVIRONMENT
     threads: 8
@@ -66,6 +66,68 @@ rule transform:
         " export OMP_NUM_THREADS={threads};"
         " python -m workflow_scripts.models.transform --settings {params.settings:q}"
         " --parent {input.parent:q} --pairs {input.pairs:q} --output {output.manifest:q} > {log:q} 2>&1"
+
+
+rule encode_pairs:
+    input:
+        code=code("models"),
+        model=f"{RESULTS}/models/{{model}}/s{{seed}}/model.sha256",
+        tokens=tokens_digest,
+    output:
+        manifest=f"{RESULTS}/models/{{model}}/s{{seed}}.pairs/pairs.json",
+        digest=f"{RESULTS}/models/{{model}}/s{{seed}}.pairs/pairs.sha256",
+    log:
+        f"{LOGS}/models/{{model}}_s{{seed}}_pairs.log",
+    benchmark:
+        f"{BENCHMARKS}/models/{{model}}_s{{seed}}_pairs.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(240),
+        gpu=1,
+    params:
+        settings=encode_pairs_settings,
+    shell:
+        f"export {OFFLINE};"
+        " export OMP_NUM_THREADS={threads};"
+        " python -m workflow_scripts.models.encode_pairs --settings {params.settings:q}"
+        " --model {input.model:q} --tokens {input.tokens:q} --output {output.manifest:q} > {log:q} 2>&1"
+
+
+rule adaptor:
+    input:
+        code=code("models"),
+        parent=parent_digest,
+        embeddings=parent_pairs,
+        pairs=rules.pairs.output.digest,
+        tokens=tokens_digest,
+    output:
+        manifest=f"{RESULTS}/models/{{model}}/s{{seed}}/model.json",
+        digest=f"{RESULTS}/models/{{model}}/s{{seed}}/model.sha256",
+        steps=f"{RESULTS}/models/{{model}}/s{{seed}}/training.parquet",
+    log:
+        f"{LOGS}/models/{{model}}_s{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/models/{{model}}_s{{seed}}.tsv"
+    wildcard_constraints:
+        model=either_of(ADAPTED),
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+        gpu=1,
+    params:
+        settings=adaptor_settings,
+    shell:
+        f"export {OFFLINE};"
+        " export OMP_NUM_THREADS={threads};"
+        " python -m workflow_scripts.models.adaptor --settings {params.settings:q} --parent {input.parent:q}"
+        " --embeddings {input.embeddings:q} --pairs {input.pairs:q} --tokens {input.tokens:q}"
+        " --output {output.manifest:q} > {log:q} 2>&1"
 
 
 rule train:

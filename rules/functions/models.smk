@@ -56,5 +56,42 @@ def made_settings(wildcards):
     return settings(**values)
 
 
+def pairs_of_adaptor(model):
+    """Training pairs that an adaptor uses."""
+    return STUDY.variants[model].pairs or STUDY.adaptor.pairs
+
+
+def encode_pairs_settings(wildcards):
+    """As many pairs as the largest adaptor of this parent uses: all of them share the store."""
+    children = [m for m in ADAPTED if GRAPH.parent_of(m) == wildcards.model]
+    return settings(
+        model=wildcards.model,
+        pairs=max(map(pairs_of_adaptor, children)),
+        max_length=STUDY.training.max_length,
+    )
+
+
+def parent_pairs(wildcards):
+    """The parent's store of training pairs."""
+    parent = GRAPH.parent_of(wildcards.model)
+    seed = GRAPH.seed_of_parent(wildcards.model, int(wildcards.seed))
+    return f"{RESULTS}/models/{parent}/s{seed}.pairs/pairs.sha256"
+
+
+def adaptor_settings(wildcards):
+    model = wildcards.model
+    return settings(
+        model=model,
+        parent=GRAPH.parent_of(model),
+        seed=int(wildcards.seed),
+        width=GRAPH.width_of(model),
+        pairs=pairs_of_adaptor(model),
+        nesting=GRAPH.nesting_of(model),
+        nesting_weights=GRAPH.nesting_weights_of(model),
+        objective=STUDY.variants[model].objective or STUDY.training.objective,
+        adaptor=STUDY.adaptor.model_dump(exclude={"pairs"}),
+    )
+
+
 def tokens_digest(wildcards):
     return f"{RESULTS}/corpus/tokens/{GRAPH.root_of(wildcards.model)}/tokens.sha256"

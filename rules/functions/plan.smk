@@ -2,7 +2,7 @@
 
 from snakemake.exceptions import WorkflowError
 
-GPU_RULES = {"transform", "train", "embed"}
+GPU_RULES = {"transform", "encode_pairs", "adaptor", "train", "embed"}
 
 
 def refuse_over_budget():

@@ -71,6 +71,8 @@ def costs(study: Study, results: Path, planned: Collection[Job] = ()) -> list[Co
             to_make = made is None or (model, seed, "") in planned
             if to_make and study.graph.is_trained(model):
                 training += study.graph.steps_of(model) * study.training.batch * per_triple
+            elif to_make and model in study.graph.adapted:  # its parent's pairs are encoded once for all adaptors
+                encoding += (study.variants[model].pairs or study.adaptor.pairs) * per_triple
             elif to_make and not study.graph.is_fetched(model):  # its parent's sample is encoded once for the rotation
                 encoding += study.corpus.sample_texts * per_triple / 3
             if not encoded:

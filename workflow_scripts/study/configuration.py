@@ -20,6 +20,7 @@ from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
 from workflow_scripts.study.references import HUB_REFERENCE, is_reference
 from workflow_scripts.study.renamed import RENAMED
+from workflow_scripts.study.sections.adaptor import Adaptor
 from workflow_scripts.study.sections.base import Base
 from workflow_scripts.study.sections.budget import Budget
 from workflow_scripts.study.sections.codecs import Cut, Precision
@@ -64,6 +65,7 @@ class Study(Section):
     variants: dict[str, Variant] = Field({}, description="The graph of models.")
     corpus: Corpus = Field(Corpus(), description="The training pairs.")
     training: Training = Field(Training(), description="The recipe shared by every trained variant.")
+    adaptor: Adaptor = Field(Adaptor(), description="The recipe of every linear adaptor.")
     encoding: Encoding = Field(Encoding(), description="How evaluation texts are encoded.")
     adaptive: Adaptive = Field(Adaptive(), description="Adaptive retrieval.")
     intervals: Intervals = Field(Intervals(), description="Confidence intervals.")
@@ -164,16 +166,28 @@ class Study(Section):
             if (
                 variant.parent != "base"
                 and variant.parent not in self.variants
-                and (variant.trains or variant.rotate or variant.width)
+                and (variant.learns or variant.rotate or variant.width)
             ):
                 raise StudyError(
                     f"{where}.parent: {variant.parent!r} is a model reference, which is measured as it is: set `objective: none` and no rotate or width; a second variant can have {name!r} as its parent"
                 )
-            if variant.nested and not variant.trains:
+            if variant.adaptor is not None:
+                for key in ("rotate", "width", "steps"):
+                    if getattr(variant, key) is not None:
+                        raise StudyError(
+                            f"{where}.{key}: an adaptor starts at a rotation, keeps the width and takes its steps from `adaptor:`; remove it"
+                        )
+                if variant.objective == "none":
+                    raise StudyError(
+                        f"{where}.objective: 'none' learns nothing, but `adaptor` is set; remove one of them"
+                    )
+            elif variant.pairs is not None:
+                raise StudyError(f"{where}.pairs: {variant.pairs} is for adaptors; set `adaptor: linear` or remove it")
+            elif variant.nested and not variant.trains:
                 raise StudyError(
                     f"{where}.nested: true needs training, but `objective: none` is set; remove one of them"
                 )
-            if variant.steps is not None and not variant.trains:
+            elif variant.steps is not None and not variant.trains:
                 raise StudyError(
                     f"{where}.steps: {variant.steps} needs training, but `objective: none` is set; remove one of them"
                 )

@@ -90,6 +90,11 @@ class Graph:
         """The models made from their parent by a matrix or by keeping its first coordinates: nothing is encoded for them."""
         return [model for model in self.models if not self.is_fetched(model) and not self.is_trained(model)]
 
+    @cached_property
+    def adapted(self) -> list[str]:
+        """Those of the transformed models whose matrix is learned: the adaptors."""
+        return [model for model in self.transformed if self.variants[model].adaptor is not None]
+
     def steps_of(self, model: str) -> int:
         """Optimiser steps of the model's own training; 0 for one that is not trained."""
         if not self.is_trained(model):
@@ -107,9 +112,9 @@ class Graph:
         return [(model, seed) for model in self.models for seed in self.seeds_of(model)]
 
     def trains_anywhere(self, model: str) -> bool:
-        """Whether the model or an ancestor is trained, so that seeds make a difference."""
+        """Whether the model or an ancestor is trained or adapted, so that seeds make a difference."""
         while model in self.variants:
-            if self.variants[model].trains:
+            if self.variants[model].learns:
                 return True
             model = self.variants[model].parent
         return False
@@ -153,9 +158,9 @@ class Graph:
         return sorted({d for d in self.dimensions if d <= width} | {width})
 
     def nesting_of(self, model: str) -> list[int]:
-        """The dimensions that training optimises together: one, the width, unless the variant is nested."""
+        """The dimensions that training optimises together: one, the width, unless the variant is nested or an adaptor."""
         width = self.width_of(model)
-        if not self.variants[model].nested:
+        if not self._is_nested(model):
             return [width]
         nesting = self.training.nesting
         if nesting is None:
@@ -167,11 +172,14 @@ class Graph:
                 )
         return sorted({d for d in nesting if d <= width} | {width})
 
+    def _is_nested(self, model: str) -> bool:
+        return self.variants[model].nested or self.variants[model].adaptor is not None
+
     def nesting_weights_of(self, model: str) -> list[float]:
         """A weight for each of `nesting_of`."""
         nesting = self.nesting_of(model)
         weights = self.training.nesting_weights
-        if weights is None or not self.variants[model].nested:
+        if weights is None or not self._is_nested(model):
             return [1.0] * len(nesting)
         given = dict(zip(self.training.nesting or [], weights, strict=True))
         return [given.get(d, 1.0) for d in nesting]

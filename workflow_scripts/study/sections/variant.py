@@ -22,6 +22,11 @@ class Variant(Section):
     rotate: Literal["pca"] | None = Field(
         None, description="First rotate the parent's output onto the principal axes of training texts."
     )
+    adaptor: Literal["linear"] | None = Field(
+        None,
+        description="`linear`: no training of the encoder; a matrix is learned on the parent's embeddings of training pairs (section `adaptor`).",
+    )
+    pairs: Positive | None = Field(None, description="Pairs of this adaptor; null: `adaptor: pairs`.")
     width: Positive | None = Field(None, description="Keep (and train) only the first coordinates.")
     steps: Annotated[int, Field(ge=1)] | Annotated[float, Field(strict=True, gt=0, le=1)] | None = Field(
         None, description="A share of the budget (0.05) or a number of steps (200); null: all."
@@ -33,4 +38,10 @@ class Variant(Section):
 
     @property
     def trains(self) -> bool:
-        return self.objective != "none"
+        """Whether the encoder is trained."""
+        return self.objective != "none" and self.adaptor is None
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything is learned from pairs, so that seeds make a difference."""
+        return self.trains or self.adaptor is not None

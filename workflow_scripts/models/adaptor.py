@@ -1,0 +1,319 @@
+"""Rule adaptor: a linear adaptor, learned on frozen embeddings of training pairs.
+
+    python -m workflow_scripts.models.adaptor --settings JSON --parent P/model.sha256 --embeddings s0.pairs/pairs.sha256 \
+        --pairs corpus.sha256 --tokens tokens.sha256 --output M/s0/model.json
+
+Takes a parent, the store of its training pairs and their tokens; leaves `models/<model>/s<seed>/`: the parent with one
+`Dense` behind it, as a rotation leaves it, and `training.parquet`. The matrix starts at the principal axes and minimises the
+nested contrastive loss of models (objective.py) under a penalty. How many steps and which penalty is chosen on training
+tasks that are held out whole; where none of them gains on the rotation, the rotation is what is left, and log and
+manifest say so. After Matryoshka-Adaptor (Yoon et al. 2024, arXiv 2407.20243), supervised and linear.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from workflow_scripts import artefact, command_line
+from workflow_scripts.artefact import log
+from workflow_scripts.command_line import Settings
+from workflow_scripts.encoder.loading import default_device, load_encoder
+from workflow_scripts.models.batches import Tokens, account
+from workflow_scripts.models.folder import (
+    STEPS,
+    cost,
+    export,
+    read_digest,
+    read_manifest,
+    settings_as_recipe,
+    versions,
+)
+from workflow_scripts.models.frozen import FrozenPairs, load_frozen_pairs
+from workflow_scripts.models.objective import Objective, ObjectiveName, Rows, contrastive_loss, prefix_cosines
+from workflow_scripts.models.parameters import learning_rate
+from workflow_scripts.models.projection import append_dense
+from workflow_scripts.study.sections.adaptor import Adaptor
+
+FOLDS = 3  # parts of the training tasks, each held out once
+HELD_OUT_ROWS = 512  # of a held-out task
+LOOKS = 4  # points of a training at which the held-out tasks are looked at
+FULL_WIDTH_LOSS = 0.01  # share of the reciprocal rank at full width that a choice may lose
+NEAR_BEST = 0.9  # share of the best gain that makes a more careful choice as good
+
+
+class AdaptorSettings(Settings):
+    model: str
+    parent: str
+    seed: int
+    width: int
+    pairs: int
+    nesting: list[int]
+    nesting_weights: list[float]
+    objective: ObjectiveName
+    adaptor: Adaptor
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What keeps the matrix W near a rotation, per row of it.
+
+    `distance` x the squared distance to where it started; `orthogonality` x the squared deviation of W W' from the identity.
+    """
+
+    distance: float = 0.0
+    orthogonality: float = 0.0
+
+
+# From careful to free: of choices that gain nearly as much, the first is taken.
+PENALTIES = (Penalty(distance=50.0), Penalty(distance=10.0), Penalty(orthogonality=30.0), Penalty())
+FIXED = Penalty(distance=10.0)  # where there is a single task, so that none can be held out
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A penalty and the step at which to stop, with what held-out tasks said: mean reciprocal rank less the rotation's,
+    over all prefixes and at full width."""
+
+    penalty: Penalty
+    steps: int
+    gain: float
+    gain_at_full_width: float
+
+
+def adapt(
+    settings: AdaptorSettings, parent: Path, embeddings: Path, pairs: Path, tokens_digest: Path, output: Path
+) -> None:
+    """Learn the matrix and leave the model's folder. Raises ModelError with one line for what is wrong with the input."""
+    started = time.monotonic()
+    recipe = settings.adaptor
+    torch.manual_seed(settings.seed)
+    parent_manifest = read_manifest(parent)
+    facts = settings_as_recipe(settings)
+    facts["adaptor"].pop("pairs")  # said above it, for this adaptor
+    encoding = artefact.read_json(embeddings.with_name("pairs.json"))["cost"]
+
+    # ---- data, and where the matrix starts
+    tokens = Tokens(tokens_digest.with_name("tokens.arrow"))
+    frozen = load_frozen_pairs(tokens, embeddings.parent, settings.pairs, default_device())
+    accounting = account(frozen.rows_by_task, recipe.batch)
+    tasks = [name for name in frozen.rows_by_task if name not in accounting.left_out]
+    start = uncentred_axes(frozen.vectors)
+    objective = Objective(
+        settings.objective, tuple(settings.nesting), tuple(settings.nesting_weights), recipe.temperature
+    )
+    learner = Learner(frozen, objective, recipe, settings.seed, start)
+
+    # ---- what held-out tasks choose
+    choices: list[Choice] = []
+    if len(tasks) > 1:
+        choices = compared(learner, tasks)
+        chosen = choose(choices, learner.reciprocal_ranks(start, tasks)[:, -1].mean())
+    else:
+        log.info("a single training task: nothing can be held out, the penalty is the fixed one")
+        chosen = Choice(FIXED, recipe.steps, 0.0, 0.0)
+
+    # ---- the matrix itself
+    rows: list[dict[str, Any]] = []
+    matrix = start
+    if chosen is None:
+        log.info("%s: held-out tasks gain nothing on the rotation; the rotation is what is left", settings.model)
+    else:
+        log.info("%s: %s, stop after step %d, held-out gain %+.4f", settings.model, *_said(chosen))
+        for step, learned, losses in itertools.islice(learner.train(tasks, chosen.penalty), chosen.steps):
+            matrix = learned
+            named = {f"loss_{d}": float(value) for d, value in zip(settings.nesting, losses, strict=True)}
+            rows.append({"step": step, "loss": float(losses.sum()), **named})
+
+    # ---- leave it
+    model = load_encoder(parent.parent)
+    append_dense(model, matrix.cpu().numpy())
+    manifest: dict[str, Any] = {
+        "model": settings.model,
+        "seed": settings.seed,
+        "kind": "adapted",
+        "parents": [settings.parent, *parent_manifest["parents"]],
+        "reference": parent_manifest["reference"],
+        "revision": parent_manifest["revision"],
+        "licence": parent_manifest["licence"],
+        "width": settings.width,
+        "recipe": facts
+        | {
+            "parent_digest": read_digest(parent),
+            "embeddings_digest": read_digest(embeddings),
+            "pairs_used": int(frozen.places.shape[1]),
+            "tasks": len(tasks),
+            "held_out": len(tasks) > 1,
+            "choices": [asdict(choice) for choice in choices],
+            "chosen": None if chosen is None else asdict(chosen),
+            "fell_back_to_rotation": chosen is None,
+        },
+        "cost": cost(
+            steps=learner.steps,
+            tokens=encoding["tokens"],
+            seconds=encoding["seconds"] + time.monotonic() - started,
+            flops=encoding["flops"] + learner.flops,
+            device=frozen.vectors.device,
+        ),
+        "pairs": read_digest(pairs),
+        "tokens": read_digest(tokens_digest),
+        "versions": versions(),
+    }
+    losses_of = ["loss", *(f"loss_{d}" for d in settings.nesting)]
+    schema = pa.schema([("step", pa.int64()), *((name, pa.float64()) for name in losses_of)])
+    table = pa.Table.from_pylist(rows, schema=schema)  # without a row where the rotation is left
+    export(model, output, manifest, lambda part: pq.write_table(table, part / STEPS))
+    log.info("%s: learned in %.0f s, choice of the penalty included", settings.model, time.monotonic() - started)
+
+
+class Learner:
+    """Learns matrices on one set of frozen pairs; counts the steps and floating-point operations of all of them."""
+
+    def __init__(self, frozen: FrozenPairs, objective: Objective, recipe: Adaptor, seed: int, start: Tensor) -> None:
+        self.frozen, self.objective, self.recipe, self.seed, self.start = frozen, objective, recipe, seed, start
+        self.steps, self.flops = 0, 0.0
+
+    def train(self, tasks: list[str], penalty: Penalty) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """(step, the matrix `(width, width)` after it, the loss per dimension) of each step, on these tasks' pairs."""
+        matrix = self.start.clone().requires_grad_()
+        identity = torch.eye(len(matrix), device=matrix.device)
+        optimizer = torch.optim.Adam([matrix], lr=self.recipe.learning_rate)
+        batches = self.frozen.batches(tasks, self.recipe.batch, self.seed)
+        for step, (vectors, rows) in enumerate(itertools.islice(batches, self.recipe.steps), start=1):
+            loss, per_dimension = contrastive_loss(vectors @ matrix.T, rows, self.objective)
+            if penalty.distance:
+                loss = loss + penalty.distance * (matrix - self.start).square().sum() / len(matrix)
+            if penalty.orthogonality:
+                deviation = (matrix @ matrix.T - identity).square().sum() / len(matrix)
+                loss = loss + penalty.orthogonality * deviation
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, self.recipe.steps, self.recipe.learning_rate, warmup=0.0)
+            optimizer.step()
+            self.steps += 1
+            self.flops += step_flops(len(vectors), len(rows.query), len(matrix))
+            yield step, matrix.detach(), per_dimension
+
+    @torch.no_grad()
+    def reciprocal_ranks(self, matrix: Tensor, tasks: list[str]) -> np.ndarray:
+        """`(rows, len(nesting))`: 1 / the rank of each query's positive among the task's positives and hard negatives."""
+        found = []
+        for name in tasks:
+            rows = np.random.default_rng(0).permutation(self.frozen.rows_by_task[name])[:HELD_OUT_ROWS]
+            vectors, places = self.frozen.batch(rows)
+            found.append(_reciprocal_ranks(vectors @ matrix.T, places, self.objective.nesting))
+        return np.concatenate(found)
+
+
+def _reciprocal_ranks(embeddings: Tensor, rows: Rows, nesting: tuple[int, ...]) -> np.ndarray:
+    candidates = torch.cat([embeddings[rows.positive], embeddings[rows.negative]])
+    ranks = []
+    for cosines in prefix_cosines(embeddings[rows.query], candidates, nesting):
+        own = cosines.diagonal()[:, None]
+        scores = cosines if rows.query_false_negatives is None else cosines.masked_fill(rows.query_false_negatives, -2)
+        ranks.append(1 / (1 + (scores > own).sum(1)))
+    return torch.stack(ranks, dim=1).cpu().numpy()
+
+
+def uncentred_axes(vectors: Tensor) -> Tensor:
+    """The principal axes `(width, width)` of `(texts, width)` embeddings about the origin, largest first: of all
+    rotations, the one whose prefixes keep most of all inner products."""
+    normalised = torch.nn.functional.normalize(vectors)
+    _, axes = np.linalg.eigh((normalised.T @ normalised).double().cpu().numpy() / len(vectors))
+    ordered = axes.T[::-1]
+    largest = ordered[np.arange(len(ordered)), np.abs(ordered).argmax(axis=1)]
+    return torch.from_numpy((ordered * np.sign(largest)[:, None]).astype(np.float32)).to(vectors.device)
+
+
+def folds_of(tasks: list[str], sizes: dict[str, int]) -> list[list[str]]:
+    """The tasks in at most `FOLDS` parts of about as many rows each."""
+    folds: list[list[str]] = [[] for _ in range(min(FOLDS, len(tasks)))]
+    for name in sorted(tasks, key=lambda task: (-sizes[task], task)):
+        min(folds, key=lambda fold: sum(sizes[task] for task in fold)).append(name)
+    return folds
+
+
+def compared(learner: Learner, tasks: list[str]) -> list[Choice]:
+    """Every penalty at every look, by the mean over folds of what the held-out tasks gain."""
+    sizes = {name: len(rows) for name, rows in learner.frozen.rows_by_task.items()}
+    folds = folds_of(tasks, sizes)
+    looks = sorted({max(1, learner.recipe.steps * look // LOOKS) for look in range(1, LOOKS + 1)})
+    gains: dict[tuple[Penalty, int], list[np.ndarray]] = {}
+    with artefact.Progress("choose the penalty", len(folds) * len(PENALTIES), "trainings") as progress:
+        for held_out in folds:
+            rotation = learner.reciprocal_ranks(learner.start, held_out).mean(0)
+            others = [name for name in tasks if name not in held_out]
+            for penalty in PENALTIES:
+                for step, matrix, _ in learner.train(others, penalty):
+                    if step in looks:
+                        gain = learner.reciprocal_ranks(matrix, held_out).mean(0) - rotation
+                        gains.setdefault((penalty, step), []).append(gain)
+                progress.add(1)
+    means = {key: np.mean(values, axis=0) for key, values in gains.items()}
+    return [
+        Choice(penalty, step, float(mean.mean()), float(mean[-1]))
+        for penalty in PENALTIES
+        for step in looks
+        for mean in [means[penalty, step]]
+    ]
+
+
+def choose(choices: list[Choice], at_full_width: float) -> Choice | None:
+    """The most careful of the choices that gain nearly as much as the best; None where none gains.
+
+    A choice that loses more than a hundredth of the reciprocal rank `at_full_width` does not count.
+    """
+    allowed = [c for c in choices if c.gain_at_full_width >= -FULL_WIDTH_LOSS * at_full_width]
+    best = max((choice.gain for choice in allowed), default=0.0)
+    if best <= 0:
+        return None
+    return next(choice for choice in allowed if choice.gain >= NEAR_BEST * best)
+
+
+def step_flops(texts: int, rows: int, width: int) -> float:
+    """Floating-point operations of a step's products: forward and twice that backward; the penalties' are in it."""
+    return 3.0 * (2.0 * texts * width**2 + 4.0 * rows**2 * width) + 6.0 * width**3
+
+
+def _said(choice: Choice) -> tuple[str, int, float]:
+    penalties = ", ".join(f"{name} {value:g}" for name, value in asdict(choice.penalty).items() if value)
+    return penalties or "no penalty", choice.steps, choice.gain
+
+
+def main() -> None:
+    parser = command_line.parser(__doc__, ", ".join(AdaptorSettings.model_fields))
+    parser.add_argument("--parent", required=True, type=Path, help="the parent's model.sha256")
+    parser.add_argument("--embeddings", required=True, type=Path, help="pairs.sha256, beside the store of the pairs")
+    parser.add_argument("--pairs", required=True, type=Path, help="corpus.sha256")
+    parser.add_argument("--tokens", required=True, type=Path, help="tokens.sha256, beside tokens.arrow")
+    parser.add_argument("--output", required=True, type=Path, help="the model.json to make, in its folder")
+    arguments = parser.parse_args()
+
+    def work() -> None:
+        settings = command_line.parse_settings(AdaptorSettings, arguments.settings)
+        with artefact.exclusive_lock(arguments.output):
+            adapt(
+                settings,
+                arguments.parent,
+                arguments.embeddings,
+                arguments.pairs,
+                arguments.tokens,
+                arguments.output,
+            )
+
+    command_line.run(work)
+
+
+if __name__ == "__main__":
+    main()
