@@ -48,14 +48,16 @@ from sentence_transformers import SentenceTransformer  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
 from benchmarks.encoding import auto_rounds, encode_as_stored, encoding_figures, print_table, task_type  # noqa: E402
-from tests.scores.tasks import classification_task, retrieval_task, store_of  # noqa: E402
+from testing.real_tasks import classification_task, retrieval_task, store_of  # noqa: E402
+from workflow_scripts.codecs import Codec, prefixes  # noqa: E402
 from workflow_scripts.embeddings.encode import Texts  # noqa: E402
 from workflow_scripts.encoder.loading import load_encoder  # noqa: E402
 from workflow_scripts.evaluation.task_files import fresh_state, parts, rows_of_part  # noqa: E402
-from workflow_scripts.scores import retrieval  # noqa: E402
-from workflow_scripts.scores.score import Scored, _lookup, score_all  # noqa: E402
-from workflow_scripts.scores.stock import Values, stock_scores  # noqa: E402
-from workflow_scripts.scores.views import views  # noqa: E402
+from workflow_scripts.scores import codec_search, rankings  # noqa: E402
+from workflow_scripts.scores.fit import Fitted  # noqa: E402
+from workflow_scripts.scores.scored import Scored, Values  # noqa: E402
+from workflow_scripts.scores.scoring import lookup, score_all  # noqa: E402
+from workflow_scripts.scores.stock import stock_scores  # noqa: E402
 from workflow_scripts.store import Store, StoreWriter, open_store  # noqa: E402
 from workflow_scripts.study.references import package_model_folder  # noqa: E402
 from workflow_scripts.tasks.prepare import texts_of  # noqa: E402
@@ -64,7 +66,6 @@ DATA = ROOT.parent / "shared" / "data"
 DIMENSIONS = [8, 16, 32, 64, 128, 256, 384]
 CHUNKS = [4096, 16384, 50_000]  # documents that the peer searches at once: ours, one between, mteb's
 SEARCH_DIMENSIONS = [8, 16, 32, 64, 128, 256, 384, 512, 768]
-PREFIX = views(["prefix"], 1, ["float32"], 384, None)[0]
 TASKS = ["banking77", "mtop_domain", "tweet_sentiment_extraction", "scifact", "vaswani"]
 LABELS = dict(zip(TASKS, ["Banking77", "MTOPDomain", "TweetSentiment", "SciFact", "Vaswani"], strict=True))
 QUICK = ["banking77", "vaswani"]
@@ -106,8 +107,13 @@ def check_equal(task: Any, ours: Sequence[Scored], theirs: Sequence[tuple[TaskRe
 
     for one, (expected, values) in zip(ours, theirs, strict=True):
         same_values = all(values[part] == one.values[part] for part in parts(task))
+        assert one.result is not None
         if as_text(expected) != as_text(one.result) or not same_values:
-            raise ValueError(f"{task.metadata.name} at {one.dim}: {one.result.scores} is not {expected.scores}")
+            raise ValueError(f"{task.metadata.name} at {one.codec.dim}: {one.result.scores} is not {expected.scores}")
+
+
+def prefix_scores(task: Any, store: Store, dimensions: Sequence[int]) -> list[Scored]:
+    return list(score_all(task, store, Fitted(store.width), prefixes(dimensions)))
 
 
 def measure_task(
@@ -134,10 +140,12 @@ def measure_task(
         with threadpool_limits(threads, user_api="blas"):
             for dim in dimensions:
                 fresh_state(task)
-                found["theirs"].append(stock_scores(task, _lookup(store, PREFIX), dim))
+                found["theirs"].append(
+                    stock_scores(task, lookup(store, Fitted(store.width), Codec("prefix", dim)), dim)
+                )
 
     def we() -> None:
-        found["ours"] = list(score_all(task, store, [PREFIX], DIMENSIONS))
+        found["ours"] = prefix_scores(task, store, DIMENSIONS)
 
     by_threads = {threads: seconds(lambda: stock(threads, DIMENSIONS[-1:])) for threads in (None, 1)}  # noqa: B023
     quicker = min(by_threads, key=lambda threads: by_threads[threads])
@@ -147,11 +155,11 @@ def measure_task(
     taken |= interleaved(
         3 * repeats,
         we_score_alone=we,
-        we_score_full=lambda: list(score_all(task, store, [PREFIX], DIMENSIONS[-1:])),
+        we_score_full=lambda: prefix_scores(task, store, DIMENSIONS[-1:]),
     )
-    scores = np.array([one.result.get_score() for one in found["ours"]])
+    scores = np.array([one.score for one in found["ours"]])
     moved = {
-        by: np.array([one.result.get_score() for one in score_all(task, vectors, [PREFIX], DIMENSIONS)]) - scores
+        by: np.array([one.score for one in prefix_scores(task, vectors, DIMENSIONS)]) - scores
         for by, vectors in rounded.items()
     }
     taken |= {"mteb_full": by_threads[None], "mteb_full_1_thread": by_threads[1]}
@@ -217,17 +225,19 @@ def search_per_dimension(
     return found
 
 
-def search_together(store: Store, queries: torch.Tensor, depth: int) -> list[np.ndarray[Any, Any]]:
+def search_together(store: Store, queries: np.ndarray[Any, Any], depth: int) -> list[np.ndarray[Any, Any]]:
     """Ours: one pass over the corpus for all dimensions."""
+    codecs = prefixes(SEARCH_DIMENSIONS)
     rows = np.arange(len(store))
-    found = retrieval.search(queries, store, rows, rows, PREFIX, SEARCH_DIMENSIONS, depth)
-    return [found[dim].sorted()[1] for dim in SEARCH_DIMENSIONS]
+    found = codec_search.search_rows(queries, rows, rows, store, Fitted(store.width, unit=True), codecs, depth)
+    return [found[codec.name].sorted()[1] for codec in codecs]
 
 
 def measure_search(folder: Path, documents: int, queries: int, repeats: int, depth: int) -> dict[str, float]:
     store = synthetic_store(folder / "search", documents, SEARCH_DIMENSIONS[-1])
-    asked = torch.from_numpy(np.random.default_rng(1).standard_normal((queries, store.width), dtype=np.float32))
-    part = min(2 * retrieval.CHUNK, documents)
+    drawn = np.random.default_rng(1).standard_normal((queries, store.width), dtype=np.float32)
+    asked = torch.from_numpy(drawn)
+    part = min(2 * rankings.CHUNK, documents)
     chunk = min(
         CHUNKS, key=lambda size: seconds(lambda: search_per_dimension(store, asked, depth, size, documents=part))
     )
@@ -236,7 +246,7 @@ def measure_search(folder: Path, documents: int, queries: int, repeats: int, dep
 
     def together() -> None:
         with memory:
-            found["ours"] = search_together(store, asked, depth)
+            found["ours"] = search_together(store, drawn, depth)
 
     def per_dimension() -> None:
         found["theirs"] = search_per_dimension(store, asked, depth, chunk)
@@ -245,7 +255,7 @@ def measure_search(folder: Path, documents: int, queries: int, repeats: int, dep
         repeats,
         together=together,
         per_dimension=per_dimension,
-        same_product=lambda: search_per_dimension(store, asked, depth, chunk, retrieval.product),
+        same_product=lambda: search_per_dimension(store, asked, depth, chunk, codec_search.product),
     )
     agree = [
         np.mean([len(np.intersect1d(a, b)) / depth for a, b in zip(x, y, strict=True)])

@@ -115,7 +115,7 @@ rule report:
         frontier=rules.curves.output.frontier,
         summary=rules.curves.output.summary,
         speed=rules.speed.output.speed,
-        adaptive=all_adaptive,
+        searches=all_searches,
         training=training_logs,
         models=model_manifests,
         tasks=task_manifests,

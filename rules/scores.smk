@@ -1,4 +1,4 @@
-# scores: MTEB's own scores at every dimension and reduction, from embeddings encoded once.
+# scores: MTEB's own scores of every codec and search, from embeddings encoded once.
 #
 # Takes: a store of embeddings and the task it belongs to (and the training texts' store, to fit what is fitted).
 # Leaves: scores/<model>/s<seed>/<task>.parquet, with the values per query or experiment beside it.
@@ -16,7 +16,7 @@ rule score:
     output:
         scores=f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.parquet",
         values=f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.values.parquet",
-        adaptive=f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.adaptive.parquet",
+        searches=f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.search.parquet",
     log:
         f"{LOGS}/scores/{{model}}_s{{seed}}_{{task}}.log",
     benchmark:

@@ -124,40 +124,65 @@ def _scores(
     folder = results / "scores" / model.name / f"s{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     shared = {"variant": model.name, "seed": seed, "task": task, "metric": metric}
-    names = {"reduction": [r for r, _ in cells], "dim": [d for _, d in cells]}
-    order = ["study", "variant", "seed", "task", "task_type", "reduction", "dim", "metric", "score"]
+    codecs = [_codec(r, d) for r, d in cells]
+    names = {key: [codec[key] for codec in codecs] for key in codecs[0]} if codecs else _codec("prefix", 1)
+    order = ["study", "variant", "seed", "task", "task_type", *names, "metric", "score"]
     pl.DataFrame({"score": scores, **names}).with_columns(
         **{k: pl.lit(v) for k, v in {**shared, "study": "made", "task_type": task_type}.items()}
     ).select(order).write_parquet(folder / f"{task}.parquet")
-    units = [str(u) for u in range(len(hardness))]
-    pl.DataFrame({"value": np.concatenate(values) if values else [], "unit": units * len(cells)}).with_columns(
-        reduction=pl.Series([r for r, _ in cells for _ in units], dtype=pl.String),
-        dim=pl.Series([d for _, d in cells for _ in units], dtype=pl.Int64),
-        **{k: pl.lit(v) for k, v in {**shared, "part": ""}.items()},
-    ).write_parquet(folder / f"{task}.values.parquet")
     retrieval = task_type == "Retrieval" and len(dimensions) > 1
-    grid: list[tuple[list[int], list[int], int]] = []
-    if retrieval:  # single dimensions, as the scores room writes them, then shortlists
-        grid = [([], [], d) for d in dimensions]
-        grid += [([d], [c], dimensions[-1]) for d in dimensions[:-1] for c in (100, 500)]
+    grid: list[tuple[list[tuple[int, int]], int]] = []
+    if retrieval:  # codecs alone, as the scores room writes them, then searches in stages
+        grid = [([], d) for d in dimensions]
+        grid += [([(d, c)], dimensions[-1]) for d in dimensions[:-1] for c in (100, 500)]
+    rows = [
+        {
+            "search": ">".join([*(f"prefix-{d}-float32@{c}" for d, c in stages), f"prefix-{last}-float32"]),
+            "stages": [{"codec": f"prefix-{d}-float32", "candidates": c} for d, c in stages],
+            "rescore": f"prefix-{last}-float32",
+            "score": full * (1 - 0.3 * (50 / stages[0][1]) / stages[0][0] if stages else 1 - 1 / last),
+            "bytes_in_memory": 4.0 * (stages[0][0] if stages else last),
+            "bytes_read": 4.0 * (5000 * stages[0][0] + stages[0][1] * last if stages else 5000 * last),
+            "multiply_adds": float(5000 * stages[0][0] + stages[0][1] * last if stages else 5000 * last),
+        }
+        for stages, last in grid
+    ]
+    of_searches = [(row["search"], row["score"] * (1 + hardness - hardness.mean())) for row in rows if row["stages"]]
+    named = [*zip((codec["codec"] for codec in codecs), values, strict=True), *of_searches]
+    units = [str(u) for u in range(len(hardness))]
     pl.DataFrame(
         {
-            "shortlist_dims": [g[0] for g in grid],
-            "candidates": [g[1] for g in grid],
-            "rerank_dim": [last for _, _, last in grid],
-            "score": [full * (1 - 0.3 * (50 / c[0]) / d[0] if c else 1 - 1 / last) for d, c, last in grid],
-            "multiply_adds": [5000 * d[0] + c[0] * last if c else 5000 * last for d, c, last in grid],
-            "bytes_read": [4 * (5000 * d[0] + c[0] * last) if c else 20000 * last for d, c, last in grid],
+            "codec": [name for name, _ in named for _ in units],
+            "unit": units * len(named),
+            "value": np.concatenate([of_name for _, of_name in named]) if named else [],
         },
-        schema={
-            "shortlist_dims": pl.List(pl.Int64),
-            "candidates": pl.List(pl.Int64),
-            "rerank_dim": pl.Int64,
-            "score": pl.Float64,
-            "multiply_adds": pl.Int64,
-            "bytes_read": pl.Int64,
-        },
-    ).with_columns(**{k: pl.lit(v) for k, v in shared.items()}).write_parquet(folder / f"{task}.adaptive.parquet")
+        schema={"codec": pl.String, "unit": pl.String, "value": pl.Float64},
+    ).with_columns(**{k: pl.lit(v) for k, v in {**shared, "part": ""}.items()}).write_parquet(
+        folder / f"{task}.values.parquet"
+    )
+    stage = pl.Struct({"codec": pl.String, "candidates": pl.Int64})
+    schema: dict[str, Any] = {"search": pl.String, "stages": pl.List(stage), "rescore": pl.String}
+    schema |= dict.fromkeys(("score", "bytes_in_memory", "bytes_read", "multiply_adds"), pl.Float64)
+    pl.DataFrame(rows, schema=schema).with_columns(**{k: pl.lit(v) for k, v in shared.items()}).write_parquet(
+        folder / f"{task}.search.parquet"
+    )
+
+
+def _codec(reduction: str, dim: int) -> dict[str, Any]:
+    """The columns of a codec, from what its curve is called: `prefix`, `pca:int8`, `random-1:binary`."""
+    transform, _, precision = reduction.partition(":")
+    transform, _, draw = transform.partition("-")
+    precision = precision or "float32"
+    bits = {"float32": 32, "int8": 8, "binary": 1}[precision]
+    return {
+        "codec": f"{transform}{'.' + draw if draw else ''}-{dim}-{precision}",
+        "transform": transform,
+        "draw": int(draw or 0),
+        "dim": dim,
+        "precision": precision,
+        "queries": "float32",
+        "bytes": float(-(-dim * bits // 8)),
+    }
 
 
 def _manifest(results: Path, model: Model, seed: int, order: list[str]) -> None:

@@ -28,7 +28,8 @@ SMALL: dict[str, Any] = {
         "fixed_rotated": {"parent": "fixed", "rotate": "pca", "objective": "none"},
     },
     "dimensions": [8, 64, 384],
-    "adaptive": {"shortlist": [16, 32, 64], "candidates": [100, 200]},
+    "codecs": {"transforms": ["prefix"], "precisions": ["float32"]},
+    "search": {"shortlist": ["prefix-16-float32", "prefix-64-float32"], "candidates": [100, 200]},
     "intervals": {"resamples": 100},
     "tasks": ["WordNetLexicographerFiles", "WordNetExamples"],
 }

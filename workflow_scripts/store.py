@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from workflow_scripts.artefact import atomic_write, log
+from workflow_scripts.command_line import InputError
 
 FILE = "embeddings.arrow"
 SHARDS = "shards"
@@ -30,7 +31,7 @@ ROWS_PER_SHARD = 8192
 DTYPES = {"float32": pa.float32(), "float16": pa.float16()}
 
 
-class StoreError(ValueError):
+class StoreError(InputError):
     """A store cannot be used as asked; the message is one line: file, what was found, what was expected."""
 
 

@@ -10,8 +10,8 @@ def all_values(wildcards):
     return of_all_scores("values.parquet")
 
 
-def all_adaptive(wildcards):
-    return of_all_scores("adaptive.parquet")
+def all_searches(wildcards):
+    return of_all_scores("search.parquet")
 
 
 def of_all_scores(ending):

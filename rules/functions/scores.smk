@@ -8,10 +8,8 @@ def score_settings(wildcards):
         seed=int(wildcards.seed),
         task=wildcards.task,
         dimensions=GRAPH.dimensions_of(wildcards.model),
-        cuts=STUDY.cuts,
-        random_draws=STUDY.random_draws,
-        precisions=STUDY.precisions,
-        adaptive=STUDY.adaptive.model_dump(),
+        codecs=STUDY.codecs.model_dump(),
+        search=STUDY.search.model_dump(),
     )
 
 

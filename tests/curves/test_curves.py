@@ -314,7 +314,7 @@ def test_random_draws_are_one_reduction_their_mean(tmp_path: Path) -> None:
     curves, _, _, _ = answer(tmp_path, models, list(TASKS), FEW, "s")
     assert set(curves.filter(dim=32)["codec"]) == {"prefix-32-float32", "random-32-float32", "random-32-int8"}
     table = pl.read_parquet(tmp_path / "scores/base/s0/WordNetExamples.parquet")
-    draws = table.filter(pl.col("reduction").is_in(["random-0", "random-1"]) & (pl.col("dim") == 32))["score"]
+    draws = table.filter(transform="random", precision="float32", dim=32)["score"]
     point = curves.filter(variant="base", task="WordNetExamples", codec="random-32-float32")["score"].item()
     assert point == pytest.approx(draws.mean(), abs=1e-9)
 

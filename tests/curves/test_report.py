@@ -187,8 +187,7 @@ def test_the_table_of_searches_has_single_dimensions_too(small_report: Path) -> 
     content = small_report.read_text()
     searches = content[content.index("Table: the searches") :]
     searches = searches[: searches.index("</table>")]
-    assert "8 alone" in searches
-    assert "8 (100 kept) → 384" in searches
+    assert "prefix-8-float32@100&gt;prefix-384-float32" in searches
     assert '"metrics":["nDCG@10"]' in content
 
 
@@ -199,7 +198,7 @@ def test_a_page_is_made_of_scores_that_are_no_numbers(tmp_path: Path) -> None:
         spoilt = pl.read_parquet(path)
         name = "value" if "value" in spoilt.columns else "score"
         spoilt.with_columns(
-            pl.lit(None if "adaptive" in path.name else float("nan"), pl.Float64).alias(name)
+            pl.lit(None if "search" in path.name else float("nan"), pl.Float64).alias(name)
         ).write_parquet(path)
     content = build(tmp_path, models, TASKS, "").read_text()
     assert "WordNetExamples: some scores of base, fixed, matryoshka are no numbers." in content
@@ -211,7 +210,7 @@ def test_a_broken_file_of_another_room_is_one_clear_line(tmp_path: Path) -> None
     write_study(tmp_path, models, TASKS, [8, 384])
     summary = answer(tmp_path, models, list(TASKS), FEW, "made").summary
     study = {"study": "made", "tasks": list(TASKS)}
-    for name in ("scores/base/s0/WordNetExamples.adaptive.parquet", "models/fixed/s0/training.parquet"):
+    for name in ("scores/base/s0/WordNetExamples.search.parquet", "models/fixed/s0/training.parquet"):
         good = (tmp_path / name).read_bytes()
         for bad in (b"not parquet", None):
             if bad is None:

@@ -49,7 +49,7 @@ def test_a_finished_study_has_nothing_to_be_done(finished: Path) -> None:
 def test_every_artefact_of_the_contract_is_there(finished: Path) -> None:
     results = finished / "results" / "small"
     scores = pl.read_parquet(results / "scores/fixed/s0/WordNetExamples.parquet")
-    assert {"study", "variant", "seed", "task", "task_type", "reduction", "dim", "metric", "score"} <= set(
+    assert {"study", "variant", "seed", "task", "task_type", "codec", "dim", "bytes", "metric", "score"} <= set(
         scores.columns
     )
     assert sorted(scores["dim"].unique()) == [8, 64, 384]
@@ -227,7 +227,7 @@ def test_a_killed_run_goes_on_with_the_same_command_to_the_scores_of_one_that_wa
     assert {file: file.stat().st_mtime_ns for file in done} == done, "what was finished was made again"
     assert planned(killed) == Counter()
     for scores in (finished / "results/small/scores").glob("*/s0/*.parquet"):
-        if "adaptive" not in scores.name:
+        if "search" not in scores.name:
             assert pl.read_parquet(scores).equals(pl.read_parquet(killed / scores.relative_to(finished))), scores
 
 

@@ -16,7 +16,8 @@ def test_existing_models_are_measured_without_training(small_model: Path, finish
     project = copy_project(tmp_path)
     hub = dict.fromkeys(("minilm_l6", "mpnet_base", "gte_base"))
     own = {"mine": {"parent": str(small_model), "objective": "none"}}
-    overlay = {"variants": hub | own, "dimensions": [8, 64, 384], "tasks": ["WordNetExamples"], "cuts": ["prefix"]}
+    overlay = {"variants": hub | own, "dimensions": [8, 64, 384], "tasks": ["WordNetExamples"]}
+    overlay |= {"codecs": {"transforms": ["prefix"], "precisions": ["float32"]}, "search": {"shortlist": []}}
     (project / "overlay.yaml").write_text(yaml.safe_dump(overlay))
     study = ("--cores", "2", "--configfile", "studies/measure.yaml", "overlay.yaml")
     plan = snakemake(project, *study, "-n")
@@ -30,6 +31,6 @@ def test_existing_models_are_measured_without_training(small_model: Path, finish
     columns = ["dim", "score"]
     here = pl.read_parquet(project / wanted).select(columns).sort(columns)
     there = pl.read_parquet(finished / "results" / "small" / "scores" / "base" / "s0" / "WordNetExamples.parquet")
-    there = there.filter(pl.col("reduction") == "prefix").select(columns).sort(columns)
+    there = there.filter(pl.col("codec").str.ends_with("-float32"), transform="prefix").select(columns).sort(columns)
     assert here.height == 3
     assert here.equals(there)

@@ -16,11 +16,12 @@ from mteb.abstasks.sts import AbsTaskSTS
 from mteb.abstasks.text.summarization import AbsTaskSummarization
 from mteb.models.abs_encoder import AbsEncoder
 
-from tests.scores.tasks import described, hashed, own_retrieval_task, store_of
+from testing.real_tasks import described, hashed, own_retrieval_task, store_of
+from workflow_scripts.codecs import prefixes
 from workflow_scripts.evaluation.task_files import fresh_state
-from workflow_scripts.scores.score import score_all
+from workflow_scripts.scores.fit import Fitted
+from workflow_scripts.scores.scoring import score_all
 from workflow_scripts.scores.stock import model_meta
-from workflow_scripts.scores.views import views
 
 TOPICS = ["moon rocket orbit crater", "bread oven flour yeast", "goal referee pitch league"]
 TEXTS = [f"{TOPICS[i % 3]} note{i} word{i % 7} word{i % 11}" for i in range(60)]
@@ -115,14 +116,14 @@ MAKERS = [
 def test_scores_from_the_store_are_those_of_encoding_at_each_dimension(make: Any, tmp_path: Path) -> None:
     task = make()
     store = store_of(task, tmp_path, hashed)
-    prefix = views(["prefix"], 1, ["float32"], store.width, None)[0]
     found = set()
-    for one in score_all(task, store, [prefix], [2, 8, 32]):
+    for one in score_all(task, store, Fitted(store.width), prefixes([2, 8, 32])):
         fresh_state(task)
-        encoder: Any = CutEncoder(one.dim)
+        encoder: Any = CutEncoder(one.codec.dim)
         theirs = mteb.evaluate(encoder, task, cache=None, co2_tracker=False, show_progress_bar=False).task_results[0]
+        assert one.result is not None
         assert one.result.scores == theirs.scores
-        assert np.isfinite(one.result.get_score())
+        assert np.isfinite(one.score)
         assert one.values
-        found.add(one.result.get_score())
+        found.add(one.score)
     assert len(found) > 1, "the dimension is not looked at"

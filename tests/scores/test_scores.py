@@ -1,9 +1,10 @@
-"""The scores are mteb's own, at every dimension; what is not mteb's (adaptive search, reductions) is what it says."""
+"""The scores are mteb's own, at every dimension; what is not mteb's (searches, codecs) is what it says."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from mteb.models.search_wrappers import SearchEncoderWrapper
 from sentence_transformers import SentenceTransformer
 from threadpoolctl import threadpool_limits
 
-from tests.scores.tasks import (
+from testing.real_tasks import (
     classification_task,
     described,
     hashed,
@@ -32,17 +33,23 @@ from tests.scores.tasks import (
 )
 from workflow_scripts import scores
 from workflow_scripts.artefact import write_digests, write_json
+from workflow_scripts.codecs import Codec, prefixes
+from workflow_scripts.command_line import InputError
 from workflow_scripts.encoder.encoding import encode
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.evaluation.task_files import fresh_state, load_task, parts, rows_of_part, save_task
-from workflow_scripts.scores import adaptive, classification, retrieval
-from workflow_scripts.scores.score import ADAPTIVE, SCORES, VALUES, Scored, _lookup, main, score_all
+from workflow_scripts.scores import classification, codec_search, rankings, retrieval, searches
+from workflow_scripts.scores.fit import Fitted
+from workflow_scripts.scores.score import main
+from workflow_scripts.scores.scored import Scored
+from workflow_scripts.scores.scoring import lookup, score_all
+from workflow_scripts.scores.searches import Search
 from workflow_scripts.scores.stock import stock_scores
-from workflow_scripts.scores.views import View, views
+from workflow_scripts.scores.tables import SCORES, SEARCH, VALUES
 from workflow_scripts.store import Store, StoreError, open_store
+from workflow_scripts.study.sections.search import Search as SearchSection
 from workflow_scripts.tasks.prepare import load
 
-PREFIX = views(["prefix"], 1, ["float32"], 32, None)[0]
 CLASSIFICATION = [
     "ag_news",
     "amazon_counterfactual",
@@ -59,10 +66,11 @@ RETRIEVAL = ["cacm", "cranfield", "legal_summarization", "nfcorpus_processed", "
 DIMENSIONS = [8, 16, 32, 64, 128, 256, 384]
 
 
-def differences(task: Any, store: Store, view: View, ours: Scored) -> dict[str, tuple[Any, Any]]:
+def differences(task: Any, store: Store, ours: Scored) -> dict[str, tuple[Any, Any]]:
     """What differs between a score of ours and mteb's evaluation of the same vectors: metric -> (mteb's, ours)."""
+    assert ours.result is not None
     fresh_state(task)
-    theirs, values = stock_scores(task, _lookup(store, view), ours.dim)
+    theirs, values = stock_scores(task, lookup(store, Fitted(store.width), ours.codec), ours.codec.dim)
     found: dict[str, tuple[Any, Any]] = {}
     for part in parts(task):
         expected = next(s for s in theirs.scores[part.split] if s["hf_subset"] == part.subset)
@@ -73,19 +81,28 @@ def differences(task: Any, store: Store, view: View, ours: Scored) -> dict[str, 
                 found[name] = (value, actual.get(name))
         if values[part] != ours.values[part]:
             found["values"] = (values[part], ours.values[part])
-    if theirs.get_score() != ours.result.get_score():
-        found["score"] = (theirs.get_score(), ours.result.get_score())
+    if theirs.get_score() != ours.score:
+        found["score"] = (theirs.get_score(), ours.score)
     return found
 
 
-def all_differences(task: Any, store: Store, dimensions: Sequence[int], view: View = PREFIX) -> dict[int, Any]:
-    scored = list(score_all(task, store, [view], dimensions))
-    assert [one.dim for one in scored] == list(dimensions)
-    return {one.dim: found for one in scored if (found := differences(task, store, view, one))}
+def prefix_scores(task: Any, store: Store, dimensions: Sequence[int]) -> list[Scored]:
+    return list(score_all(task, store, Fitted(store.width), prefixes(dimensions)))
+
+
+def all_differences(task: Any, store: Store, dimensions: Sequence[int]) -> dict[int, Any]:
+    scored = prefix_scores(task, store, dimensions)
+    assert [one.codec.dim for one in scored] == list(dimensions)
+    return {one.codec.dim: found for one in scored if (found := differences(task, store, one))}
 
 
 def wide(texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
     return hashed(texts, DIMENSIONS[-1])
+
+
+def signs(texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """One bit a coordinate: at few coordinates, hundreds of documents are equal."""
+    return np.where(wide(texts) > 0, np.float32(1), np.float32(-1))
 
 
 @pytest.fixture
@@ -117,9 +134,7 @@ def test_retrieval_scores_are_mtebs_own_at_every_dimension(name: str, shared_dat
 
 def test_many_equal_similarities_are_ranked_as_mteb_ranks_them(shared_data: Path, tmp_path: Path) -> None:
     task = retrieval_task(shared_data / "retrieval" / "cacm")
-    store = store_of(task, tmp_path, hashed)
-    bits = views(["prefix"], 1, ["binary"], 32, np.asarray(store.vectors))[0]
-    assert all_differences(task, store, [6], bits) == {}
+    assert all_differences(task, store_of(task, tmp_path, signs), [6]) == {}
 
 
 def test_a_document_with_the_querys_own_id_is_left_out_where_mteb_leaves_it_out(tmp_path: Path) -> None:
@@ -153,11 +168,11 @@ def test_scores_are_those_of_stock_sentence_transformers_cut_short(
         task = classification_task(folder, trains=400, tests=600)
     model = load_encoder(minilm, "cpu")
     store = store_of(task, tmp_path, lambda texts: encode(model, texts).vectors)
-    for one in score_all(task, store, [PREFIX], DIMENSIONS):
-        stock = SentenceTransformer(str(minilm), device="cpu", truncate_dim=one.dim)
+    for one in prefix_scores(task, store, DIMENSIONS):
+        stock = SentenceTransformer(str(minilm), device="cpu", truncate_dim=one.codec.dim)
         expected = mteb.evaluate(stock, task, cache=None, co2_tracker=False, show_progress_bar=False)
-        assert one.result.get_score() == pytest.approx(expected.task_results[0].get_score(), abs=0.001)
-        assert differences(task, store, PREFIX, one) == {}
+        assert one.score == pytest.approx(expected.task_results[0].get_score(), abs=0.001)
+        assert differences(task, store, one) == {}
 
 
 @pytest.mark.usefixtures("labels_decoded_once")
@@ -167,9 +182,9 @@ def test_classification_scores_are_those_of_mteb_with_all_its_threads(
 ) -> None:
     task = classification_task(shared_data / "mteb_cls" / name, trains=2000, tests=600)
     store = store_of(task, tmp_path, wide)
-    ours = list(score_all(task, store, [PREFIX], [8, 384]))
+    ours = prefix_scores(task, store, [8, 384])
     with threadpool_limits(4, user_api="blas"):
-        assert [differences(task, store, PREFIX, one) for one in ours] == [{}, {}]
+        assert [differences(task, store, one) for one in ours] == [{}, {}]
 
 
 def smaller_classification(task: Any) -> Any:
@@ -190,25 +205,23 @@ def smaller_retrieval(task: Any, queries: int, documents: int) -> Any:
     return task
 
 
-@pytest.mark.parametrize("precision", ["float32", "binary"])
+@pytest.mark.parametrize("encode_as", [wide, signs])
 @pytest.mark.parametrize("ignore_same", [False, True])
 def test_a_corpus_searched_in_chunks_scores_as_mtebs_search_in_chunks(
-    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignore_same: bool, precision: str
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignore_same: bool, encode_as: Any
 ) -> None:
     task = retrieval_task(shared_data / "retrieval" / "vaswani", ignore_same)
-    store = store_of(task, tmp_path, wide)
-    # at 8 dimensions of a bit, hundreds of documents are equal, over all chunks
-    view = views(["prefix"], 1, [precision], store.width, np.asarray(store.vectors))[0]
-    monkeypatch.setattr(retrieval, "CHUNK", 2500)
+    store = store_of(task, tmp_path, encode_as)
+    monkeypatch.setattr(rankings, "CHUNK", 2500)
     monkeypatch.setattr(SearchEncoderWrapper.__init__, "__defaults__", (2500, None))
-    assert all_differences(task, store, [8, 384], view) == {}
+    assert all_differences(task, store, [8, 384]) == {}
 
 
 def test_chunks_smaller_than_the_depth_are_searched_as_mteb_searches_them(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = retrieval_task(shared_data / "retrieval" / "cranfield")
-    monkeypatch.setattr(retrieval, "CHUNK", 300)
+    monkeypatch.setattr(rankings, "CHUNK", 300)
     monkeypatch.setattr(SearchEncoderWrapper.__init__, "__defaults__", (300, None))
     assert all_differences(task, store_of(task, tmp_path, wide), DIMENSIONS) == {}
 
@@ -216,15 +229,15 @@ def test_chunks_smaller_than_the_depth_are_searched_as_mteb_searches_them(
 def test_one_pass_for_all_dimensions_finds_what_a_search_at_each_finds(shared_data: Path, tmp_path: Path) -> None:
     task = retrieval_task(shared_data / "retrieval" / "vaswani")
     store = store_of(task, tmp_path, wide)
-    piece = retrieval.gather(task, store)[0]
-    assert len(piece.documents) > 2 * retrieval.BLOCK
-    queries, documents = (retrieval.vectors_of(store, rows, PREFIX) for rows in (piece.queries, piece.documents))
-    found = retrieval.search(queries, store, piece.documents, piece.order, PREFIX, DIMENSIONS, 50)
-    for dim in DIMENSIONS:
-        expected = torch.topk(retrieval.cosines(queries, documents, dim), 50, dim=1).indices.numpy()
-        _, best = found[dim].sorted()
+    split = retrieval.gather(task, store)[0]
+    assert len(split.documents) > 2 * codec_search.BLOCK
+    queries, documents = (torch.from_numpy(np.array(store.vectors[rows])) for rows in (split.queries, split.documents))
+    found = codec_search.search(split, store, Fitted(store.width, unit=True), prefixes(DIMENSIONS), 50)
+    for codec in prefixes(DIMENSIONS):
+        expected = torch.topk(rankings.cosines(queries, documents, codec.dim), 50, dim=1).indices.numpy()
+        _, best = found[codec.name].sorted()
         alike = [len(np.intersect1d(a, b)) / 50 for a, b in zip(best, expected, strict=True)]
-        assert np.mean(alike) > 0.995, dim
+        assert np.mean(alike) > 0.995, codec.name
 
 
 def test_judgements_below_zero_count_as_in_mteb(tmp_path: Path) -> None:
@@ -248,56 +261,39 @@ def test_a_task_with_two_queries_of_one_id_goes_through_mteb_itself(tmp_path: Pa
     assert all_differences(task, store_of(task, tmp_path, hashed), [4, 32]) == {}
 
 
-# ---- adaptive retrieval
+# ---- searches
 
 
-def test_a_shortlist_of_everything_gives_the_score_of_the_dimension_it_is_ranked_at(
+def test_candidates_that_are_all_documents_give_the_score_of_the_codec_that_ranks_them(
     shared_data: Path, tmp_path: Path
 ) -> None:
     task = retrieval_task(shared_data / "retrieval" / "cacm")
     store = store_of(task, tmp_path, hashed)
-    piece = retrieval.gather(task, store)[0]
-    everything = len(piece.documents)
-    searches = [adaptive.Search((), 32), adaptive.Search(((4, everything),), 32), adaptive.Search(((4, 20),), 32)]
-    full, shortlisted, short = adaptive.measure(task, piece, store, PREFIX, searches)
-    scores, _ = retrieval.score(task, piece, retrieval.rankings(piece, store, PREFIX, [32])[32].rank)
-    assert full == pytest.approx(scores["ndcg_at_10"], abs=1e-4)
-    assert shortlisted == pytest.approx(full, abs=1e-4)
+    split = retrieval.gather(task, store)[0]
+    everything = len(split.documents)
+    coarse, fine = Codec("prefix", 4, "binary"), Codec("prefix", 32)
+    wanted = [Search((), fine), Search(((coarse, everything),), fine), Search(((coarse, 20),), fine)]
+    found = searches.measure(task, split, store, Fitted(store.width, unit=True), wanted)
+    (full, per_query), (rescored, _), (short, _) = found
+    expected = prefix_scores(task, store, [32])[0]
+    assert full == pytest.approx(expected.score, abs=1e-4)
+    assert per_query == pytest.approx(list(next(iter(expected.values.values())).values()), abs=1e-4)
+    assert rescored == pytest.approx(full, abs=1e-4)
     assert short < full
 
 
 def test_the_grid_costs_what_its_stages_read() -> None:
-    searches = adaptive.grid([8, 32], [100, 500], [8, 32, 64])
-    costs = {(one.stages, one.rerank_dim): one.multiply_adds(10_000) for one in searches}
-    assert costs[(), 64] == 640_000
-    assert costs[((8, 500),), 64] == 80_000 + 500 * 64
-    assert costs[((8, 500), (32, 100)), 64] == 80_000 + 500 * 32 + 100 * 64
-    assert ((32, 100),) not in [one.stages for one in searches if one.rerank_dim <= 32]
-
-
-# ---- reductions
-
-
-def test_every_reduction_at_full_width_keeps_the_cosines_but_for_rounding() -> None:
-    texts = np.random.default_rng(0).standard_normal((50, 16)).astype(np.float32)
-    training = np.random.default_rng(1).standard_normal((200, 16)).astype(np.float32)
-    for view in views(["prefix", "last", "random", "pca"], 2, ["float32"], 16, training):
-        assert view.of(texts) @ view.of(texts).T == pytest.approx(texts @ texts.T, abs=1e-4), view.name
-
-
-def test_int8_moves_a_coordinate_by_half_a_step_at_most_and_binary_leaves_two_values() -> None:
-    training = np.random.default_rng(0).uniform(-1, 1, (500, 8)).astype(np.float32)
-    int8, binary = views(["prefix"], 1, ["int8", "binary"], 8, training)
-    assert np.abs(int8.of(training) - training).max() <= 1.01 / 255
-    assert sorted(np.unique(binary.of(training))) == [-1, 1]
-    assert (int8.bits, binary.bits) == (8, 1)
-
-
-def test_a_reduction_that_is_fitted_says_when_there_is_nothing_to_fit_it_on() -> None:
-    with pytest.raises(ValueError, match="pca: needs the embeddings of training texts"):
-        views(["prefix", "pca"], 1, ["float32"], 8, None)
-    with pytest.raises(ValueError, match="16 wide, the task's is 8"):
-        views(["pca"], 1, ["float32"], 8, np.zeros((5, 16), dtype=np.float32))
+    section = {"shortlist": ["prefix-8-float32", "prefix-32-float32"], "candidates": [100, 500]}
+    made = searches.grid(SearchSection(**section, rescore=["prefix-full-float32", "prefix-full-int8"]), 64)
+    by_name = {one.name: one for one in made}
+    assert len(by_name) == len(made)
+    assert by_name["prefix-64-float32"].bytes_read(10_000) == 10_000 * 256
+    two = by_name["prefix-8-float32@500>prefix-64-float32"]
+    assert (two.bytes_read(10_000), two.multiply_adds(10_000, 64)) == (320_000 + 500 * 256, 80_000 + 500 * 64)
+    three = by_name["prefix-8-float32@500>prefix-32-float32@100>prefix-64-float32"]
+    assert three.bytes_read(10_000) == 320_000 + 500 * 128 + 100 * 256
+    assert three.bytes_in_memory == 32
+    assert "prefix-32-float32@100>prefix-64-int8" not in by_name, "64 bytes are not finer than 128"
 
 
 # ---- odd input
@@ -312,7 +308,7 @@ def test_a_class_of_one_row_a_missing_judgement_and_an_empty_document_score_as_m
     odd = own_retrieval_task("Odd", corpus, queries, {"1": {"c": 1}, "2": {"b": 1, "gone": 1}, "3": {}})
     store = store_of(odd, tmp_path / "b", hashed)
     assert all_differences(odd, store, [4, 32]) == {}
-    assert next(iter(next(score_all(odd, store, [PREFIX], [32])).values.values())).keys() == {"1", "2"}
+    assert next(iter(prefix_scores(odd, store, [32])[0].values.values())).keys() == {"1", "2"}
 
 
 LANGUAGES = {"eval_langs": {"en": ["eng-Latn"], "de": ["deu-Latn"]}, "eval_splits": ["validation", "test"]}
@@ -366,7 +362,7 @@ def check_parts(task: Any, folder: Path) -> None:
     """Each subset and split scores as mteb scores it, and by itself."""
     store = store_of(task, folder, hashed)
     assert all_differences(task, store, [4, 32]) == {}
-    (one,) = score_all(task, store, [PREFIX], [32])
+    (one,) = prefix_scores(task, store, [32])
     assert [(part.split, part.subset) for part in one.values] == [
         ("validation", "en"),
         ("validation", "de"),
@@ -381,11 +377,11 @@ def test_a_task_without_any_judgement_or_with_one_class_is_refused(tmp_path: Pat
     unjudged = own_retrieval_task("Unjudged", corpus, queries, {"1": {"a": 1}})
     store = store_of(unjudged, tmp_path / "a", hashed)
     rows_of_part(unjudged, "default", "test")["relevant_docs"] = {"1": {}}
-    with pytest.raises(ValueError, match="no query of 'default' 'test' has a judged document"):
-        list(score_all(unjudged, store, [PREFIX], [32]))
+    with pytest.raises(InputError, match="no query of 'default' 'test' has a judged document"):
+        prefix_scores(unjudged, store, [32])
     single = own_classification_task("Single", [("a b", 1), ("c d", 1)], [("a c", 1)])
-    with pytest.raises(ValueError, match="has one class; expected at least two"):
-        list(score_all(single, store_of(single, tmp_path / "b", hashed), [PREFIX], [32]))
+    with pytest.raises(InputError, match="has one class; expected at least two"):
+        prefix_scores(single, store_of(single, tmp_path / "b", hashed), [32])
 
 
 # ---- the command line
@@ -412,10 +408,8 @@ def run(monkeypatch: pytest.MonkeyPatch, task: Path, store: Path, output: Path, 
         "seed": 0,
         "task": "WordNetExamples",
         "dimensions": [4, 16],
-        "cuts": ["prefix", "pca"],
-        "random_draws": 1,
-        "precisions": ["float32", "int8"],
-        "adaptive": {"shortlist": [4], "candidates": [10]},
+        "codecs": {"transforms": ["prefix", "pca"], "precisions": ["float32", "int8"], "mteb": ["int8"]},
+        "search": {"shortlist": ["prefix-4-int8"], "candidates": [10], "rescore": ["prefix-full-float32"]},
     } | changed
     digest = str(store / "embeddings.sha256")
     words = ["score", "--settings", json.dumps(settings), "--task", str(task / "task.sha256"), "--embeddings", digest]
@@ -431,23 +425,32 @@ def test_a_run_leaves_every_table_and_what_mtebs_own_loader_reads(
     run(monkeypatch, *embedded, output)
     scores = pl.read_parquet(output)
     values = pl.read_parquet(output.with_name("WordNetExamples.values.parquet"))
-    funnels = pl.read_parquet(output.with_name("WordNetExamples.adaptive.parquet"))
-    assert (scores.columns, values.columns, funnels.columns) == (SCORES.names, VALUES.names, ADAPTIVE.names)
+    found = pl.read_parquet(output.with_name("WordNetExamples.search.parquet"))
+    assert (scores.columns, values.columns, found.columns) == (SCORES.names, VALUES.names, SEARCH.names)
     assert set(scores["dim"]) == {4, 16, 32}, "the full width is scored though it was not asked for"
-    assert set(scores["reduction"]) == {"prefix", "prefix:int8", "pca", "pca:int8"}
-    means = values.group_by("reduction", "dim").agg(pl.col("value").mean())
-    together = scores.join(means, on=["reduction", "dim"])
+    assert set(scores["transform"]) == {"prefix", "pca"}
+    assert set(scores["precision"]) == {"float32", "int8", "mteb_int8"}
+    assert scores["codec"].n_unique() == scores.height == 15
+    assert scores.filter(codec="prefix-16-int8")["bytes"].item() == 16
+    means = values.group_by("codec").agg(pl.col("value").mean())
+    together = scores.join(means, on="codec")
+    assert together.height == scores.height
     assert together["value"].to_list() == pytest.approx(together["score"].to_list(), abs=1e-5)
-    single = funnels.filter(pl.col("shortlist_dims").list.len() == 0, pl.col("rerank_dim") == 32)
-    full = scores.filter(pl.col("reduction") == "prefix", pl.col("dim") == 32)
-    assert single["score"][0] == pytest.approx(full["score"][0], abs=1e-4)
+    alone = found.filter(search="prefix-32-float32")
+    full = scores.filter(codec="prefix-32-float32")["score"].item()
+    assert alone["score"].item() == pytest.approx(full, abs=1e-4)
     documents = len(rows_of_part(load_task(embedded[0]), "default", "test")["corpus"])
-    assert single.select("multiply_adds", "bytes_read").row(0) == (documents * 32, documents * 32 * 4)
-    (fitted,) = views(["pca"], 1, ["float32"], 32, np.asarray(open_store(embedded[0].with_name("training")).vectors))
-    task = load_task(embedded[0])
-    (alike,) = score_all(task, open_store(embedded[1]), [fitted], [4])
-    written = scores.filter(pl.col("reduction") == "pca", pl.col("dim") == 4)["score"][0]
-    assert written == alike.result.get_score(), "what is fitted is fitted on the training texts"
+    assert alone.select("multiply_adds", "bytes_read").row(0) == (documents * 32, documents * 32 * 4)
+    rescored = found.filter(search="prefix-4-int8@10>prefix-32-float32")
+    assert rescored.select("bytes_in_memory", "bytes_read").row(0) == (4, documents * 4 + 10 * 128)
+    assert rescored["stages"].item().to_list() == [{"codec": "prefix-4-int8", "candidates": 10}]
+    assert values.filter(codec=rescored["search"].item())["value"].mean() == pytest.approx(
+        rescored["score"].item(), abs=1e-5
+    )
+    fitted = Fitted(32, np.asarray(open_store(embedded[0].with_name("training")).vectors), unit=True)
+    (alike,) = score_all(load_task(embedded[0]), open_store(embedded[1]), fitted, [Codec("pca", 4)])
+    written = scores.filter(codec="pca-4-float32")["score"].item()
+    assert written == alike.score, "what is fitted is fitted on the training texts"
     cache = mteb.ResultCache(tmp_path / "small" / "scores" / "mteb")
     for dim in (4, 32):
         read = cache.load_results(
@@ -457,8 +460,15 @@ def test_a_run_leaves_every_table_and_what_mtebs_own_loader_reads(
             validate_and_filter=False,
         )
         (result,) = [model.task_results[0] for model in read.model_results]
-        expected = scores.filter(pl.col("reduction") == "prefix", pl.col("dim") == dim)["score"][0]
-        assert result.get_score() == expected
+        assert result.get_score() == scores.filter(codec=f"prefix-{dim}-float32")["score"].item()
+    read = cache.load_results(
+        models=["small/base"],
+        tasks=["WordNetExamples"],
+        experiment_kwargs={"embed_dim": 4, "output_dtypes": "int8"},
+        validate_and_filter=False,
+    )
+    (result,) = [model.task_results[0] for model in read.model_results]
+    assert result.get_score() == scores.filter(codec="prefix-4-mteb_int8-coded")["score"].item()
 
 
 def test_what_an_earlier_run_left_in_mtebs_layout_at_other_dimensions_goes(
@@ -469,31 +479,33 @@ def test_what_an_earlier_run_left_in_mtebs_layout_at_other_dimensions_goes(
     layout = tmp_path / "small" / "scores" / "mteb"
     other = next(layout.rglob("embed_dim_16")) / "Another.json"
     other.write_text("{}")
-    run(monkeypatch, *embedded, output, dimensions=[4], cuts=["prefix"], precisions=["float32"])
+    run(monkeypatch, *embedded, output, dimensions=[4], codecs={"transforms": ["prefix"], "precisions": ["float32"]})
     left = {file.parent.name for file in layout.rglob("WordNetExamples.json")}
     assert left == {"embed_dim_4", "embed_dim_32"}
     assert other.exists()
 
 
 def test_a_store_of_another_models_width_is_refused_in_one_line(
-    embedded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    embedded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit, match=r"score: dimension 64 does not fit .*: its vectors are 32 wide"):
+    with pytest.raises(SystemExit):
         run(monkeypatch, *embedded, tmp_path / "a" / "b" / "c" / "x.parquet", dimensions=[8, 64])
+    assert re.search(r"error: dimension 64 does not fit .*: its vectors are 32 wide", capsys.readouterr().err)
 
 
 def test_a_store_of_another_model_is_refused_whatever_its_width(
-    embedded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    embedded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task, store = embedded
     shutil.copytree(store, tmp_path / "store")
     write_json(tmp_path / "store" / "embeddings.json", {"model": "fixed"})
-    with pytest.raises(SystemExit, match=r"score: .*the store of model 'fixed', expected that of 'base'"):
+    with pytest.raises(SystemExit):
         run(monkeypatch, task, tmp_path / "store", tmp_path / "a" / "b" / "c" / "x.parquet")
+    assert "the store of model 'fixed', expected that of 'base'" in capsys.readouterr().err
 
 
 def test_a_truncated_store_and_one_without_the_tasks_texts_are_refused(
-    embedded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    embedded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task, store = embedded
     cut = tmp_path / "cut"
@@ -501,13 +513,14 @@ def test_a_truncated_store_and_one_without_the_tasks_texts_are_refused(
     whole = (store / "embeddings.arrow").read_bytes()
     (cut / "embeddings.arrow").write_bytes(whole[: len(whole) // 2])
     write_digests(cut / "embeddings.sha256", [cut / "embeddings.arrow"])
-    with pytest.raises(SystemExit, match=r"score: .*embeddings.arrow"):
+    with pytest.raises(SystemExit):
         run(monkeypatch, task, cut, tmp_path / "a" / "b" / "c" / "x.parquet")
+    assert re.search(r"error: .*embeddings.arrow: not a whole store file", capsys.readouterr().err)
     other = own_retrieval_task("Other", {"id": ["a"], "text": ["x"]}, {"id": ["1"], "text": ["y"]}, {"1": {"a": 1}})
     corpus = Dataset.from_dict({"id": ["a"], "text": ["never encoded"]})
     rows_of_part(other, "default", "test")["corpus"] = corpus
     with pytest.raises(StoreError, match="were not encoded"):
-        list(score_all(other, open_store(store), [PREFIX], [32]))
+        prefix_scores(other, open_store(store), [32])
 
 
 @pytest.mark.parametrize("documents", [1, 2, 7, 1001])
@@ -517,7 +530,7 @@ def test_greater_ones_are_counted_with_and_without_equals(documents: int) -> Non
     query = draw.integers(0, 6, 300)
     value = draw.integers(-2, 53, 300).astype(np.float32)
     expected = (best[query] > value[:, None]).sum(axis=1)
-    np.testing.assert_array_equal(retrieval._greater(best, query, value), expected)
+    np.testing.assert_array_equal(rankings._greater(best, query, value), expected)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from datasets import Dataset, DatasetDict
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.sts import AbsTaskSTS
 
-from tests.scores.tasks import (
+from testing.real_tasks import (
     classification_task,
     described,
     own_classification_task,

@@ -16,7 +16,7 @@ import yaml
 
 from workflow_scripts.artefact import atomic_write, read_json
 from workflow_scripts.command_line import parser, run
-from workflow_scripts.curves.collect import SCORE_COLUMNS, read_table, with_codecs
+from workflow_scripts.curves.collect import SCORE_COLUMNS, read_table, without_draws
 from workflow_scripts.curves.curves import study_of
 from workflow_scripts.curves.schemas import is_prefix
 from workflow_scripts.study.catalogue import task_catalogue
@@ -83,7 +83,7 @@ def front_matter(
 
 def read_scores(path: Path) -> pl.DataFrame:
     """One task's scores of the model, by codec."""
-    return with_codecs(read_table(path, SCORE_COLUMNS))
+    return without_draws(read_table(path, SCORE_COLUMNS))
 
 
 def is_number(score: float | None) -> bool:

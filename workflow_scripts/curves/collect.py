@@ -19,9 +19,16 @@ from workflow_scripts.curves.answer import Missing
 from workflow_scripts.curves.schemas import Codec, Search
 from workflow_scripts.study.configuration import Study
 
-SCORE_COLUMNS = ["variant", "seed", "task", "task_type", "reduction", "dim", "metric", "score"]
-VALUE_COLUMNS = ["reduction", "dim", "metric", "part", "unit", "value"]
-BITS = {"float32": 32, "int8": 8, "binary": 1}
+SCORE_COLUMNS = [
+    *("variant", "seed", "task", "task_type", "codec", "transform", "dim", "precision", "queries", "bytes"),
+    *("metric", "score"),
+]
+VALUE_COLUMNS = ["codec", "metric", "part", "unit", "value"]
+SEARCH_COLUMNS = [
+    *("variant", "seed", "task", "search", "stages", "rescore", "metric", "score"),
+    *("bytes_in_memory", "bytes_read", "multiply_adds"),
+]
+DRAW = r"^random\.\d+-"
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,9 @@ def read_task(results: Path, models: list[Model], task: str) -> TaskScores | Non
             if found is None:
                 found = TaskScores(task, rows["task_type"][0], metric, description.get("chance"))
             tables[seed] = merge_draws(rows)
+            searches = path.with_name(f"{task}.search.parquet")
+            if searches.exists():
+                tables[seed] = pl.concat([tables[seed], _read_searches(searches, found)], how="diagonal")
             values = path.with_name(f"{task}.values.parquet")
             if values.exists():
                 table = read_table(values, VALUE_COLUMNS).filter(pl.col("metric") == metric)
@@ -144,30 +154,30 @@ def read_table(path: Path, columns: list[str], more: bool = False) -> pl.DataFra
 def merge_draws(rows: pl.DataFrame) -> pl.DataFrame:
     """The scores by codec; the draws of random coordinates become one codec, their mean."""
     keys = ["codec", "transform", "dim", "precision", "queries", "bytes"]
-    return with_codecs(rows).group_by(keys, maintain_order=True).agg(pl.col("score").mean())
+    return without_draws(rows).group_by(keys, maintain_order=True).agg(pl.col("score").mean())
 
 
 def merge_value_draws(rows: pl.DataFrame) -> pl.DataFrame:
     """The values by codec, part and unit, the draws of random coordinates merged likewise."""
-    named = with_codecs(rows).select("codec", "transform", "part", "unit", "value")
-    if not (named["transform"] == "random").any():
-        return named.drop("transform")
-    return named.group_by(["codec", "part", "unit"], maintain_order=True).agg(pl.col("value").mean())
+    named = rows.select("codec", "part", "unit", "value")
+    if not named["codec"].str.contains(DRAW).any():
+        return named
+    return without_draws(named).group_by(["codec", "part", "unit"], maintain_order=True).agg(pl.col("value").mean())
 
 
-def with_codecs(rows: pl.DataFrame) -> pl.DataFrame:
-    """`<cut>` or `<cut>:<precision>` at a dimension as a codec: transform, precision, name and bytes per vector."""
-    split = pl.col("reduction").str.splitn(":", 2)
-    bits = pl.col("precision").replace_strict(BITS, default=32, return_dtype=pl.Int64)
-    return (
-        rows.with_columns(
-            transform=split.struct.field("field_0").str.replace(r"^random-\d+$", "random"),
-            precision=split.struct.field("field_1").fill_null("float32"),
-            queries=pl.lit("float32"),
-        )
-        .with_columns(bytes=(pl.col("dim") * bits / 8).ceil().cast(pl.Float64))
-        .with_columns(codec=pl.format("{}-{}-{}", "transform", "dim", "precision"))
-    )
+def without_draws(rows: pl.DataFrame) -> pl.DataFrame:
+    """Codecs by the name that their draws share: `random.0-64-float32` is `random-64-float32`."""
+    return rows.with_columns(pl.col("codec").str.replace(DRAW, "random-"))
+
+
+def _read_searches(path: Path, found: TaskScores) -> pl.DataFrame:
+    """The scores of the searches in stages by name, and into `found` what they are; codecs alone are codecs."""
+    rows = read_table(path, SEARCH_COLUMNS).filter(pl.col("stages").list.len() > 0)
+    for row in rows.iter_rows(named=True):
+        stages = tuple((stage["codec"], stage["candidates"]) for stage in row["stages"])
+        costs = (row["bytes_in_memory"], row["bytes_read"], row["multiply_adds"])
+        found.searches[row["search"]] = Search(row["search"], stages, row["rescore"], *costs)
+    return rows.select(codec="search", score="score")
 
 
 def _add_scores(found: TaskScores, model: str, tables: dict[int, pl.DataFrame]) -> None:
@@ -177,9 +187,10 @@ def _add_scores(found: TaskScores, model: str, tables: dict[int, pl.DataFrame]) 
     codecs = sorted(
         Codec(row["transform"], row["precision"], row["queries"], row["dim"], row["codec"], row["bytes"])
         for row in first.iter_rows(named=True)
-        if all(row["codec"] in others for others in per_seed)
+        if row["transform"] is not None and all(row["codec"] in others for others in per_seed)
     )
     cells = [codec.name for codec in codecs]
+    cells += [name for name in per_seed[0] if name in found.searches and all(name in others for others in per_seed)]
     found.codecs |= {codec.name: codec for codec in codecs}
     found.cells[model] = cells
     found.seeds[model] = list(tables)

@@ -19,7 +19,7 @@ from workflow_scripts.command_line import parser, run
 from workflow_scripts.curves import page_tables, sentences, training_sentences
 from workflow_scripts.curves.answer import Answer, read_answer
 from workflow_scripts.curves.chart_data import chart_data, first_chart, json_text, training_curve
-from workflow_scripts.curves.collect import read_table
+from workflow_scripts.curves.collect import SEARCH_COLUMNS, read_table
 from workflow_scripts.curves.comparisons import MARGIN_OF_SCORE
 from workflow_scripts.curves.curves import Found, study_of
 from workflow_scripts.curves.describe import Names
@@ -29,9 +29,6 @@ from workflow_scripts.curves.provenance import Provenance, what_was_run
 from workflow_scripts.curves.schemas import CURVES_SCHEMA, DIFFERENCES_SCHEMA, FRONTIER_SCHEMA
 
 TEMPLATES = Path(__file__).with_name("templates")
-SEARCH_COLUMNS = [
-    "variant", "task", "shortlist_dims", "candidates", "rerank_dim", "metric", "score", "multiply_adds", "bytes_read",
-]  # fmt: skip
 SEARCHES_SCHEMA: dict[str, Any] = {
     "variant": pl.String,
     "task": pl.String,
@@ -61,7 +58,7 @@ def gather(results: Path, answer: Answer, study: dict[str, Any]) -> Extra:
         read_table(path, SEARCH_COLUMNS)
         for name, seed in seeds
         for task in tasks
-        if (path := results / "scores" / name / f"s{seed}" / f"{task}.adaptive.parquet").exists()
+        if (path := results / "scores" / name / f"s{seed}" / f"{task}.search.parquet").exists()
     ]
     training = []
     for name, seed in seeds:
@@ -80,25 +77,14 @@ def searches_of(found: list[pl.DataFrame]) -> pl.DataFrame:
     """The searches of all models and tasks, as means over seeds: SEARCHES_SCHEMA."""
     if not found:
         return pl.DataFrame(schema=SEARCHES_SCHEMA)
-    rows = []
-    keys = ["variant", "task", "shortlist_dims", "candidates", "rerank_dim", "metric"]
-    means = (
+    keys = ["variant", "task", "search", "metric"]
+    return (
         pl.concat(found, how="vertical_relaxed")
-        .group_by(keys, maintain_order=True)
-        .agg(pl.col("score", "multiply_adds", "bytes_read").mean())
+        .with_columns(staged=pl.col("stages").list.len() > 0)
+        .group_by([*keys, "staged"], maintain_order=True)
+        .agg(pl.col("score", "bytes_in_memory", "bytes_read", "multiply_adds").mean())
+        .select(list(SEARCHES_SCHEMA))
     )
-    for row in means.iter_rows(named=True):
-        stages = list(zip(row["shortlist_dims"], row["candidates"], strict=True))
-        steps = " → ".join(f"{dim} ({kept} kept)" for dim, kept in stages)
-        rows.append(
-            {name: row.get(name) for name in SEARCHES_SCHEMA}
-            | {
-                "search": f"{steps} → {row['rerank_dim']}" if stages else f"{row['rerank_dim']} alone",
-                "staged": bool(stages),
-                "bytes_in_memory": 4.0 * row["rerank_dim"],
-            }
-        )
-    return pl.DataFrame(rows, schema=SEARCHES_SCHEMA)
 
 
 def page(found: Found, speeds: Speeds | None, extra: Extra, scripts: str) -> str:

@@ -1,7 +1,7 @@
 """mteb's nAUC: how well the similarities of a query's hits tell how good its ranking is.
 
 Takes the best similarities of each query and its value of each metric; leaves mteb's `nauc_*` scores. A system
-that is unsure may abstain: at each rate of abstention the metric's mean over the queries it is surest of is a
+that is not confident may abstain: at each rate of abstention the metric's mean over the queries of greatest confidence is a
 point of a curve, and nAUC is that curve's area, 0 for abstaining at random and 1 for abstaining where the metric
 is worst. Source: Gisserot-Boukhlef et al. 2024 (arXiv 2402.12997). mteb walks over queries and metrics one by one;
 here each sum runs over all of them at once, in mteb's order, so that no rounding differs.
@@ -19,19 +19,19 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
-SIGNS = ("max", "std", "diff1")  # of being sure: mteb's names
+MEASURES = ("max", "std", "diff1")  # of confidence: mteb's names
 RATES = np.linspace(0, 1, 11)[:-1]
 
 
-def sureness(best: np.ndarray[Any, np.dtype[np.float32]], same: np.ndarray[Any, np.dtype[np.float32]]) -> Array:
-    """The three signs of each query `(3, queries)`.
+def confidence(best: np.ndarray[Any, np.dtype[np.float32]], same: np.ndarray[Any, np.dtype[np.float32]]) -> Array:
+    """The three confidences of each query `(3, queries)`.
 
     `best` is (queries, n), falling: the similarities that mteb keeps. `same` is (queries,), the similarity of the
     document with the query's own id, which is left out; nan where there is none. The deviation is summed in the
     order of mteb's heap; over several chunks of a corpus, or among equal similarities, that order is another one, and
     the last bit of the deviation may be.
     """
-    found = np.zeros((len(SIGNS), len(best)))
+    found = np.zeros((len(MEASURES), len(best)))
     values = best.astype(np.float64)
     if values.shape[1]:
         kept = np.take(values, _heap_order(values.shape[1]), axis=1)
@@ -54,27 +54,29 @@ def _heap_order(count: int) -> Integers:
     return -np.array(heap, dtype=np.int64)
 
 
-def nauc(per_query: Mapping[str, Array], sure: Array) -> dict[str, float]:
-    """mteb's `nauc_<metric>_<sign>` of each metric `(queries,)`; nan where every query does equally well."""
+def nauc(per_query: Mapping[str, Array], confidences: Array) -> dict[str, float]:
+    """mteb's `nauc_<metric>_<measure>` of each metric `(queries,)`; nan where every query does equally well."""
     names = [name for name in per_query if not name.startswith("hit_rate")]
     metrics = np.array([per_query[name] for name in names], dtype=np.float64)
     oracle = np.sort(metrics, axis=1)
-    orders = np.argsort(sure, axis=1, kind="stable")
-    ordered = [_evened(by[order], np.take(metrics, order, axis=1)) for by, order in zip(sure, orders, strict=True)]
-    curves = _means_of_the_surest(np.stack([_evened(oracle, oracle), *ordered]))
+    orders = np.argsort(confidences, axis=1, kind="stable")
+    ordered = [
+        _evened(by[order], np.take(metrics, order, axis=1)) for by, order in zip(confidences, orders, strict=True)
+    ]
+    curves = _means_of_most_confident(np.stack([_evened(oracle, oracle), *ordered]))
     flat = curves[0, :, 0] * (RATES[-1] - RATES[0])
     possible, *areas = np.trapezoid(curves, RATES, axis=2) - flat
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = np.where(possible == 0, np.nan, areas / possible)
     return {
-        f"nauc_{name}_{sign}": value
-        for sign, of_sign in zip(SIGNS, shares.tolist(), strict=True)
-        for name, value in zip(names, of_sign, strict=True)
+        f"nauc_{name}_{measure}": value
+        for measure, of_measure in zip(MEASURES, shares.tolist(), strict=True)
+        for name, value in zip(names, of_measure, strict=True)
     }
 
 
 def _evened(by: Array, metrics: Array) -> Array:
-    """The metrics `(metrics, queries)`, those of queries that are equally sure replaced by their mean.
+    """The metrics `(metrics, queries)`, those of queries that are equally confident replaced by their mean.
 
     `by` is the same or `(queries,)`, for all metrics alike; the queries are in its order, rising.
     """
@@ -87,8 +89,8 @@ def _evened(by: Array, metrics: Array) -> Array:
     return evened
 
 
-def _means_of_the_surest(metrics: Array) -> Array:
-    """The means of `(…, queries)`, surest last, when the first are left out: `(…, rates)`."""
+def _means_of_most_confident(metrics: Array) -> Array:
+    """The means of `(…, queries)`, most confident last, when the first are left out: `(…, rates)`."""
     queries = metrics.shape[-1]
     cuts = [min(round(rate * queries), queries - 1) for rate in RATES]
     return np.stack([metrics[..., cut:].mean(axis=-1) for cut in cuts], axis=-1)

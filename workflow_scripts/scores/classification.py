@@ -1,14 +1,13 @@
-"""Classification at every dimension: mteb's protocol with its waiting taken out.
+"""Classification with every codec: mteb's protocol, vectorised.
 
-Takes a loaded classification task and the store of its texts; leaves, per dimension, the same scores as
-`mteb.evaluate` on the same vectors. mteb decodes the labels from its lazy column again for every row of every
+Takes a loaded classification task and the store of its texts; leaves, per codec, the same scores as
+`mteb.evaluate` on the decoded vectors. mteb decodes the labels from its lazy column again for every row of every
 experiment and draws the training rows again at each dimension; here labels are plain arrays, the ten draws are made
-once, and each dimension is left with what is its own: ten logistic regressions and their predictions.
+once, and each codec costs ten logistic regressions and their predictions.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,16 +22,16 @@ from sklearn.metrics import average_precision_score
 from threadpoolctl import ThreadpoolController
 
 from workflow_scripts.axes import Matrix
+from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation.task_files import TRAIN, Part, column, parts, rows_of_part, undersampled_rows
-from workflow_scripts.scores.views import View
 from workflow_scripts.store import Store
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
-OWN_WAYS = ("evaluate", "_evaluate_subset", "_run_experiment", "_calculate_scores", "_calculate_avg_scores")
+OVERRIDABLE = ("evaluate", "_evaluate_subset", "_run_experiment", "_calculate_scores", "_calculate_avg_scores")
 
 
 @dataclass(frozen=True)
-class Piece:
+class Split:
     """One subset and split: vectors of the drawn training rows `(drawn, width)` and of the test rows
     `(tests, width)`, their labels as class numbers, and each experiment's rows of the former."""
 
@@ -51,7 +50,7 @@ def is_plain(task: Any) -> bool:
     if not isinstance(task, AbsTaskClassification) or task.metadata.type != "Classification":
         return False
     kind = type(task)
-    if any(getattr(kind, name) is not getattr(AbsTaskClassification, name) for name in OWN_WAYS):
+    if any(getattr(kind, name) is not getattr(AbsTaskClassification, name) for name in OVERRIDABLE):
         return False
     if (
         task.is_cross_validation
@@ -68,9 +67,9 @@ def _labels(task: Any, subset: str, split: str) -> list[Any]:
     return column(rows_of_part(task, subset, split), task.label_column_name)
 
 
-def gather(task: Any, store: Store) -> list[Piece]:
+def gather(task: Any, store: Store) -> list[Split]:
     """Look up every vector that the task needs, once, and draw the training rows, once. Raises StoreError."""
-    pieces = []
+    splits = []
     for part in parts(task):
         train, test = (rows_of_part(task, part.subset, split) for split in (task.train_split, part.split))
         labels = column(train, task.label_column_name)
@@ -80,8 +79,8 @@ def gather(task: Any, store: Store) -> list[Piece]:
         place = {row: i for i, row in enumerate(union)}
         texts = column(train, task.input_column_name)
         classes = np.unique(np.array([*labels, *test_labels], dtype=np.int64))
-        pieces.append(
-            Piece(
+        splits.append(
+            Split(
                 part=part,
                 train=_vectors(store, [texts[row] for row in union]),
                 train_labels=np.searchsorted(classes, [labels[row] for row in union]),
@@ -92,36 +91,31 @@ def gather(task: Any, store: Store) -> list[Piece]:
                 classes=classes,
             )
         )
-    return pieces
+    return splits
 
 
 def _vectors(store: Store, texts: Sequence[str]) -> Matrix:
     return np.asarray(store.vectors[store.rows_of(texts, TRAIN)], dtype=np.float32)
 
 
-def seen(piece: Piece, view: View) -> Piece:
-    """The piece with its vectors as the view shows them."""
-    return dataclasses.replace(piece, train=view.of(piece.train), test=view.of(piece.test))
+def score(task: Any, split: Split, train: Matrix, test: Matrix) -> dict[str, Any]:
+    """mteb's scores of one split, with those of each experiment, where `train` `(drawn, dim)` and `test` `(tests, dim)`
+    are its vectors as the classifier sees them.
 
-
-def score(task: Any, piece: Piece, dim: int) -> dict[str, Any]:
-    """mteb's scores of one piece at its first `dim` coordinates, with those of each experiment.
-
-    Raises ValueError where an experiment has a single class to learn from.
+    Raises InputError where an experiment has a single class to learn from.
     """
-    train, test = np.ascontiguousarray(piece.train[:, :dim]), np.ascontiguousarray(piece.test[:, :dim])
     experiments: list[dict[str, float | None]] = []
-    for rows in piece.draws:
-        labels = piece.train_labels[rows]
+    for rows in split.draws:
+        labels = split.train_labels[rows]
         if labels.min() == labels.max():
-            raise ValueError(
-                f"{task.metadata.name}: the training split of {piece.part.subset!r} has one class; expected at least two"
+            raise InputError(
+                f"{task.metadata.name}: the training split of {split.part.subset!r} has one class; expected at least two"
             )
         model = clone(task.evaluator_model).set_params(random_state=task.seed)
         # The products are small: BLAS threads wait for each other longer than they work (a hundredfold, seen).
         with _threads().limit(limits=1, user_api="blas"):
             predicted = model.fit(train[rows], labels).predict(test)
-        experiments.append(_metrics(piece, predicted))
+        experiments.append(_metrics(split, predicted))
     scores: dict[str, Any] = {"scores_per_experiment": experiments}
     for key in experiments[0]:
         values = [value for e in experiments if (value := e[key]) is not None]
@@ -136,9 +130,9 @@ def _threads() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _metrics(piece: Piece, predicted: Labels) -> dict[str, float | None]:
+def _metrics(split: Split, predicted: Labels) -> dict[str, float | None]:
     """mteb's nine metrics of one experiment, from one confusion table (scikit-learn makes one per metric)."""
-    truth, count = piece.test_labels, len(piece.classes)
+    truth, count = split.test_labels, len(split.classes)
     right = np.bincount(truth[truth == predicted], minlength=count).astype(np.float64)
     in_truth, in_predicted = np.bincount(truth, minlength=count), np.bincount(predicted, minlength=count)
     there = (in_truth + in_predicted) > 0
@@ -156,8 +150,8 @@ def _metrics(piece: Piece, predicted: Labels) -> dict[str, float | None]:
         "ap": None,
         "ap_weighted": None,
     }
-    if piece.binary:
-        labels = piece.classes[truth], piece.classes[predicted]
+    if split.binary:
+        labels = split.classes[truth], split.classes[predicted]
         found["ap"] = average_precision_score(*labels, average="macro")
         found["ap_weighted"] = average_precision_score(*labels, average="weighted")
     return found

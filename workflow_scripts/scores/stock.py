@@ -17,18 +17,18 @@ from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.results import TaskResult
 
 from workflow_scripts.axes import Matrix
-from workflow_scripts.evaluation.task_files import Part, is_retrieval, parts
+from workflow_scripts.evaluation.task_files import is_retrieval, parts
+from workflow_scripts.scores.scored import Values
 
-Lookup = Callable[[Sequence[str], str], Matrix]  # texts, prompt type -> (texts, width)
-Values = dict[Part, dict[str, float]]  # per evaluated piece: unit (query, experiment) -> value of the main metric
+Lookup = Callable[[Sequence[str], str], Matrix]  # texts, prompt type -> (texts, at least dim)
 
 
-def model_meta(name: str, revision: str, dim: int, reduction: str = "prefix") -> ModelMeta:
-    """How mteb's results call a model cut to `dim`: the dimension stands in the experiment, so that no cache takes
-    one dimension's score for another's. A reduction other than the prefix stands there too."""
+def model_meta(name: str, revision: str, dim: int, output_dtype: str | None = None) -> ModelMeta:
+    """How mteb's results call a model cut to `dim`, and compressed to `output_dtype`: both stand in the experiment, so
+    that no cache takes one dimension's score for another's."""
     experiment: dict[str, Any] = {"embed_dim": dim}
-    if reduction != "prefix":
-        experiment["reduction"] = reduction.replace(":", "-")
+    if output_dtype is not None:
+        experiment["output_dtypes"] = output_dtype
     return ModelMeta.create_empty(
         overwrites={
             "name": name,

@@ -13,8 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from workflow_scripts.codecs import CENTROIDS, Codec, grid, parse
+from workflow_scripts.command_line import InputError
 from workflow_scripts.study.catalogue import known_names, prompt_names, spelled_out
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
@@ -23,12 +25,12 @@ from workflow_scripts.study.renamed import RENAMED
 from workflow_scripts.study.sections.adaptor import Adaptor
 from workflow_scripts.study.sections.base import Base
 from workflow_scripts.study.sections.budget import Budget
-from workflow_scripts.study.sections.codecs import Cut, Precision
+from workflow_scripts.study.sections.codecs import Codecs
 from workflow_scripts.study.sections.corpus import Corpus
 from workflow_scripts.study.sections.encoding import Encoding
 from workflow_scripts.study.sections.intervals import Intervals
-from workflow_scripts.study.sections.search import Adaptive
-from workflow_scripts.study.sections.section import Positive, Section
+from workflow_scripts.study.sections.search import Search
+from workflow_scripts.study.sections.section import Section
 from workflow_scripts.study.sections.training import Training
 from workflow_scripts.study.sections.variant import Variant
 
@@ -49,15 +51,8 @@ class Study(Section):
     dimensions: list[int] = Field(
         min_length=1, description="Dimensions at which every model is scored; the full width is always added."
     )
-    cuts: list[Cut] = Field(
-        ["prefix"],
-        min_length=1,
-        description="Which coordinates are kept: the first, the last, random ones, or the principal axes.",
-    )
-    random_draws: Positive = Field(3, description="Draws of `random` coordinates.")
-    precisions: list[Precision] = Field(
-        ["float32"], min_length=1, description="Types of the kept coordinates: float32, int8, or 1 bit each."
-    )
+    codecs: Codecs = Field(Codecs(), description="What vectors are stored as.")
+    search: Search = Field(Search(), description="Search in stages.")
     tasks: list[str] = Field(
         min_length=1,
         description="Evaluation tasks by their mteb names, whole benchmarks (`MTEB(eng, v2)`), or the embedded WordNet tasks.",
@@ -67,7 +62,6 @@ class Study(Section):
     training: Training = Field(Training(), description="The recipe shared by every trained variant.")
     adaptor: Adaptor = Field(Adaptor(), description="The recipe of every linear adaptor.")
     encoding: Encoding = Field(Encoding(), description="How evaluation texts are encoded.")
-    adaptive: Adaptive = Field(Adaptive(), description="Adaptive retrieval.")
     intervals: Intervals = Field(Intervals(), description="Confidence intervals.")
     budget: Budget = Field(Budget(), description="What the study may cost.")
 
@@ -87,11 +81,19 @@ class Study(Section):
         _distinct(dimensions)
         return sorted(dimensions)
 
-    @field_validator("seeds", "cuts", "precisions")
+    @field_validator("seeds")
     @classmethod
     def _are_distinct(cls, values: list[Any]) -> list[Any]:
         _distinct(values)
         return values
+
+    @field_validator("codecs", "search")
+    @classmethod
+    def _lists_are_distinct(cls, section: Codecs | Search, info: ValidationInfo) -> Codecs | Search:
+        for key, values in section:
+            if isinstance(values, list):
+                _distinct_or(values, f"{info.field_name}.{key}")
+        return section
 
     @field_validator("tasks")
     @classmethod
@@ -204,7 +206,37 @@ class Study(Section):
                 f"corpus.source: {self.corpus.source!r} does not exist; use 'wordnet', 'medi' or a path to pairs"
             )
         self._widths_fit()
+        self._codecs_fit()
         return self
+
+    def _codecs_fit(self) -> None:
+        """Each code has a dimension that it divides, training texts enough for its centroids, and searches refine."""
+        codecs, texts = self.codecs, self.corpus.sample_texts
+        dimensions = sorted({dim for model in self.graph.models for dim in self.graph.dimensions_of(model)})
+        for key, lengths in (("pq", codecs.pq), ("opq", codecs.opq)):
+            for length in lengths:
+                if not any(dim % length == 0 for dim in dimensions):
+                    fitting = [n for n in range(1, dimensions[-1] + 1) if any(dim % n == 0 for dim in dimensions)]
+                    raise StudyError(
+                        f"codecs.{key}: {length} bytes divide none of the dimensions {_listed(dimensions)}; these do: {_listed(fitting)}"
+                    )
+        if (codecs.pq or codecs.opq) and texts < CENTROIDS:
+            raise StudyError(
+                f"corpus.sample_texts: {texts} training texts are fewer than the {CENTROIDS} centroids of codecs.pq and codecs.opq; use at least {CENTROIDS}"
+            )
+        named: dict[str, list[Codec]] = {}
+        for key in ("shortlist", "rescore"):
+            try:
+                found = [parse(name, dimensions[-1]) for name in getattr(self.search, key)]
+            except InputError as error:
+                raise StudyError(f"search.{key}: {error}") from None
+            named[key] = [codec for codec in found if codec]
+        for coarse in named["shortlist"]:
+            for fine in named["rescore"]:
+                if fine.bytes <= coarse.bytes:
+                    raise StudyError(
+                        f"search.rescore: {fine.name} ({fine.bytes} bytes a vector) is not finer than the shortlist's {coarse.name} ({coarse.bytes}); put it in search.shortlist or take it out"
+                    )
 
     def _widths_fit(self) -> None:
         graph = self.graph
@@ -239,8 +271,14 @@ class Study(Section):
 
     @property
     def fits_on_training_texts(self) -> bool:
-        """Whether a reduction is fitted, so that the sample of training texts is encoded like a task."""
-        return "pca" in self.cuts or set(self.precisions) != {"float32"}
+        """Whether a codec is fitted, so that the sample of training texts is encoded like a task."""
+        return any(codec.is_fitted for model in self.graph.models for codec in self.codecs_of(model))
+
+    def codecs_of(self, model: str) -> list[Codec]:
+        """Every codec that the model is scored with, those of its searches included."""
+        width = self.graph.width_of(model)
+        searched = [parse(name, width) for name in (*self.search.shortlist, *self.search.rescore)]
+        return [*grid(self.codecs, self.dimensions, width), *(codec for codec in searched if codec)]
 
     @property
     def needs_pairs(self) -> bool:
@@ -275,6 +313,17 @@ def _distinct(values: list[Any]) -> None:
     for i, value in enumerate(values):
         if value in values[:i]:
             raise ValueError(f"{value!r} is listed twice; list it once")
+
+
+def _distinct_or(values: list[Any], key: str) -> None:
+    try:
+        _distinct(values)
+    except ValueError as error:
+        raise StudyError(f"{key}: {error}") from None
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))
 
 
 def _nearest(name: str, known: Any) -> str:

@@ -6,6 +6,10 @@ Takes nothing; leaves a table, old key -> new key, dots between a section and it
 from __future__ import annotations
 
 RENAMED = {
+    "cuts": "codecs.transforms",
+    "precisions": "codecs.precisions",
+    "random_draws": "codecs.random_draws",
+    "adaptive": "search",
     "training.precision": "training.dtype",
     "encoding.store": "encoding.precision",
 }

@@ -1,4 +1,4 @@
-"""Real evaluation tasks made from the shared data, and stores of their texts, for the tests and the benchmark."""
+"""Real evaluation tasks made from the shared data, and stores of their texts, for the tests and the benchmarks."""
 
 from __future__ import annotations
 

@@ -1,0 +1,106 @@
+"""The search with codecs: the best documents of each query by every codec, in one pass over the store.
+
+Takes a split of a retrieval task, its store and the fitted codecs; leaves the best documents under each codec. A codec
+ranks by the inner product of a query with what is stored of a document, vectors being normalised before they are stored:
+what an index of inner products does. A block of documents is read and transformed once for all codecs, and float32
+codecs of one transform share their products over dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from workflow_scripts.axes import Matrix
+from workflow_scripts.codecs import Codec
+from workflow_scripts.scores.fit import Fitted
+from workflow_scripts.scores.retrieval import Integers, Split
+from workflow_scripts.scores.top import Top
+from workflow_scripts.store import Store
+
+BLOCK = 4096  # documents at once: few enough to stay near the processor
+Step = Callable[[Matrix, int], None]  # takes in a block's transformed vectors (block, width), and its first document
+
+
+def search(split: Split, store: Store, fitted: Fitted, codecs: Sequence[Codec], depth: int) -> dict[str, Top]:
+    """The best `depth` documents of each query of a split, by the codec's name."""
+    queries = np.asarray(store.vectors[split.queries], dtype=np.float32)
+    return search_rows(queries, split.documents, split.order, store, fitted, codecs, depth)
+
+
+def search_rows(
+    queries: Matrix,
+    documents: Integers,
+    order: Integers,
+    store: Store,
+    fitted: Fitted,
+    codecs: Sequence[Codec],
+    depth: int,
+) -> dict[str, Top]:
+    """The same for `queries` `(queries, width)` and `documents`, rows of the store; `order` is each one's place among equals."""
+    best = {codec.name: Top(len(queries), depth, order) for codec in codecs}
+    by_transform: dict[tuple[str, int], list[Codec]] = {}
+    for codec in codecs:
+        by_transform.setdefault((codec.transform, codec.draw), []).append(codec)
+    steps: list[tuple[Codec, list[Step]]] = []
+    for group in by_transform.values():
+        shared = [codec for codec in group if codec.precision == "float32" and not codec.rotates_within]
+        made = [_shared_products(fitted, shared, queries, best)] if shared else []
+        rest: dict[int, list[Codec]] = {}
+        for codec in group:
+            if codec not in shared:
+                rest.setdefault(codec.dim, []).append(codec)
+        made += [_one_dimension(fitted, of_dim, queries, best) for of_dim in rest.values()]
+        steps.append((group[0], made))
+    for start in range(0, len(documents), BLOCK):
+        vectors = np.asarray(store.vectors[documents[start : start + BLOCK]], dtype=np.float32)
+        for first, made in steps:
+            transformed = fitted.full_width(first, vectors)
+            for step in made:
+                step(transformed, start)
+    return best
+
+
+def _one_dimension(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, best: dict[str, Top]) -> Step:
+    """The step for all codecs of one transform and dimension, which keep the same coordinates."""
+    asked = [torch.from_numpy(np.ascontiguousarray(fitted.query(codec, queries))) for codec in codecs]
+    rounded = [fitted.precision(codec) for codec in codecs]
+
+    def step(transformed: Matrix, start: int) -> None:
+        kept = fitted.kept(codecs[0], transformed)
+        for codec, precision, query in zip(codecs, rounded, asked, strict=True):
+            best[codec.name].add(product(query, torch.from_numpy(precision.round_trip(kept))), start)
+
+    return step
+
+
+def _shared_products(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, best: dict[str, Top]) -> Step:
+    """The step for float32 codecs of one transform: the products of a dimension are those of the one below plus those
+    of the coordinates between, and so are the squared norms."""
+    ordered = sorted(codecs, key=lambda codec: codec.dim)
+    edges = list(zip([0, *(codec.dim for codec in ordered[:-1])], (codec.dim for codec in ordered), strict=True))
+    transformed_queries = torch.from_numpy(np.ascontiguousarray(fitted.full_width(ordered[0], queries)))
+    asked = [transformed_queries[:, below:dim].contiguous() for below, dim in edges]
+
+    def step(transformed: Matrix, start: int) -> None:
+        vectors = torch.from_numpy(np.ascontiguousarray(transformed))
+        products, squares = torch.zeros((len(queries), len(vectors))), torch.zeros(len(vectors))
+        similarity = torch.empty_like(products)
+        for codec, (below, dim), query in zip(ordered, edges, asked, strict=True):
+            block = vectors[:, below:dim].contiguous()
+            products += product(query, block)
+            squares += block.square().sum(dim=1)
+            # A query's own norm changes nothing in its ranking, so it is left out.
+            best[codec.name].add(torch.mul(products, squares.clamp_min(1e-24).rsqrt(), out=similarity), start)
+
+    return step
+
+
+def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """`left @ right.T` in float32, by oneDNN where torch has it."""
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return left @ right.T
+    found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
+    return found

@@ -1,0 +1,24 @@
+"""mteb's own compression, as `mteb.models.compression_wrappers.CompressionWrapper` does it, to the last bit.
+
+Takes the vectors of one `encode()` call of mteb's; leaves its compressed numbers. Its int8 takes each coordinate's least
+and greatest value from that very call, so queries, and each chunk of documents, are rounded on scales of their own;
+nothing is fitted beforehand. Each coordinate is by itself, so what it makes of a prefix is a prefix of what it makes.
+"""
+
+from __future__ import annotations
+
+import torch
+
+# A codec's precision, and what mteb's results call it (`mteb.types.OutputDType`).
+OUTPUT_DTYPES = {"mteb_int8": "int8", "mteb_binary": "binary", "mteb_float8": "float8_e4m3fn"}
+
+
+def compress(precision: str, vectors: torch.Tensor) -> torch.Tensor:
+    """The compressed numbers `(n, width)` of float32 vectors: float32, and float16 for float8."""
+    if precision == "mteb_binary":
+        return torch.where(vectors > 0, 1.0, 0.0)
+    if precision == "mteb_float8":
+        return vectors.to(torch.float8_e4m3fn).to(torch.float16)
+    low, high = vectors.min(dim=0).values, vectors.max(dim=0).values
+    steps = (high - low) / (2**8 - 1)
+    return torch.floor((vectors - low) / steps) - 2**7

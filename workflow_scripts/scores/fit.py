@@ -1,0 +1,87 @@
+"""What the codecs of a model are fitted on and fitted to: axes, means, rotations, ranges, thresholds, codebooks.
+
+Takes the embeddings of training texts; leaves, for any codec, what is stored of a vector and what a query is compared
+as. Nothing is ever fitted on the texts that are scored. Each thing is fitted when it is first asked for, once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from workflow_scripts.axes import Matrix
+from workflow_scripts.codecs import CODED, FLOAT32, Codec
+from workflow_scripts.command_line import InputError
+from workflow_scripts.scores import precisions, transforms
+
+
+class Fitted:
+    """The codecs of one model, fitted.
+
+    `training` is (texts, width), None where nothing is fitted. `unit`: vectors are normalised at the dimension kept
+    before they are stored, as an index of inner products wants them (retrieval); a classifier sees them as they are,
+    which is mteb's protocol. Raises InputError where training texts are missing or of another width.
+    """
+
+    def __init__(self, width: int, training: Matrix | None = None, clip: float = 2.5, unit: bool = False) -> None:
+        if training is not None and training.shape[1] != width:
+            raise InputError(
+                f"training texts: the store is {training.shape[1]} wide, the task's is {width}; they are of two models"
+            )
+        self.width, self.training, self.clip, self.unit = width, training, clip, unit
+        self._full_width: dict[tuple[str, int], transforms.Function] = {}
+        self._within: dict[tuple[str, int], Matrix] = {}
+        self._precisions: dict[str, precisions.Precision] = {}
+
+    def full_width(self, codec: Codec, vectors: Matrix) -> Matrix:
+        """Vectors `(n, width)` after the codec's transform, before any coordinate is dropped."""
+        basis = ("pca", 0) if codec.rotates_within else (codec.transform, codec.draw)
+        if basis not in self._full_width:
+            needs = basis[0] not in ("prefix", "last", "random")
+            training = self._training_for(codec) if needs else None
+            self._full_width[basis] = transforms.full_width(*basis, self.width, training)
+        return self._full_width[basis](vectors)
+
+    def kept(self, codec: Codec, transformed: Matrix) -> Matrix:
+        """The coordinates `(n, dim)` that the codec keeps of what `full_width` gave."""
+        kept = np.ascontiguousarray(transformed[:, : codec.dim])
+        if codec.rotates_within:
+            key = (codec.transform, codec.dim)
+            if key not in self._within:
+                training = self.full_width(codec, self._training_for(codec))[:, : codec.dim]
+                self._within[key] = transforms.rotation_within(codec.transform, training)
+            kept = kept @ self._within[key]
+        return normalised(kept) if self.unit else kept
+
+    def precision(self, codec: Codec) -> precisions.Precision:
+        """How the coordinates that the codec keeps are stored."""
+        name = dataclasses.replace(codec, queries=FLOAT32).name
+        if name not in self._precisions:
+            training = None
+            if codec.precision not in ("float32", "float16", "float8", "binary"):
+                texts = self._training_for(codec)
+                training = self.kept(codec, self.full_width(codec, texts))
+            self._precisions[name] = precisions.fit(codec, training, self.clip)
+        return self._precisions[name]
+
+    def stored(self, codec: Codec, vectors: Matrix) -> Matrix:
+        """Vectors `(n, width)` as a search or a classifier sees them once they are stored: `(n, dim)` float32."""
+        return self.precision(codec).round_trip(self.kept(codec, self.full_width(codec, vectors)))
+
+    def query(self, codec: Codec, vectors: Matrix) -> Matrix:
+        """Queries `(n, width)` as they are compared with what is stored: `(n, dim)` float32."""
+        if codec.queries == CODED:
+            return self.stored(codec, vectors)
+        return self.kept(codec, self.full_width(codec, vectors))
+
+    def _training_for(self, codec: Codec) -> Matrix:
+        if self.training is None or len(self.training) < 2:
+            raise InputError(f"{codec.name}: needs the embeddings of training texts to fit on; found none")
+        return self.training
+
+
+def normalised(vectors: Matrix) -> Matrix:
+    """Each vector of `(n, dim)` at length 1; zeros stay zeros."""
+    unit: Matrix = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+    return unit

@@ -1,0 +1,178 @@
+"""The precisions: from the coordinates kept to the bytes that are stored, and back to numbers.
+
+Takes the coordinates `(n, dim)` of training texts, as they are kept; leaves a `Precision`, whose `encode` gives what is
+stored and whose `decode` gives the numbers that a search or a classifier sees. Codes of whole vectors are faiss's own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+
+from workflow_scripts.axes import Matrix
+from workflow_scripts.codecs import BITS, CENTROIDS, Codec
+from workflow_scripts.command_line import InputError
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+OPQ_ITERATIONS = 15  # faiss takes 50, which for 384 coordinates lasts minutes on one core and finds hardly less error
+
+
+class Precision(ABC):
+    """How the coordinates of a codec are stored."""
+
+    @abstractmethod
+    def encode(self, vectors: Matrix) -> Bytes:
+        """What is stored of `(n, dim)` vectors: `(n, bytes)`."""
+
+    @abstractmethod
+    def decode(self, codes: Bytes) -> Matrix:
+        """The numbers that stored `(n, bytes)` codes stand for: `(n, dim)` float32."""
+
+    def round_trip(self, vectors: Matrix) -> Matrix:
+        """`decode(encode(vectors))`, without the packing where there is a shorter way."""
+        return self.decode(self.encode(vectors))
+
+
+class Float(Precision):
+    """Coordinates as IEEE float32, float16, or float8 (e4m3, which holds up to 448)."""
+
+    def __init__(self, precision: str) -> None:
+        self.dtype = {"float32": torch.float32, "float16": torch.float16, "float8": torch.float8_e4m3fn}[precision]
+
+    def encode(self, vectors: Matrix) -> Bytes:
+        cast = torch.from_numpy(np.ascontiguousarray(vectors)).to(self.dtype)
+        codes: Bytes = cast.view(torch.uint8).numpy()
+        return codes
+
+    def decode(self, codes: Bytes) -> Matrix:
+        decoded: Matrix = torch.from_numpy(codes).view(self.dtype).float().numpy()
+        return decoded
+
+    def round_trip(self, vectors: Matrix) -> Matrix:
+        return vectors if self.dtype == torch.float32 else super().round_trip(vectors)
+
+
+class Steps(Precision):
+    """Coordinates as whole numbers of `bits`: even steps between a lowest and a highest value of each `(dim,)`."""
+
+    def __init__(self, bits: int, low: Matrix, high: Matrix) -> None:
+        self.bits, self.low, self.most = bits, low, 2**bits - 1
+        self.step = np.maximum((high - low) / np.float32(self.most), np.finfo(np.float32).tiny)
+
+    def _levels(self, vectors: Matrix) -> Matrix:
+        levels = vectors - self.low
+        levels /= self.step
+        np.rint(levels, out=levels)
+        np.clip(levels, 0, self.most, out=levels)
+        return levels
+
+    def _values(self, levels: Matrix) -> Matrix:
+        levels *= self.step
+        levels += self.low
+        return levels
+
+    def encode(self, vectors: Matrix) -> Bytes:
+        levels = self._levels(vectors).astype(np.uint8)
+        per_byte = 8 // self.bits
+        padded = np.zeros((len(levels), -(-levels.shape[1] // per_byte) * per_byte), dtype=np.uint8)
+        padded[:, : levels.shape[1]] = levels
+        packed = padded[:, ::per_byte].copy()
+        for place in range(1, per_byte):
+            packed |= padded[:, place::per_byte] << np.uint8(place * self.bits)
+        return packed
+
+    def decode(self, codes: Bytes) -> Matrix:
+        per_byte = 8 // self.bits
+        levels = np.empty((len(codes), codes.shape[1] * per_byte), dtype=np.float32)
+        for place in range(per_byte):
+            levels[:, place::per_byte] = (codes >> np.uint8(place * self.bits)) & np.uint8(self.most)
+        return self._values(levels[:, : len(self.low)])
+
+    def round_trip(self, vectors: Matrix) -> Matrix:
+        return self._values(self._levels(vectors))
+
+
+class Signs(Precision):
+    """One bit a coordinate: +1 above a threshold `(dim,)`, -1 at it or below."""
+
+    def __init__(self, threshold: Matrix) -> None:
+        self.threshold = threshold
+
+    def encode(self, vectors: Matrix) -> Bytes:
+        return np.packbits(vectors > self.threshold, axis=1)
+
+    def decode(self, codes: Bytes) -> Matrix:
+        bits = np.unpackbits(codes, axis=1, count=len(self.threshold))
+        return bits.astype(np.float32) * 2 - 1
+
+    def round_trip(self, vectors: Matrix) -> Matrix:
+        return np.where(vectors > self.threshold, np.float32(1), np.float32(-1))
+
+
+class Faiss(Precision):
+    """A code of the whole vector, by a trained index of faiss that is left empty."""
+
+    def __init__(self, index: Any) -> None:
+        self.index = index
+
+    def encode(self, vectors: Matrix) -> Bytes:
+        codes: Bytes = self.index.sa_encode(np.ascontiguousarray(vectors))
+        return codes
+
+    def decode(self, codes: Bytes) -> Matrix:
+        decoded: Matrix = self.index.sa_decode(codes)
+        return decoded
+
+
+def fit(codec: Codec, training: Matrix | None, clip: float) -> Precision:
+    """The codec's precision, fitted on the coordinates of training texts `(texts, dim)`, as the codec keeps them.
+
+    `clip`: the percentile at either end beyond which int4 and int2 do not reach; int8 reaches from the least value to
+    the greatest. Raises InputError for fewer texts than a code has centroids.
+    """
+    precision = codec.precision
+    if precision in ("float32", "float16", "float8"):
+        return Float(precision)
+    if precision == "binary":
+        return Signs(np.zeros(codec.dim, dtype=np.float32))
+    assert training is not None
+    if precision == "binary_median":
+        return Signs(np.asarray(np.median(training, axis=0), dtype=np.float32))
+    if precision in ("int8", "int4", "int2"):
+        if precision == "int8":
+            low, high = training.min(axis=0), training.max(axis=0)
+        else:
+            low, high = np.percentile(training, [clip, 100 - clip], axis=0).astype(np.float32)
+        return Steps(BITS[precision], low, high)
+    return Faiss(_faiss_index(codec, np.ascontiguousarray(training)))
+
+
+def _faiss_index(codec: Codec, training: Matrix) -> Any:
+    """A trained, empty index: its codes are the codec's, its inner products those that rank."""
+    dim, inner = codec.dim, faiss.METRIC_INNER_PRODUCT
+    if codec.precision == "rabitq":
+        random_rotation = faiss.RandomRotationMatrix(dim, dim)
+        random_rotation.init(dim)
+        signs = faiss.IndexPreTransform(random_rotation, faiss.IndexRaBitQ(dim, inner))
+        signs.train(training)
+        return signs
+    if len(training) < CENTROIDS:
+        raise InputError(
+            f"{codec.name}: {len(training)} training texts are fewer than its {CENTROIDS} centroids; use at least {CENTROIDS}"
+        )
+    parts: Any = faiss.IndexPQ(dim, codec.code_bytes, 8, inner)
+    parts.pq.cp.min_points_per_centroid = 1  # else faiss warns once for each part of the code
+    index = parts
+    if codec.precision == "opq":
+        rotation: Any = faiss.OPQMatrix(dim, codec.code_bytes)
+        rotation.niter = OPQ_ITERATIONS
+        quantiser: Any = faiss.ProductQuantizer(dim, codec.code_bytes, 8)
+        quantiser.cp.min_points_per_centroid = 1
+        rotation.pq = quantiser
+        index = faiss.IndexPreTransform(rotation, parts)
+    index.train(training)
+    return index

@@ -1,0 +1,144 @@
+"""Search in stages: candidates by codecs of few bytes, re-scored by one of more.
+
+Takes a retrieval split, the store and the fitted codecs; leaves, over the grid of shortlists, candidates and re-scoring
+codecs, the score of each search with what it costs. Pairs of shortlists (the second of more bytes within the
+first's candidates) and the codecs alone stand in the same table. Source of the idea: Kusupati et al. 2022
+(arXiv 2205.13147), section 4.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from workflow_scripts.axes import Matrix
+from workflow_scripts.codecs import Codec, parse
+from workflow_scripts.scores.codec_search import search
+from workflow_scripts.scores.fit import Fitted
+from workflow_scripts.scores.retrieval import Integers, Split, ranks_in, score
+from workflow_scripts.store import Store
+from workflow_scripts.study.sections.search import Search as Section
+
+QUERIES_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Search:
+    """Stages of (codec, candidates kept), then the codec of the final ranking."""
+
+    stages: tuple[tuple[Codec, int], ...]
+    rescore: Codec
+
+    @property
+    def name(self) -> str:
+        """`prefix-384-binary@100>prefix-384-int8`; a codec alone has the codec's name."""
+        return ">".join([*(f"{codec.name}@{kept}" for codec, kept in self.stages), self.rescore.name])
+
+    @property
+    def bytes_in_memory(self) -> int:
+        """Per vector: what the first stage reads of every document. What later stages read may lie on disk."""
+        return self.stages[0][0].bytes if self.stages else self.rescore.bytes
+
+    def _reads(self, documents: int) -> list[tuple[Codec, int]]:
+        """Each stage's codec and how many stored vectors it reads: all of them, then what the stage before kept."""
+        counts = [documents]
+        for _, kept in self.stages:
+            counts.append(min(counts[-1], kept))
+        return list(zip([*(codec for codec, _ in self.stages), self.rescore], counts, strict=True))
+
+    def bytes_read(self, documents: int) -> int:
+        """Per query."""
+        return sum(codec.bytes * count for codec, count in self._reads(documents))
+
+    def multiply_adds(self, documents: int, width: int) -> int:
+        """Per query: comparing it, and transforming it once for each transform."""
+        transforms = {codec.query_key: codec.query_multiply_adds(width) for codec, _ in self._reads(documents)}
+        return sum(transforms.values()) + sum(codec.multiply_adds * count for codec, count in self._reads(documents))
+
+
+def grid(section: Section, width: int) -> list[Search]:
+    """The section's searches for a model of `width` coordinates: each codec alone; each shortlist and number of
+    candidates with each re-scoring codec; each pair of shortlists, re-scored by the finest."""
+    shortlist, rescore = (
+        sorted((codec for name in names if (codec := parse(name, width))), key=lambda codec: codec.bytes)
+        for names in (section.shortlist, section.rescore)
+    )
+    sizes = sorted(section.candidates, reverse=True)
+    if not shortlist or not rescore:
+        return []
+    found = [Search((), codec) for codec in [*shortlist, *rescore]]
+    for codec in shortlist:
+        found += [Search(((codec, kept),), fine) for kept in sizes for fine in rescore if fine.bytes > codec.bytes]
+    for i, first in enumerate(shortlist):
+        for second in shortlist[i + 1 :]:
+            if not first.bytes < second.bytes < rescore[-1].bytes:
+                continue
+            for j, many in enumerate(sizes):
+                found += [Search(((first, many), (second, few)), rescore[-1]) for few in sizes[j + 1 :]]
+    return found
+
+
+def measure(
+    task: Any, split: Split, store: Store, fitted: Fitted, searches: Sequence[Search]
+) -> list[tuple[float, np.ndarray[Any, np.dtype[np.float64]]]]:
+    """The main score of each search, as mteb means it, and each query's value `(queries,)`."""
+    metric = task.metadata.main_score
+    queries = np.asarray(store.vectors[split.queries], dtype=np.float32)
+    depth = max([depth_of(metric), *(kept for one in searches for _, kept in one.stages)])
+    if task.ignore_identical_ids:
+        depth += 1
+    first = {codec.name: codec for one in searches for codec in [one.stages[0][0] if one.stages else one.rescore]}
+    best = search(split, store, fitted, list(first.values()), depth)
+    found = {name: best[name].sorted()[1] for name in first}
+    ranked: list[list[Integers]] = [[] for _ in searches]
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
+        block = slice(start, start + QUERIES_AT_ONCE)
+        hits = {name: documents[block] for name, documents in found.items()}
+        candidates = Candidates(queries[block], split, store, fitted, hits)
+        for one, blocks in zip(searches, ranked, strict=True):
+            blocks.append(_follow(one, candidates))
+    values = []
+    for blocks in ranked:
+        scores, per_query = score(task, split, ranks_in(split, np.concatenate(blocks)), [metric])
+        values.append((float(scores[metric]), per_query[metric]))
+    return values
+
+
+def depth_of(metric: str) -> int:
+    """How many documents of a ranking a metric looks at: 10 of `ndcg_at_10`."""
+    return int(metric.rpartition("_at_")[2]) if "_at_" in metric else 1
+
+
+def _follow(one: Search, candidates: Candidates) -> Integers:
+    """The documents `(queries, kept)` that a search leaves of each query of a block, best first."""
+    if not one.stages:
+        return candidates.found[one.rescore.name]
+    (codec, kept), *rest = one.stages
+    documents = candidates.found[codec.name][:, :kept]
+    for next_codec, keep in [*rest, (one.rescore, documents.shape[1])]:
+        documents = candidates.rescored(documents, next_codec)[:, :keep]
+    return documents
+
+
+class Candidates:
+    """All that the first stages `found` for a block of queries, by codec `(queries, depth)`, best first. Their vectors
+    are read once, and their similarities under each codec computed once, for all searches."""
+
+    def __init__(self, queries: Matrix, split: Split, store: Store, fitted: Fitted, found: dict[str, Integers]) -> None:
+        self.queries, self.order, self.fitted, self.found = queries, split.order, fitted, found
+        self.documents = np.unique(np.concatenate([hits.ravel() for hits in found.values()]))
+        self.vectors = np.asarray(store.vectors[split.documents[self.documents]], dtype=np.float32)
+        self.similarities: dict[str, Matrix] = {}
+
+    def rescored(self, documents: Integers, codec: Codec) -> Integers:
+        """The candidates `(queries, candidates)` of each query, best first under the codec."""
+        if codec.name not in self.similarities:
+            query, stored = self.fitted.query(codec, self.queries), self.fitted.stored(codec, self.vectors)
+            self.similarities[codec.name] = query @ stored.T
+        place = np.searchsorted(self.documents, documents)
+        values = np.take_along_axis(self.similarities[codec.name], place, 1)
+        order = np.lexsort((-self.order[documents], -values), axis=1)
+        return np.take_along_axis(documents, order, 1)

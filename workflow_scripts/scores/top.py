@@ -1,0 +1,109 @@
+"""The best documents of each query, collected over blocks of a corpus, with ties in mteb's order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Top:
+    """The best `depth` documents of each query over chunks of a corpus, vectorised over queries and hits.
+
+    Equal similarities are in the order of mteb's heap: the greater `order` `(documents,)` first. As mteb does, a chunk
+    gives at most depth + 1 documents a query, those that torch.topk returns. Only what may come before a query's worst
+    kept document is looked at; such hits are buffered, and merged when the buffer is full.
+    """
+
+    def __init__(self, queries: int, depth: int, order: Integers) -> None:
+        self.depth = depth
+        self.order = torch.from_numpy(order)
+        self.values = torch.empty((queries, 0))
+        self.worst = torch.empty((queries, 1))
+        self.documents = torch.empty((queries, 0), dtype=torch.int64)
+        # Hits are buffered and merged when the buffer is full; small tensors of their own would fragment memory.
+        self.hit_query, self.hit_document = (torch.empty(queries * depth, dtype=torch.int32) for _ in range(2))
+        self.hit_value = torch.empty(queries * depth)
+        self.buffered = 0
+
+    def add(self, similarity: torch.Tensor, start: int) -> None:
+        """Take in the similarities `(queries, documents)` of the chunk whose first document is number `start`."""
+        width = similarity.shape[1]
+        if self.values.shape[1] < self.depth:
+            values, documents = torch.topk(similarity, min(self.depth + 1, width), dim=1)
+            self._merge(values, documents + start)
+            return
+        # numpy's search for the few true among many false is several times faster than torch's
+        hits = torch.from_numpy(np.flatnonzero((similarity >= self.worst).numpy()))
+        if len(hits) == 0:
+            return
+        query = hits // width
+        document, value = hits - query * width, similarity.view(-1)[hits]
+        if width > self.depth:
+            crowded = torch.bincount(query, minlength=len(similarity)) > self.depth + 1
+            if crowded.any():
+                values, documents = torch.topk(similarity[crowded], self.depth + 1, dim=1)
+                few = ~crowded[query]
+                many = torch.repeat_interleave(crowded.nonzero().view(-1), self.depth + 1)
+                query, value = torch.cat([query[few], many]), torch.cat([value[few], values.view(-1)])
+                document = torch.cat([document[few], documents.view(-1)])
+        document = document + start
+        if self.buffered + len(query) > len(self.hit_query):
+            self._flush()
+        if len(query) > len(self.hit_query):
+            self._merge_hits(query, document, value)
+            return
+        free = slice(self.buffered, self.buffered + len(query))
+        self.hit_query[free], self.hit_document[free], self.hit_value[free] = query, document, value
+        self.buffered += len(query)
+
+    def _flush(self) -> None:
+        """Merge the buffered hits."""
+        if self.buffered:
+            taken = slice(self.buffered)
+            self._merge_hits(self.hit_query[taken].long(), self.hit_document[taken].long(), self.hit_value[taken])
+            self.buffered = 0
+
+    def _merge_hits(self, query: torch.Tensor, document: torch.Tensor, value: torch.Tensor) -> None:
+        """Merge hits as a matrix with one row per query."""
+        order = torch.argsort(query, stable=True)
+        query, document, value = query[order], document[order], value[order]
+        counts = torch.bincount(query, minlength=len(self.values))
+        place = torch.arange(len(query)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+        values = torch.full((len(self.values), int(counts.max())), -torch.inf)
+        documents = torch.zeros(values.shape, dtype=torch.int64)
+        values[query, place] = value
+        documents[query, place] = document
+        self._merge(values, documents)
+
+    def _merge(self, values: torch.Tensor, documents: torch.Tensor) -> None:
+        values = torch.cat([self.values, values], dim=1)
+        documents = torch.cat([self.documents, documents], dim=1)
+        if values.shape[1] > self.depth:
+            best, place = torch.topk(values, self.depth + 1, dim=1, sorted=False)
+            worst, last = torch.topk(best, 2, dim=1, largest=False)
+            place.scatter_(1, last[:, :1], place[:, -1:])  # the least of them goes
+            place = place[:, : self.depth]
+            # Where it equals the least that stays, their order says which one goes.
+            tied = (worst[:, 0] == worst[:, 1]).nonzero().view(-1)
+            if len(tied):
+                ranked = _best_first(values[tied].numpy(), self.order[documents[tied]].numpy())
+                place[tied] = torch.from_numpy(ranked[:, : self.depth])
+            values, documents = torch.gather(values, 1, place), torch.gather(documents, 1, place)
+        self.values, self.documents = values, documents
+        self.worst = values.amin(dim=1, keepdim=True)
+
+    def sorted(self) -> tuple[np.ndarray[Any, np.dtype[np.float32]], Integers]:
+        """The similarities and the documents `(queries, depth)`, best first."""
+        self._flush()
+        values, documents = self.values.numpy(), self.documents.numpy()
+        place = _best_first(values, self.order.numpy()[documents])
+        return np.take_along_axis(values, place, 1), np.take_along_axis(documents, place, 1)
+
+
+def _best_first(values: np.ndarray[Any, Any], order: Integers) -> Integers:
+    """The places of `values` `(queries, documents)` by falling value, equals by falling `order`."""
+    return np.lexsort((-order, -values), axis=1)
