@@ -6,7 +6,6 @@ fewest bytes that keep a share, for the first sentence of the report.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,14 +67,13 @@ class Shares:
             return []
         return winner.frontier(self.of(candidates, base), np.array([candidate.size for candidate in candidates]))
 
-    def smallest(
-        self, candidates: list[Candidate], base: str, shares: Sequence[float]
-    ) -> list[tuple[float, Candidate | None, winner.Winner | None]]:
-        """For each of these shares the first point of the frontier from which on all keep that much with confidence."""
-        points = [candidates[point.place] for point in self.frontier(candidates, base)]
-        among = self.of(points, base) if points else None
-        found = [(wanted, winner.smallest(among, wanted) if among else None) for wanted in shares]
-        return [(wanted, points[point.place] if point else None, point) for wanted, point in found]
+    def fewest(self, candidates: list[Candidate], base: str, wanted: float) -> tuple[Candidate, winner.Winner] | None:
+        """The first point of the frontier from which on all keep at least `wanted` with confidence."""
+        if not candidates:
+            return None
+        sizes = np.array([candidate.size for candidate in candidates])
+        found = winner.fewest(self.of(candidates, base), sizes, wanted)
+        return None if found is None else (candidates[found.place], found)
 
 
 def frontier_rows(
@@ -135,9 +133,10 @@ def storage_advice(group: Group, shares: Shares, reference: str | None) -> list[
                 engine == RESCORING and candidates == without
             ):
                 continue  # nothing was measured that this index takes and the one before does not
-            for wanted, chosen, point in shares.smallest(candidates, model, SHARES):
+            for wanted in SHARES:
                 found: dict[str, Any] = {}
-                if chosen is not None and point is not None:
+                if (fewest := shares.fewest(candidates, model, wanted)) is not None:
+                    chosen, point = fewest
                     about = described(group, chosen)
                     found = {
                         "choice": chosen.cell,
