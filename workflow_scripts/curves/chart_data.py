@@ -16,7 +16,18 @@ from workflow_scripts.curves.answer import Answer
 from workflow_scripts.curves.comparisons import QUESTIONS
 from workflow_scripts.curves.describe import Stored, codec_words
 from workflow_scripts.curves.formats import metric_name, percent
-from workflow_scripts.curves.schemas import ALL_MODELS, ANY, MEAN, OWN, PREFIX, REFERENCE, RESCORING, VERDICTS, Family
+from workflow_scripts.curves.schemas import (
+    ALL_MODELS,
+    ANY,
+    MEAN,
+    OWN,
+    PREFIX,
+    REFERENCE,
+    RESCORING,
+    VERDICTS,
+    Family,
+    rising,
+)
 from workflow_scripts.curves.sentences import advised
 
 # Points kept of a training run: the mean over equal stretches of steps.
@@ -96,14 +107,13 @@ def first_chart(answer: Answer, curves: pl.DataFrame, frontier: pl.DataFrame) ->
 
 
 def frontier_points(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """Points of one frontier by rising bytes."""
-    shown = rows.sort("bytes").select(
+    """Points of one frontier by rising bytes; see `rising`."""
+    shown = rising(rows).select(
         "variant", "bytes", "share", pl.col("words").alias("what"), low="share_low", high="share_high"
     )
     return [
         row | {name: rounded([row[name]])[0] for name in ("share", "low", "high")}
         for row in shown.iter_rows(named=True)
-        if row["share"] is not None
     ]
 
 

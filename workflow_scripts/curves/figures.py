@@ -31,6 +31,7 @@ from workflow_scripts.curves.schemas import (
     OWN,
     REFERENCE,
     RESCORING,
+    rising,
 )
 from workflow_scripts.curves.sentences import advised
 
@@ -124,9 +125,9 @@ def _draw_reference(axis: Any, curves: pl.DataFrame, frontier: pl.DataFrame, ans
         axis.annotate(
             f"{byte_count(chosen.bytes)} bytes",
             (chosen.bytes, chosen.kept),
-            xytext=(-10, 0),
+            xytext=(7, -9),
             textcoords="offset points",
-            ha="right",
+            ha="left",
             va="center",
             fontweight="bold",
         )
@@ -155,7 +156,7 @@ def _draw_models(axis: Any, frontier: pl.DataFrame, task_type: str, models: list
 
 def _worth(points: pl.DataFrame) -> pl.DataFrame:
     """The points that keep half of the full width, where there are such, by rising bytes."""
-    known = points.drop_nulls("share").sort("bytes")
+    known = rising(points)
     above = known.filter(pl.col("share") >= LEAST_SHARE)
     return known if above.is_empty() else above
 

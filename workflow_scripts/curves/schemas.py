@@ -153,6 +153,13 @@ def is_prefix() -> pl.Expr:
     )
 
 
+def rising(frontier: pl.DataFrame) -> pl.DataFrame:
+    """The points of one frontier as it is drawn, by rising bytes: without those that, once the choice is accounted for,
+    keep less than a smaller one."""
+    known = frontier.drop_nulls("share").sort("bytes")
+    return known.filter(pl.col("share") >= pl.col("share").cum_max())
+
+
 def number(value: float) -> float | None:
     """A plain float, or None where there is none; 12 digits, so that the last bit of a sum does not matter."""
     finite = value == value and abs(value) != float("inf")
