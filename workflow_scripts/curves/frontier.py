@@ -127,6 +127,7 @@ def storage_advice(group: Group, shares: Shares, reference: str | None) -> list[
             continue
         floats = candidates_of(group, [model], "floats", "memory")
         without = candidates_of(group, [model], ANY, "memory")
+        fewest_so_far: dict[float, StorageAdvice] = {}
         for engine in ENGINES if model == reference else (ANY,):
             candidates = candidates_of(group, [model], engine, "memory")
             if (engine not in ("floats", ANY) and candidates == floats) or (
@@ -135,8 +136,8 @@ def storage_advice(group: Group, shares: Shares, reference: str | None) -> list[
                 continue  # nothing was measured that this index takes and the one before does not
             for wanted in SHARES:
                 found: dict[str, Any] = {}
-                if (fewest := shares.fewest(candidates, model, wanted)) is not None:
-                    chosen, point = fewest
+                if (best := shares.fewest(candidates, model, wanted)) is not None:
+                    chosen, point = best
                     about = described(group, chosen)
                     found = {
                         "choice": chosen.cell,
@@ -148,16 +149,21 @@ def storage_advice(group: Group, shares: Shares, reference: str | None) -> list[
                         "kept_low": number(point.low),
                         "kept_high": number(point.high),
                     }
-                advice.append(
-                    StorageAdvice(
-                        task_type=group.task_type,
-                        variant=model,
-                        engine=engine,
-                        share=wanted,
-                        full_bytes=group.codecs[full].bytes,
-                        **found,
-                    )
+                row = StorageAdvice(
+                    task_type=group.task_type,
+                    variant=model,
+                    engine=engine,
+                    share=wanted,
+                    full_bytes=group.codecs[full].bytes,
+                    **found,
                 )
+                # An index that takes more never needs more: a codec in between may have kept less.
+                least = fewest_so_far.get(wanted)
+                if engine in (ANY, RESCORING) and least is not None and (least.bytes or 0) < (row.bytes or np.inf):
+                    row = least.model_copy(update={"engine": engine})
+                if row.bytes is not None and (least is None or row.bytes < (least.bytes or 0)):
+                    fewest_so_far[wanted] = row
+                advice.append(row)
     return advice
 
 

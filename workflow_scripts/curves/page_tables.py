@@ -106,8 +106,10 @@ def engine_table(answer: Answer, task_type: str, variant: str) -> Table:
 
 
 def _storage_cell(row: StorageAdvice | None) -> Cell:
-    if row is None or row.choice is None or row.bytes is None:
-        return Cell("nothing measured", words=True)
+    if row is None:
+        return Cell(words=True)
+    if row.choice is None or row.bytes is None:
+        return Cell("only the full width", (f"{byte_count(row.full_bytes)} B",), words=True)
     interval = between(row.kept_low, row.kept_high)
     said = f"{kept(row.kept)}{f' ({interval})' if interval else ''}"
     return Cell(f"{byte_count(row.bytes)} B", (row.words, said), words=True, strong=True)

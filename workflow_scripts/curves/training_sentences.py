@@ -99,8 +99,8 @@ def what_is_cheapest(answer: Answer) -> list[tuple[str, str, list[Markup]]]:
     items = []
     for question, sentence, yes in ASKED:
         found = [c for c in answer.comparisons if c.question == question]
-        verdict = overall(found, yes, answer.margin) if found else "Not asked: no two models of this study can tell."
-        items.append((sentence, verdict, [comparison(c, answer.margin) for c in found]))
+        if found:  # no two models of a study may be able to tell
+            items.append((sentence, overall(found, yes, answer.margin), [comparison(c, answer.margin) for c in found]))
     return items
 
 
