@@ -130,7 +130,7 @@ def test_every_transform_and_precision_has_words() -> None:
         "all 384 dimensions at 4 bits",
         "the first 128 of 384 dimensions in float32",
         "128 of 384 principal axes at 8 bits",
-        "384 of 384 principal axes by product quantisation",
+        "all 384 principal axes by product quantisation",
         "all 384 dimensions, rotated at random, at 1 bit, queries coded alike",
         "the 64 of 384 dimensions that vary most in float16",
         "64 of 384 dimensions by new as int3",

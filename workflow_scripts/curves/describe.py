@@ -59,15 +59,16 @@ def codec_words(codec: Stored, width: int) -> str:
     """`all 384 dimensions at 4 bits`, `the first 128 of 384 dimensions at 8 bits`, `128 principal axes in float32`."""
     dim = codec.dim
     whole = f"all {width} dimensions"
+    axes = f"all {width} principal axes" if dim == width else f"{dim} of {width} principal axes"
     dims = {
         "prefix": whole if dim == width else f"the first {dim} of {width} dimensions",
         "last": whole if dim == width else f"the last {dim} of {width} dimensions",
         "random": whole if dim == width else f"{dim} of {width} dimensions at random",
         "variance": whole if dim == width else f"the {dim} of {width} dimensions that vary most",
-        "pca": f"{dim} of {width} principal axes",
-        "pca_centered": f"{dim} of {width} principal axes, centred,",
+        "pca": axes,
+        "pca_centered": f"{axes}, centred,",
         "random_rotation": f"{whole if dim == width else f'the first {dim} of {width} dimensions'}, rotated at random,",
-        "itq": f"{dim} of {width} principal axes, rotated by ITQ,",
+        "itq": f"{axes}, rotated by ITQ,",
     }.get(codec.transform, f"{dim} of {width} dimensions by {codec.transform}")
     coded = ", queries coded alike" if codec.queries == "coded" else ""
     if codec.precision in ("pq", "opq"):

@@ -109,7 +109,7 @@
 
   async function drawFirst() {
     const panels = json("first"), box = byId("frontier-panels");
-    const charts = panels.map((p) => panel(box, `${p.task_type}: share of ${p.metric} kept by ${p.model}, against bytes`));
+    const charts = panels.map((p) => panel(box, `${p.task_type}: ${p.metric} kept by ${p.model}`));
     for (const [i, p] of panels.entries()) {
       const chart = charts[i];
       if (!p.frontier.length) { say(chart, "No share of a full width is known here."); continue; }
@@ -118,7 +118,7 @@
       const known = new Set([...p.frontier, ...staged].map((q) => q.what));
       const others = p.codecs.filter((q) => !known.has(q.what) && q.share >= LEAST_SHARE).map((q) => ({ ...q, interval: "in the table below" }));
       const shown = worth([...p.frontier, ...staged]), least = Math.min(...shown.map((q) => q.bytes));
-      await draw(chart, "frontier", `share of full width kept against bytes a vector, ${p.task_type}`,
+      await draw(chart, "frontier", `share of the full width's ${p.metric} kept by ${p.model} against bytes a vector, ${p.task_type}`,
         { title: "share of full width kept", axis: ".0%", xtitle: "bytes a vector in memory", ticks: ticks(shown.map((q) => q.bytes)), domain: shares(shown), interval: "interval" },
         { codecs: p.codecs.filter((q) => q.bytes >= least), frontier: p.frontier.filter((q) => q.bytes >= least), rescoring: staged.filter((q) => q.bytes >= least), everything: [...others, ...told(shown)],
           chosen: p.chosen.map((q) => ({ ...q, label: `${q.bytes.toLocaleString("en")} bytes` })) });
