@@ -39,6 +39,7 @@ MODELS = seeded(
     (0, 1, 2),
 )
 QUERIES = 100
+TEXTS = 3000  # test texts of a classification task, with ten outcomes each
 
 
 def build(folder: Path) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def build(folder: Path) -> dict[str, Any]:
 
 def measured(folder: Path) -> dict[str, Any]:
     """Write the study's files into `folder` and build its report in a process of its own."""
-    write_study(folder, MODELS, TASKS, DIMENSIONS, REDUCTIONS, queries=QUERIES)
+    write_study(folder, MODELS, TASKS, DIMENSIONS, REDUCTIONS, queries=QUERIES, texts=TEXTS)
     command = [sys.executable, str(Path(__file__).resolve()), "--build", str(folder)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if result.returncode:

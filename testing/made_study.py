@@ -62,8 +62,12 @@ def write_study(
     reductions: tuple[str, ...] = ("prefix",),
     queries: int = 60,
     corpus: dict[str, Any] | None = None,
+    texts: int = 0,
 ) -> None:
-    """Write scores, values, adaptive points, model and task manifests under `results`; and that of the pairs."""
+    """Write scores, values, searches, model and task manifests under `results`; and that of the pairs.
+
+    `texts`: test texts of a classification task, whose outcomes are then written; 0 for none.
+    """
     if corpus is not None:
         _json(results / "corpus" / "corpus.json", corpus)
     rng = np.random.default_rng(0)
@@ -71,6 +75,7 @@ def write_study(
         classification = task_type == "Classification"
         units = 10 if classification else queries
         hardness = rng.normal(0, 0.02 if classification else 0.25, units)
+        difficulty = rng.random(texts if classification else 0)
         _json(
             results / "tasks" / task / "task.json",
             {
@@ -89,7 +94,20 @@ def write_study(
         for place, model in enumerate(models):
             for seed in model.seeds:
                 luck = rng.normal(0, 0.004)
-                _scores(results, model, seed, task, task_type, dimensions, reductions, hardness, luck, place, rng)
+                _scores(
+                    results,
+                    model,
+                    seed,
+                    task,
+                    task_type,
+                    dimensions,
+                    reductions,
+                    hardness,
+                    difficulty,
+                    luck,
+                    place,
+                    rng,
+                )
     for model in models:
         for seed in model.seeds:
             _manifest(results, model, seed, [m.name for m in models])
@@ -104,6 +122,7 @@ def _scores(
     dimensions: list[int],
     reductions: tuple[str, ...],
     hardness: Any,
+    difficulty: Any,
     luck: float,
     place: int,
     rng: Any,
@@ -115,10 +134,18 @@ def _scores(
     ]
     cells = [(r, d) for r in reductions for d in dimensions if d <= model.width]
     scores, values = [], []
+    outcomes: list[bytes | None] = []
     for reduction, dim in cells:
         worse = 0.3 * ("binary" in reduction) + 0.02 * ("int8" in reduction) + 0.1 * ("random" in reduction)
         share = max(0.05, 1 - loss * np.log2(model.width / dim) - worse)
         per_unit = np.clip(full * share * (1 + hardness) + rng.normal(0, 0.01, len(hardness)), 0, 1)
+        if len(difficulty):
+            noise = rng.normal(0, 0.1, (len(hardness), len(difficulty)))
+            right = difficulty + noise < per_unit[:, None]
+            per_unit = right.mean(1)
+            outcomes += [np.packbits(row).tobytes() for row in right]
+        else:
+            outcomes += [None] * len(hardness)
         scores.append(float(per_unit.mean()))
         values.append(per_unit)
     folder = results / "scores" / model.name / f"s{seed}"
@@ -155,8 +182,18 @@ def _scores(
             "codec": [name for name, _ in named for _ in units],
             "unit": units * len(named),
             "value": np.concatenate([of_name for _, of_name in named]) if named else [],
+            "outcomes": outcomes + [None] * (len(of_searches) * len(units)),
+            "texts": [len(difficulty) or None] * (len(named) * len(units)),
+            "overlap": [0.05 if len(difficulty) else None] * (len(named) * len(units)),
         },
-        schema={"codec": pl.String, "unit": pl.String, "value": pl.Float64},
+        schema={
+            "codec": pl.String,
+            "unit": pl.String,
+            "value": pl.Float64,
+            "outcomes": pl.Binary,
+            "texts": pl.Int64,
+            "overlap": pl.Float64,
+        },
     ).with_columns(**{k: pl.lit(v) for k, v in {**shared, "part": ""}.items()}).write_parquet(
         folder / f"{task}.values.parquet"
     )

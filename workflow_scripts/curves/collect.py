@@ -23,7 +23,7 @@ SCORE_COLUMNS = [
     *("variant", "seed", "task", "task_type", "codec", "transform", "dim", "precision", "queries", "bytes"),
     *("metric", "score"),
 ]
-VALUE_COLUMNS = ["codec", "metric", "part", "unit", "value"]
+VALUE_COLUMNS = ["codec", "metric", "part", "unit", "value", "outcomes", "texts", "overlap"]
 SEARCH_COLUMNS = [
     *("variant", "seed", "task", "search", "stages", "rescore", "metric", "score"),
     *("bytes_in_memory", "bytes_read", "multiply_adds"),
@@ -45,13 +45,26 @@ class Model:
     seeds: tuple[int, ...] = (0,)
 
 
+@dataclass(frozen=True)
+class Outcomes:
+    """One model's outcomes on a classification task. Per part: `bits` (rows, seeds, experiments, bytes), right or wrong as
+    numpy.packbits packs the test texts; their number `texts`; `overlap`, the share of its pool that a draw of training
+    examples takes. A row is a codec or one of its draws of coordinates; `cell` (rows,) is the codec's place."""
+
+    bits: list[npt.NDArray[np.uint8]]
+    texts: list[int]
+    overlap: list[float]
+    cell: npt.NDArray[np.int64]
+
+
 @dataclass
 class TaskScores:
     """One task's scores of every model.
 
     `cells` names the first axis of `score` (cells, seeds) and `values` (cells, seeds, units) of each model by codec;
     `values` is None where a score came without the values it is the mean of. `parts` (units,) numbers the subset and
-    split that each unit is of: the score is the mean over parts of the mean over their units.
+    split that each unit is of: the score is the mean over parts of the mean over their units. `outcomes` are there of all
+    models or of none.
     """
 
     task: str
@@ -66,6 +79,7 @@ class TaskScores:
     score: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     values: dict[str, npt.NDArray[np.float32] | None] = field(default_factory=dict)
     parts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    outcomes: dict[str, Outcomes] = field(default_factory=dict)
 
 
 def graph_of(study: Study) -> list[Model]:
@@ -112,6 +126,7 @@ def read_task(results: Path, models: list[Model], task: str) -> TaskScores | Non
     description = read_json(description_file) if description_file.exists() else {}
     found: TaskScores | None = None
     values_of: dict[str, dict[int, pl.DataFrame]] = {}
+    outcomes_of: dict[str, dict[int, pl.DataFrame]] = {}
     for model in models:
         tables: dict[int, pl.DataFrame] = {}
         for seed in model.seeds:
@@ -132,10 +147,12 @@ def read_task(results: Path, models: list[Model], task: str) -> TaskScores | Non
             if values.exists():
                 table = read_table(values, VALUE_COLUMNS).filter(pl.col("metric") == metric)
                 values_of.setdefault(model.name, {})[seed] = merge_value_draws(table)
+                outcomes_of.setdefault(model.name, {})[seed] = table.filter(pl.col("outcomes").is_not_null())
         if tables and found is not None:
             _add_scores(found, model.name, tables)
     if found is not None:
         _add_values(found, values_of)
+        _add_outcomes(found, outcomes_of)
     return found
 
 
@@ -225,3 +242,46 @@ def _add_values(found: TaskScores, values_of: dict[str, dict[int, pl.DataFrame]]
             array[placed["c"].to_numpy(), s, placed["u"].to_numpy()] = placed["value"].to_numpy()
         if not np.isnan(array).any():
             found.values[model] = array
+
+
+def _add_outcomes(found: TaskScores, outcomes_of: dict[str, dict[int, pl.DataFrame]]) -> None:
+    """Outcomes as (rows, seeds, experiments, bytes) per part, where every model has them, of the same test texts."""
+    outcomes: dict[str, Outcomes] = {}
+    for model, cells in found.cells.items():
+        tables = outcomes_of.get(model, {})
+        by_seed = [_outcomes(tables[seed], cells) for seed in found.seeds[model] if seed in tables]
+        known = [one for one in by_seed if one is not None]
+        if not known or len(known) < len(found.seeds[model]):
+            return
+        first = known[0]
+        if any([bits.shape for bits in one.bits] != [bits.shape for bits in first.bits] for one in known):
+            return
+        bits = [np.stack(of_part, axis=1) for of_part in zip(*(one.bits for one in known), strict=True)]
+        outcomes[model] = Outcomes(bits, first.texts, first.overlap, first.cell)
+    if len({tuple(one.texts) for one in outcomes.values()}) == 1:
+        found.outcomes = outcomes
+
+
+def _outcomes(table: pl.DataFrame, cells: list[str]) -> Outcomes | None:
+    """One seed's outcomes: `bits` (rows, experiments, bytes) per part; None unless every codec has as many."""
+    place = {cell: i for i, cell in enumerate(cells)}
+    merged = without_draws(table)["codec"]
+    table = table.with_columns(
+        cell=merged.replace_strict(place, default=None, return_dtype=pl.Int64), n=pl.col("unit").cast(pl.Int64)
+    )
+    table = table.filter(pl.col("cell").is_not_null()).sort("part", "cell", "codec", "n")
+    if set(table["cell"]) != set(place.values()):
+        return None
+    bits, texts, overlap, of_cell = [], [], [], []
+    for _, part in table.group_by("part", maintain_order=True):
+        rows, experiments = part["codec"].n_unique(), part["n"].n_unique()
+        if part.height != rows * experiments or part["texts"].n_unique() != 1:
+            return None
+        texts.append(int(part["texts"][0]))
+        overlap.append(float(part["overlap"][0]))
+        flat = np.frombuffer(b"".join(part["outcomes"]), np.uint8)
+        bits.append(flat.reshape(rows, experiments, -(-texts[-1] // 8)))
+        of_cell.append(part["cell"].to_numpy()[::experiments])
+    if any(not np.array_equal(of_cell[0], other) for other in of_cell):
+        return None
+    return Outcomes(bits, texts, overlap, of_cell[0])

@@ -57,19 +57,21 @@ def group_of_task(scores: TaskScores, intervals: Intervals, place: int, trained:
     group = Group(scores.task, scores.task_type, scores.metric, scores.chance, scores.units, [scores.task])
     group.codecs, group.searches = scores.codecs, scores.searches
     for model, cells in scores.cells.items():
+        # The seed names the task's place in the study, so that tasks are independent and models are not.
+        seed, numbers = [intervals.seed, place], tuple(scores.seeds[model])
+        group.cells[model], group.seeds[model] = cells, scores.seeds[model]
+        if (found := scores.outcomes.get(model)) is not None:
+            blank = np.zeros((len(found.cell), len(numbers)))
+            sample = resampling.resample_outcomes(
+                found.bits, found.texts, found.overlap, blank, intervals.resamples, seed, numbers, model in trained
+            )
+            group.samples[model] = resampling.mean_of_rows(sample, found.cell, scores.score[model])
+            continue
         values = scores.values[model]
         if values is None:
             values = np.empty((*scores.score[model].shape, 0), np.float32)
-        group.cells[model], group.seeds[model] = cells, scores.seeds[model]
-        # The seed names the task's place in the study, so that tasks are independent and models are not.
         group.samples[model] = resampling.resample_parts(
-            values,
-            scores.score[model],
-            scores.parts,
-            intervals.resamples,
-            [intervals.seed, place],
-            seeds=tuple(scores.seeds[model]),
-            trained=model in trained,
+            values, scores.score[model], scores.parts, intervals.resamples, seed, numbers, model in trained
         )
     return group
 

@@ -82,13 +82,6 @@ def take(sample: Sample, cells: list[int] | None = None, seeds: list[int] | None
     return sample._replace(score=score, deviations=deviations, parts=parts, seeds=numbers)
 
 
-def seed_mean(sample: Sample) -> Sample:
-    """The mean over seeds, as one seed."""
-    score, deviations = sample.score.mean(1, keepdims=True), sample.deviations.mean(1, keepdims=True)
-    parts = sample.parts.mean(2, keepdims=True)
-    return sample._replace(score=score, deviations=deviations, parts=parts, seeds=sample.seeds[:1])
-
-
 def resample(
     values: npt.NDArray[np.float32],
     score: Array,
@@ -160,6 +153,15 @@ def resample_outcomes(
     ]
     numbers = tuple(range(score.shape[1])) if seeds is None else seeds
     return mean_over_tasks([sample._replace(seeds=numbers, trained=trained) for sample in found])
+
+
+def mean_of_rows(sample: Sample, cell: npt.NDArray[np.int64], score: Array) -> Sample:
+    """The cells that are each the mean of some rows of `sample`: `cell` (rows,) says of which; `score` (cells, seeds)."""
+    if np.array_equal(cell, np.arange(len(score))):
+        return sample._replace(score=score)
+    deviations = np.stack([sample.deviations[cell == place].mean(0) for place in range(len(score))])
+    parts = np.stack([sample.parts[:, cell == place].mean(1) for place in range(len(score))], axis=1)
+    return sample._replace(score=score, deviations=deviations, parts=parts)
 
 
 def pool_factor(experiments: int, overlap: float) -> float:

@@ -24,13 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from workflow_scripts.curves.resampling import COLUMNS, Array, Deviations
-from workflow_scripts.curves.resampling import Sample as Sample
-from workflow_scripts.curves.resampling import area as area
-from workflow_scripts.curves.resampling import mean_over_tasks as mean_over_tasks
-from workflow_scripts.curves.resampling import resample_parts as resample_parts
-from workflow_scripts.curves.resampling import seed_mean as seed_mean
-from workflow_scripts.curves.resampling import take as take
+from workflow_scripts.curves.resampling import COLUMNS, Array, Deviations, Sample, take
 
 
 class Estimate(NamedTuple):
@@ -111,19 +105,14 @@ def difference(first: Sample, second: Sample, confidence: float) -> Estimate:
     Seeds that both have pair up. Of two trained models without two seeds in common, each side's seeds vary by
     themselves, and a side with one seed borrows the other's variance. A model without training has no such variance.
     """
-    common = [seed for seed in first.seeds if seed in second.seeds]
-    if len(common) >= 2:
-        first, second = (take(side, seeds=[side.seeds.index(seed) for seed in common]) for side in (first, second))
-        apart = combine(first, second, np.full(len(first.score), -1.0))
-        seeds = [_seeds_of(apart)]
-    else:
-        several = [side for side in (first, second) if len(side.seeds) >= 2]
-        borrows = len(several) == 1 and all(side.trained for side in (first, second))
-        seeds = [_seeds_of(side)._replace(more=1.0 + borrows * len(side.seeds)) for side in several]
+    first, second, variance = _pair(first, second, confidence)
     deviations = first.deviations.mean(1) - second.deviations.mean(1)
-    parts = first.parts.mean(2) - second.parts.mean(2)
-    variance = _variance(deviations, parts, first, seeds, confidence)
     return _interval(first.score.mean(1) - second.score.mean(1), deviations, variance, confidence)
+
+
+def variance_of_difference(first: Sample, second: Sample, confidence: float) -> Variance:
+    """Where the variance of `first` less `second` comes from."""
+    return _pair(first, second, confidence)[2]
 
 
 def combine(sample: Sample, other: Sample, weight: Array) -> Sample:
@@ -172,6 +161,21 @@ def holm(p: Array) -> Array:
     factors = np.arange(len(order), 0, -1)
     corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * factors))
     return corrected
+
+
+def _pair(first: Sample, second: Sample, confidence: float) -> tuple[Sample, Sample, Variance]:
+    """Both sides at the seeds that count, and the variance of their difference; see `difference`."""
+    common = [seed for seed in first.seeds if seed in second.seeds]
+    if len(common) >= 2:
+        first, second = (take(side, seeds=[side.seeds.index(seed) for seed in common]) for side in (first, second))
+        seeds = [_seeds_of(combine(first, second, np.full(len(first.score), -1.0)))]
+    else:
+        several = [side for side in (first, second) if len(side.seeds) >= 2]
+        borrows = len(several) == 1 and all(side.trained for side in (first, second))
+        seeds = [_seeds_of(side)._replace(more=1.0 + borrows * len(side.seeds)) for side in several]
+    deviations = first.deviations.mean(1) - second.deviations.mean(1)
+    parts = first.parts.mean(2) - second.parts.mean(2)
+    return first, second, _variance(deviations, parts, first, seeds, confidence)
 
 
 def _seeds_of(sample: Sample) -> Seeds:

@@ -8,10 +8,11 @@ once, and each codec costs ten logistic regressions and their predictions.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from mteb._evaluators.sklearn_evaluator import SklearnEvaluator
@@ -43,6 +44,16 @@ class Split:
     draws: list[list[int]]
     binary: bool  # the test split has two classes, so mteb reports average precision as well
     classes: Labels  # the label that each class number stands for, where labels are numbers
+    overlap: float  # the share of its pool that a draw takes: what two draws are expected to have in common
+
+
+class Outcomes(NamedTuple):
+    """Right or wrong, a bit each: `bits` `(experiments, bytes)`, as numpy.packbits packs the `texts` test texts; `overlap`
+    as in the split."""
+
+    bits: np.ndarray[Any, np.dtype[np.uint8]]
+    texts: int
+    overlap: float
 
 
 def is_plain(task: Any) -> bool:
@@ -89,22 +100,31 @@ def gather(task: Any, store: Store) -> list[Split]:
                 draws=[[place[row] for row in rows] for rows in drawn],
                 binary=len(set(test_labels)) == 2,
                 classes=classes,
+                overlap=_overlap(labels, [labels[row] for row in drawn[0]]),
             )
         )
     return splits
+
+
+def _overlap(pool: list[Any], drawn: list[Any]) -> float:
+    """The share of one draw that another is expected to hold, as each takes n of the N examples of a class: the mean
+    of n / N over the examples of a draw."""
+    of_pool, of_draw = Counter(pool), Counter(drawn)
+    return sum(count * count / of_pool[label] for label, count in of_draw.items()) / len(drawn)
 
 
 def _vectors(store: Store, texts: Sequence[str]) -> Matrix:
     return np.asarray(store.vectors[store.rows_of(texts, TRAIN)], dtype=np.float32)
 
 
-def score(task: Any, split: Split, train: Matrix, test: Matrix) -> dict[str, Any]:
-    """mteb's scores of one split, with those of each experiment, where `train` `(drawn, dim)` and `test` `(tests, dim)`
+def score(task: Any, split: Split, train: Matrix, test: Matrix) -> tuple[dict[str, Any], Outcomes]:
+    """mteb's scores of one split, with those of each experiment, and each test text's outcome, where `train` `(drawn, dim)` and `test` `(tests, dim)`
     are its vectors as the classifier sees them.
 
     Raises InputError where an experiment has a single class to learn from.
     """
     experiments: list[dict[str, float | None]] = []
+    right = []
     for rows in split.draws:
         labels = split.train_labels[rows]
         if labels.min() == labels.max():
@@ -116,12 +136,13 @@ def score(task: Any, split: Split, train: Matrix, test: Matrix) -> dict[str, Any
         with _threads().limit(limits=1, user_api="blas"):
             predicted = model.fit(train[rows], labels).predict(test)
         experiments.append(_metrics(split, predicted))
+        right.append(predicted == split.test_labels)
     scores: dict[str, Any] = {"scores_per_experiment": experiments}
     for key in experiments[0]:
         values = [value for e in experiments if (value := e[key]) is not None]
         scores[key] = float(np.mean(values)) if values else np.nan
     scores["main_score"] = scores[task.metadata.main_score]
-    return scores
+    return scores, Outcomes(np.packbits(right, axis=1), len(split.test_labels), split.overlap)
 
 
 @cache

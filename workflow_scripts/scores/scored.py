@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mteb.results import TaskResult
 
 from workflow_scripts.codecs import Codec
 from workflow_scripts.evaluation.task_files import Part
+from workflow_scripts.scores.classification import Outcomes
 from workflow_scripts.scores.searches import Search
 
 Values = dict[Part, dict[str, float]]  # per subset and split: unit (query, experiment) -> value of the main metric
@@ -16,12 +17,14 @@ Values = dict[Part, dict[str, float]]  # per subset and split: unit (query, expe
 @dataclass(frozen=True)
 class Scored:
     """One codec's score on a task. `result` has all of mteb's metrics: for float32 prefixes, mteb's own compression, and
-    every codec of a task that is not retrieval; None otherwise."""
+    every codec of a task that is not retrieval; None otherwise. `outcomes`: per part, each test text's by experiment, where
+    the score is their mean."""
 
     codec: Codec
     score: float
     values: Values
     result: TaskResult | None = None
+    outcomes: dict[Part, Outcomes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

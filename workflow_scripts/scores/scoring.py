@@ -87,13 +87,14 @@ def _score_classification(task: Any, store: Store, fitted: Fitted, codecs: Seque
         decode: Callable[[Codec, Matrix], Matrix] = _compressed if codec.precision in OUTPUT_DTYPES else fitted.stored
         scores: dict[Part, dict[str, Any]] = {}
         values: Values = {}
+        outcomes: dict[Part, classification.Outcomes] = {}
         for split in splits:
             train, test = (np.ascontiguousarray(decode(codec, vectors)) for vectors in (split.train, split.test))
-            found = classification.score(task, split, train, test)
+            found, outcomes[split.part] = classification.score(task, split, train, test)
             scores[split.part] = found
             values[split.part] = {str(n): one[metric] for n, one in enumerate(found["scores_per_experiment"])}
         result = _task_result(task, scores, time.monotonic() - started)
-        yield Scored(codec, result.get_score(), values, result)
+        yield Scored(codec, result.get_score(), values, result, outcomes if metric == "accuracy" else {})
 
 
 def _score_retrieval(task: Any, store: Store, fitted: Fitted, codecs: Sequence[Codec]) -> Iterator[Scored]:

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workflow_scripts.artefact import atomic_write
+from workflow_scripts.evaluation.task_files import Part
+from workflow_scripts.scores.classification import Outcomes
 from workflow_scripts.scores.scored import Scored, SearchScored, Values
 
 SCORES = pa.schema(
@@ -43,6 +45,9 @@ VALUES = pa.schema(
         ("part", pa.string()),
         ("unit", pa.string()),
         ("value", pa.float64()),
+        ("outcomes", pa.binary()),
+        ("texts", pa.int64()),
+        ("overlap", pa.float64()),
     ]
 )
 SEARCH = pa.schema(
@@ -68,8 +73,10 @@ def write_tables(
     """Write all tables; `described` holds what is the same in every row: study, variant, seed, task, task_type, metric.
     `output`, `<task>.parquet`, is written last."""
     shared = {name: described[name] for name in ("variant", "seed", "task", "metric")}
-    values = [row for one in scored for row in _value_rows(shared, one.codec.name, one.values)]
-    values += [row for one in searched if one.search.stages for row in _value_rows(shared, one.search.name, one.values)]
+    values = [row for one in scored for row in _value_rows(shared, one.codec.name, one.values, one.outcomes)]
+    values += [
+        row for one in searched if one.search.stages for row in _value_rows(shared, one.search.name, one.values, {})
+    ]
     searches = [
         shared
         | {
@@ -102,12 +109,18 @@ def write_tables(
     _write(rows, SCORES, output)
 
 
-def _value_rows(shared: dict[str, Any], codec: str, values: Values) -> Iterator[dict[str, Any]]:
+def _value_rows(
+    shared: dict[str, Any], codec: str, values: Values, outcomes: dict[Part, Outcomes]
+) -> Iterator[dict[str, Any]]:
     """What a score is the mean of, a row each; `part` is empty where a task has one."""
     for part, of_part in values.items():
         name = "" if len(values) == 1 else f"{part.subset}/{part.split}"
-        for unit, value in of_part.items():
-            yield shared | {"codec": codec, "part": name, "unit": unit, "value": value}
+        right = outcomes.get(part)
+        for place, (unit, value) in enumerate(of_part.items()):
+            row = shared | {"codec": codec, "part": name, "unit": unit, "value": value}
+            if right is not None:
+                row |= {"outcomes": right.bits[place].tobytes(), "texts": right.texts, "overlap": right.overlap}
+            yield row
 
 
 def _write(rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> None:

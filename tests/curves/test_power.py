@@ -1,0 +1,90 @@
+"""Beside "the data cannot tell": what could have been found, of whom it speaks, and what would decide it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from workflow_scripts.curves import population, power, resampling, statistics
+from workflow_scripts.curves.resampling import Sample
+from workflow_scripts.curves.statistics import Variance
+
+
+def studies(effect: float, queries: int, count: int = 2000) -> tuple[Sample, Sample]:
+    rng = np.random.default_rng(queries)
+    values = [shift + 0.2 * rng.standard_normal((count, 1, queries)) for shift in (effect, 0.0)]
+    first, second = (resampling.resample(v.astype(np.float32), v.mean(2), 500, [0]) for v in values)
+    return first, second
+
+
+def test_the_smallest_effect_is_found_in_four_studies_of_five() -> None:
+    estimate = statistics.difference(*studies(0.0, 40), 0.95)
+    smallest = float(np.median(power.smallest_effect(estimate, 0.95)))
+    p = statistics.p_values(statistics.difference(*studies(smallest, 40), 0.95))
+    assert np.mean(p < 0.05) == pytest.approx(0.8, abs=0.04)
+
+
+def test_the_multiple_is_that_of_the_normal_distribution_where_much_is_known() -> None:
+    expected = stats.norm.isf(0.025) + stats.norm.isf(0.2)
+    assert power.multiple(np.array([1e9, np.inf]), 0.95) == pytest.approx(expected, abs=1e-3)
+    few, corrected = power.multiple(np.array([3.0]), 0.95)[0], power.multiple(np.array([1e9]), 0.95, 20)[0]
+    assert few > corrected > expected
+    assert np.isnan(power.multiple(np.array([np.nan]), 0.95)).all()
+
+
+def test_so_many_queries_would_decide_it() -> None:
+    first, second = studies(0.05, 40)
+    one, other = (resampling.take(side, cells=[0]) for side in (first, second))
+    variance = statistics.variance_of_difference(one, other, 0.95)
+    asked = power.needed(0.05, variance, 40, 0, 1, 0.95)
+    queries = int(asked.units[0])
+    assert queries > 100
+    p = statistics.p_values(statistics.difference(*studies(0.05, queries), 0.95))
+    assert 0.7 <= np.mean(p < 0.05) <= 0.95
+    assert np.isinf(asked.seeds).all()  # there is no spread between seeds that more of them would lower
+
+
+def test_where_seeds_hold_the_variance_no_number_of_queries_decides() -> None:
+    one = np.ones(1)
+    variance = Variance(0.01**2 * one, 0 * one, 0.02**2 * one, 0.0005 * one, 4 * one, 4 * one, np.inf * one)
+    asked = power.needed(0.05, variance, 300, 10, 3, 0.95)
+    assert np.isinf(asked.units).all()
+    assert 3 < asked.seeds[0] < 30
+
+
+def test_intervals_name_their_population() -> None:
+    assert (
+        population.phrase("Classification", True, 0.05, False, 1) == "over other test texts and other training examples"
+    )
+    assert (
+        population.phrase("Classification", True, 0.9, False, 1) == "over other test texts and these training examples"
+    )
+    assert population.phrase("Retrieval", False, 0, True, 3) == "over other queries, and other training seeds"
+    assert population.phrase("Retrieval", False, 0, True, 1) == "over other queries, of this one trained model"
+    assert population.phrase("STS", False, 0, False, 1).startswith("no interval")
+
+
+def test_caveats_are_said_where_verdicts_do_not_hold_and_nowhere_else() -> None:
+    assert population.caveats("Classification", True, 0.05, 1e3, (3, 3)) == []
+    assert population.caveats("Retrieval", False, 0) == []
+    assert "8 to 20%" in population.caveats("Classification", False, 0)[0]
+    assert "90%" in population.caveats("Classification", True, 0.9)[0]
+    assert population.caveats("Retrieval", False, 0, 2.4)[0].startswith("About 2 queries make up the difference")
+    assert population.caveats("Clustering", False, 0)[0].startswith("The samples share their documents")
+    assert len(population.caveats("Retrieval", False, 0, None, (1, 3))) == 1
+    assert "these two trained models" in population.caveats("Retrieval", False, 0, None, (1, 1))[0]
+
+
+def test_a_difference_that_two_queries_make_is_told() -> None:
+    rng = np.random.default_rng(0)
+    full = np.zeros((1, 1, 100), np.float32)
+    full[0, 0, :40] = rng.random(40)
+    cut = full.copy()
+    cut[0, 0, :2] = 0
+    samples = [resampling.resample(v, v.mean(2, dtype=np.float64), 500, [0]) for v in (full, cut)]
+    estimate = statistics.difference(samples[0], samples[1], 0.95)
+    assert estimate.telling[0] < 5
+    (said,) = population.of_difference(estimate, "Retrieval", False, 0)
+    assert "queries make up the difference" in said[0]
+    assert population.of_difference(statistics.level(samples[0], 0.95), "Retrieval", False, 0) == [[]]

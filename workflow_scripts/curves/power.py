@@ -1,0 +1,73 @@
+"""What a study could have found: the smallest difference, and how much more data would decide one.
+
+Takes a difference with its standard error; leaves numbers that stand beside "the data cannot tell", so that undecided is
+not read as equal.
+
+The minimum detectable effect of a t test is a multiple of the standard error (Bloom 1995, "Minimum detectable effects").
+statsmodels.stats.power has it for one or two samples of equal variance; here the standard error comes from several
+variance components with joint degrees of freedom, so the multiple alone is taken, from scipy's noncentral t.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import optimize, stats
+
+from workflow_scripts.curves.resampling import Array
+from workflow_scripts.curves.statistics import Estimate, Variance
+
+POWER = 0.8
+
+
+class Needed(NamedTuple):
+    """How many units (queries, test texts), training draws or seeds would show an effect with a power of 80%, each if only
+    they grew; inf where that alone never does."""
+
+    units: Array
+    draws: Array
+    seeds: Array
+
+
+def multiple(df: Array, confidence: float, comparisons: int = 1) -> Array:
+    """How many standard errors a difference must be for 80% of studies to find it, two-sided.
+
+    `df`: degrees of freedom; `comparisons`: for how many p-values are corrected (Bonferroni's bound of Holm's method).
+    """
+    tail = (1 - confidence) / comparisons / 2
+    found = np.full(np.shape(df), np.nan)
+    for place, known in np.ndenumerate(df):
+        if not known > 0:
+            continue
+        free = min(float(known), 1e6)
+        critical = float(stats.t.isf(tail, free))
+
+        def missed(effect: float, free: float = free, critical: float = critical) -> float:
+            return float(stats.nct.sf(critical, free, effect)) - POWER
+
+        high = critical + 10.0 + 10 * critical / np.sqrt(free)
+        found[place] = optimize.brentq(missed, 0.0, high, xtol=1e-4)
+    return found
+
+
+def smallest_effect(estimate: Estimate, confidence: float, comparisons: int = 1) -> Array:
+    """The smallest true difference that 80% of studies like this one find: (cells,), nan without an interval."""
+    return estimate.standard_error * multiple(estimate.df, confidence, comparisons)
+
+
+def needed(
+    effect: float, variance: Variance, units: int, draws: int, seeds: int, confidence: float, comparisons: int = 1
+) -> Needed:
+    """How many units, draws or seeds would find a true difference of `effect`, each if the others stay as they are.
+
+    `variance`: of the difference as measured with so many `units`, `draws` and `seeds`. The degrees of freedom count as
+    they are, which is safe: more data bring more of them.
+    """
+    allowed = (effect / multiple(variance.df, confidence, comparisons)) ** 2
+    found = []
+    for part, count in ((variance.units, units), (variance.draws, draws), (variance.seeds, seeds)):
+        room = allowed - (variance.units + variance.draws + variance.seeds - part)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found.append(np.where(room > 0, np.ceil(np.fmax(count, count * part / room)), np.inf))
+    return Needed(*found)
