@@ -24,7 +24,6 @@ rule fetch:
         f"{BENCHMARKS}/models/{{model}}_s{{seed}}.tsv"
     wildcard_constraints:
         model=either_of(FETCHED),
-    retries: 2
     conda:
         ENVIRONMENT
     threads: 1

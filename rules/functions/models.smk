@@ -30,6 +30,7 @@ def fetch_settings(wildcards):
         model=wildcards.model,
         reference=GRAPH.reference_of(wildcards.model),
         width=GRAPH.width_of(wildcards.model),
+        pooling=STUDY.base.pooling if wildcards.model == "base" else None,
     )
 
 

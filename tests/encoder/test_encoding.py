@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from tokenizers.processors import TemplateProcessing
 
 from workflow_scripts.encoder.encoding import budgeted_batches, encode, encode_texts
 from workflow_scripts.encoder.loading import EncoderError, load_encoder
@@ -120,3 +121,24 @@ def with_configuration(model: Path, tmp_path: Path, **values: object) -> Path:
     configuration = json.loads((model / "config_sentence_transformers.json").read_text())
     (folder / "config_sentence_transformers.json").write_text(json.dumps(configuration | values))
     return folder
+
+
+def test_a_text_without_a_token_is_the_zero_vector_that_stock_gives(minilm: Path) -> None:
+    """Alone or beside a long one, for a tokenizer that adds no special tokens."""
+    encoder = load_encoder(minilm, device="cpu")
+    encoder.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
+    assert encoder.tokenizer("")["input_ids"] == [], "the tokenizer adds nothing"
+    texts = ["word " * 300, "", "a dog", ""]
+    np.testing.assert_allclose(encode_texts(encoder, texts), encoder.encode(texts), rtol=0, atol=1e-6)
+    assert not encode_texts(encoder, ["", ""]).any()
+
+
+def test_a_maximum_above_the_positions_is_lowered_to_them(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    configuration = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(configuration | {"model_max_length": 9999}))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 9999}))
+    encoder = load_encoder(folder, device="cpu", max_length=2000)
+    assert encoder.max_seq_length == 512
+    assert np.isfinite(encode_texts(encoder, ["word " * 3000])).all()

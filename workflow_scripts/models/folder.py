@@ -16,6 +16,7 @@ import torch
 
 from workflow_scripts import artefact
 from workflow_scripts.command_line import InputError, Settings
+from workflow_scripts.models.examine import check_copy
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -55,7 +56,8 @@ def export(
 ) -> None:
     """Save the model to the folder of `output` (its model.json), with manifest and digest, replacing what was there.
 
-    `write_more` may put more files into the folder before it is renamed.
+    `write_more` may put more files into the folder before it is renamed. Raises EncoderError where what was saved, loaded
+    again, embeds a few texts otherwise than the model.
     """
     folder = Path(output).parent
     with artefact.atomic_folder(folder) as part:
@@ -65,6 +67,8 @@ def export(
             raise ModelError(
                 f"{folder}: saving would leave pickled weights ({', '.join(weights)}); expected safetensors"
             )
+        _keep_lower_case(model, part)
+        check_copy(model, part, manifest["model"])
         if write_more is not None:
             write_more(part)
         files = [p for p in part.rglob("*") if p.is_file() and str(p.relative_to(part)) not in NOT_IN_THE_DIGEST]
@@ -73,6 +77,14 @@ def export(
         for file in files:
             file.chmod((part / MANIFEST).stat().st_mode)  # safetensors leaves its files to their owner alone
         _remove_old(folder)
+
+
+def _keep_lower_case(model: SentenceTransformer, part: Path) -> None:
+    """Write `do_lower_case` where the model has it: sentence-transformers reads it, but does not save it."""
+    first: Any = model[0]
+    path = part / "sentence_bert_config.json"
+    if getattr(first, "do_lower_case", False) and path.is_file():
+        artefact.write_json(path, artefact.read_json(path) | {"do_lower_case": True})
 
 
 def _remove_old(folder: Path) -> None:
@@ -119,10 +131,14 @@ def encoder_flops(model: SentenceTransformer, tokens: int, squared_lengths: floa
 
     Two per weight and token forward (biases and embedding tables not counted), 4 x width per layer and pair of
     tokens in attention; three times that with the backward pass (Kaplan et al. 2020, arXiv 2001.08361, 2.1).
-    `squared_lengths` is the sum over texts of their squared lengths.
+    `squared_lengths` is the sum over texts of their squared lengths. 0 for a model without such an encoder.
     """
-    encoder = encoder_of(model)
-    config = encoder.config
+    encoder = getattr(model[0], "model", None)
+    if not isinstance(encoder, torch.nn.Module) or not hasattr(encoder, "config"):
+        return 0.0
+    config: Any = encoder.config
+    if not hasattr(config, "num_hidden_layers"):
+        return 0.0
     weights = sum(
         module.weight.numel()
         for name, module in encoder.named_modules()

