@@ -5,10 +5,11 @@
 import json
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
-from workflow_scripts.launch.code import code_files
+from workflow_scripts.launch.code import write_code_digest
 from workflow_scripts.launch.attempts import retry_no_mistakes
 from workflow_scripts.launch.reasons import shorten_reasons
 from workflow_scripts.launch.session import (
@@ -59,13 +60,19 @@ def either_of(names):
 wildcard_constraints:
     model=either_of(GRAPH.models),
     seed=r"\d+",
-    task=either_of([*CATALOGUE, TRAINING_TEXTS]),
+    task=either_of(
+        dict.fromkeys([*STUDY.tasks, *STUDY.tasks_cleaned_against, TRAINING_TEXTS])
+    ),
     root=either_of(FETCHED),
 
 
+@cache
 def code(room):
-    """The files whose change re-runs a room: its own modules and those that they import."""
-    return [os.path.relpath(file) for file in code_files(room)]
+    """A file with the digests of what a room runs: its own modules and those that they import."""
+    digest = f".snakemake/code/{room}.sha256"
+    if workflow.is_main_process:
+        write_code_digest(room, Path(digest))
+    return digest
 
 
 def settings(**values):
