@@ -1,13 +1,15 @@
 """Training side by side with sentence-transformers, on real pairs, in one run.
 
-    python benchmarks/training.py [--quick] [--shape distilroberta] [--batch 64] [--json FILE]
+    python benchmarks/training.py [--quick] [--ablate] [--shape distilroberta] [--batch 64] [--json FILE]
 
 Takes `../shared/data/medi_like`; prints one table and, with --json, writes the figures by name. Every contender is a
 process of its own that lives through the whole run (so that its peak memory is its own). All rounds take the same
 steps, chosen at even quantiles of the tokens that the training order gives; within a round the contenders take turns,
 which rotate; a turn begins with its largest step untimed where the contender has to take its memory anew. Ratios are
 of medians over the rounds. Steps use the same triples, dimensions and objective (nested MultipleNegativesRanking with
-hard negatives).
+hard negatives). Every contender but the one that comes as it is computes in the dtype that is best on this machine: bf16
+where the processor or the GPU computes in it, else fp32. With --ablate the contenders are this project with one of its
+tricks off at a time.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import gzip
 import json
 import multiprocessing
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -35,10 +38,18 @@ MEMORY_KEPT = 4e9  # bytes; the machine has not enough for what all contenders w
 CONTENDERS = ["st_default", "st_plain", "st_plain_eager", "st_cached", "own"]
 WORDS = {
     "st_default": "sentence-transformers as it comes (fp32, own dropout)",
-    "st_plain": "sentence-transformers, bf16, no dropout, freed memory kept",
+    "st_plain": "sentence-transformers, {dtype}, no dropout, freed memory kept",
     "st_plain_eager": "the same, with eager attention",
     "st_cached": "the same, with the cached loss",
-    "own": "this project as it comes (bf16 where computed, no dropout)",
+    "own": "this project as it comes ({dtype}, no dropout)",
+}
+ABLATED = {
+    "own": "this project as it comes",
+    "no_packing": "micro-batches padded",
+    "no_products": "torch's own attention kernel in bf16",
+    "no_shared_rounding": "query, key and value round their input each",
+    "no_token_table": "the token table's gradient made by autograd",
+    "memory_given_back": "freed memory given back to the system",
 }
 Step = Callable[[int], float]
 Facts = dict[str, float]
@@ -120,27 +131,41 @@ def dimensions_of(width: int) -> list[int]:
     return [d for d in (8, 16, 32, 64, 128, 256) if d < width] + [width]
 
 
-def own_step(folder: Path, model_folder: Path, size: int) -> tuple[Step, Callable[[], Facts]]:
-    """A nested step of this project's, the median of three, and what else is measured beside it."""
+def own_step(folder: Path, model_folder: Path, size: int, off: str = "own") -> tuple[Step, Callable[[], Facts]]:
+    """A nested step of this project's, the median of three, and what else is measured beside it; `off`: one of ABLATED."""
+    import contextlib
+    import dataclasses
+
     import torch
 
     from workflow_scripts.encoder.encoding import resolve_precision
     from workflow_scripts.encoder.loading import load_encoder
     from workflow_scripts.memory import keep_freed_memory
+    from workflow_scripts.models import step as step_module
     from workflow_scripts.models.batches import assemble
     from workflow_scripts.models.folder import encoder_flops
     from workflow_scripts.models.objective import Objective
-    from workflow_scripts.models.packing import choose_layout
+    from workflow_scripts.models.packing import PADDED, choose_layout
     from workflow_scripts.models.parameters import parameter_groups, set_dropout
     from workflow_scripts.models.step import Step as GradientStep
     from workflow_scripts.study.sections.training import Training
 
-    keep_freed_memory()
+    if off != "memory_given_back":
+        keep_freed_memory()
     model = load_encoder(model_folder)
     width = model.get_embedding_dimension() or 0
     recipe = Training(temperature=TEMPERATURE, batch=size, max_length=MAX_LENGTH)
     set_dropout(model, recipe.dropout)
     layout = choose_layout(model, assembled(folder, 8, 0).texts)
+    if off == "no_packing":
+        layout = PADDED
+    if off == "no_products":
+        layout = dataclasses.replace(layout, bf16_products=False)
+    if off == "no_shared_rounding":
+        setattr(step_module, "SharedRounding", contextlib.nullcontext)  # noqa: B010 - replaced, not assigned
+    if off == "no_token_table":
+        for method in ("look_up", "sum_gradients"):
+            setattr(step_module.TokenTable, method, lambda *_: None)
     model.train()
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.0), lr=1e-6, fused=True)
@@ -211,6 +236,7 @@ def peer_step(folder: Path, model_folder: Path, size: int, name: str) -> Step:
     )
     from sentence_transformers.util import batch_to_device
 
+    from workflow_scripts.encoder.encoding import resolve_precision
     from workflow_scripts.encoder.loading import load_encoder
     from workflow_scripts.memory import keep_freed_memory
     from workflow_scripts.models.parameters import set_dropout
@@ -232,6 +258,7 @@ def peer_step(folder: Path, model_folder: Path, size: int, name: str) -> Step:
     loss_of = MatryoshkaLoss(model, inner, matryoshka_dims=dimensions_of(model.get_embedding_dimension() or 0))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
     pairs = pq.read_table(folder / "pairs.parquet")
+    bf16 = resolve_precision("auto", model.device) == "bf16"
 
     def step(place: int) -> float:
         _, _, rows = drawn(folder, size, place)
@@ -241,7 +268,7 @@ def peer_step(folder: Path, model_folder: Path, size: int, name: str) -> Step:
         for column in ("query", "pos", "neg"):
             texts = [row[f"{column}_instruct"] + row[column] for row in chosen]
             features.append(batch_to_device(model.preprocess(texts), model.device))
-        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=name != "st_default"):
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=name != "st_default" and bf16):
             loss = loss_of(features, torch.empty(0))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -261,8 +288,8 @@ def serve(name: str, folder: Path, model_folder: Path, size: int, connection: An
     from workflow_scripts.memory import release_freed_memory
 
     facts: Callable[[], Facts] | None = None
-    if name == "own":
-        step, facts = own_step(folder, model_folder, size)
+    if name in ABLATED:
+        step, facts = own_step(folder, model_folder, size, name)
     else:
         step = peer_step(folder, model_folder, size, name)
     connection.send("ready")
@@ -285,29 +312,31 @@ def serve(name: str, folder: Path, model_folder: Path, size: int, connection: An
         connection.send(artefact.peak_memory_bytes())
 
 
-def measure(folder: Path, model_folder: Path, size: int, rounds: int, places: list[int]) -> dict[str, Any]:
+def measure(
+    contenders: list[str], folder: Path, model_folder: Path, size: int, rounds: int, places: list[int]
+) -> dict[str, Any]:
     """Median seconds per contender over the rounds, peak memory per contender, facts per step of our own."""
     context = multiprocessing.get_context("spawn")
     lines, processes = {}, []
-    for name in CONTENDERS:
+    for name in contenders:
         lines[name], theirs = context.Pipe()
         process = context.Process(target=serve, args=(name, folder, model_folder, size, theirs), daemon=True)
         process.start()
         theirs.close()
         processes.append(process)
         lines[name].recv()
-    seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
     facts: list[Facts] = []
     for turn in range(rounds):
-        first = turn % len(CONTENDERS)
-        for name in CONTENDERS[first:] + CONTENDERS[:first]:
+        first = turn % len(contenders)
+        for name in contenders[first:] + contenders[:first]:
             lines[name].send(places)
             total, more = lines[name].recv()
             print(f"round {turn + 1}, {name}: {total:.2f} s", file=sys.stderr, flush=True)
             seconds[name].append(total)
-            facts += more
+            facts += more if name == "own" else []
     memory = {}
-    for name in CONTENDERS:
+    for name in contenders:
         lines[name].send(None)
         memory[name] = lines[name].recv()
     for process in processes:
@@ -328,12 +357,43 @@ def figures_of(measured: dict[str, Any]) -> dict[str, float]:
     }
 
 
+def ablation(measured: dict[str, Any]) -> dict[str, float]:
+    """Time and memory with each trick off, over those with all on: what it buys is what is above 1."""
+    seconds, memory = measured["seconds"], measured["memory"]
+    return {
+        f"{name}_{kind}": values[name] / values["own"]
+        for name in seconds
+        if name != "own"
+        for kind, values in (("time", seconds), ("memory", memory))
+    }
+
+
+def machine() -> tuple[str, str]:
+    """The name of what computes (the GPU's, else the processor's, with its cores), and the dtype that is best on it."""
+    import torch
+
+    from workflow_scripts.encoder.encoding import resolve_precision
+    from workflow_scripts.encoder.loading import default_device
+
+    device = default_device()
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        name = f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+    return name, resolve_precision("auto", device)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Training side by side with sentence-transformers.")
     parser.add_argument("--quick", action="store_true", help="one step a round in place of four: within five minutes")
     parser.add_argument("--shape", choices=["minilm", "distilroberta"], default="minilm")
     parser.add_argument("--batch", type=int, default=64, help="triples per step")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--ablate", action="store_true", help="time and memory of this project, one trick off at a time"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     if not DATA.is_dir():
@@ -343,16 +403,19 @@ def main() -> None:
         write_model(folder, arguments.shape)
         write_corpus(folder, folder / "s0", 400 if arguments.quick else 1000)
         places = representative_steps(folder, arguments.batch, 1 if arguments.quick else 4)
-        measured = measure(folder, folder / "s0", arguments.batch, arguments.rounds, places)
-    figures = figures_of(measured)
+        contenders = list(ABLATED) if arguments.ablate else CONTENDERS
+        measured = measure(contenders, folder, folder / "s0", arguments.batch, arguments.rounds, places)
+    name, dtype = machine()
     print(
-        f"{arguments.shape}, {arguments.batch} triples a step, {os.cpu_count()} cores, "
+        f"{arguments.shape}, {arguments.batch} triples a step, {dtype} on {name}, "
         f"{arguments.rounds} interleaved rounds of {len(places)} steps"
     )
+    figures = ablation(measured) if arguments.ablate else figures_of(measured)
+    words = ABLATED if arguments.ablate else {key: text.format(dtype=dtype) for key, text in WORDS.items()}
     print("| contender | triples/s (median) | peak memory |\n|---|---|---|")
-    for name in CONTENDERS:
-        rate = arguments.batch * len(places) / measured["seconds"][name]
-        print(f"| {WORDS[name]} | {rate:.2f} | {measured['memory'][name] / 1e9:.2f} GB |")
+    for contender in contenders:
+        rate = arguments.batch * len(places) / measured["seconds"][contender]
+        print(f"| {words[contender]} | {rate:.2f} | {measured['memory'][contender] / 1e9:.2f} GB |")
     print("\n| figure | value |\n|---|---|")
     for key, value in figures.items():
         print(f"| {key} | {value:.3f} |")

@@ -90,3 +90,18 @@ def test_a_tokens_file_without_a_column_or_rows_is_one_clear_error(tmp_path: Pat
             writer.write_table(broken)
         with pytest.raises(ModelError, match=message):
             Tokens(path)
+
+
+def test_texts_longer_than_the_model_takes_keep_their_beginning_and_the_final_special_token(
+    corpus: tuple[Path, Path],
+) -> None:
+    path = corpus[1].with_name("tokens.arrow")
+    whole = Tokens(path)
+    limit = int(np.median([len(whole.ids("pos", row)) for row in range(len(whole))]))
+    cut, lengths = Tokens(path, max_length=limit), set()
+    for row in range(len(whole)):
+        ids = whole.ids("pos", row)
+        expected = ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]]
+        assert cut.ids("pos", row).tolist() == list(expected)
+        lengths.add(len(ids) > limit)
+    assert lengths == {True, False}

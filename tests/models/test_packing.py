@@ -13,10 +13,12 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from tests.models.conftest import FAMILIES, MAX_LENGTH, tiny_model
+from workflow_scripts.models import attention
+from workflow_scripts.models.attention import bf16_products_agree
 from workflow_scripts.models.batches import Text, Tokens, assemble
 from workflow_scripts.models.folder import encoder_of
-from workflow_scripts.models.packing import PADDED, Layout, choose_layout, compile_encoder, embed
-from workflow_scripts.models.recomputation import RecomputedActivations
+from workflow_scripts.models.packing import PADDED, Layout, choose_layout, compile_encoder, embed, longest_input
+from workflow_scripts.models.rounding import SharedRounding
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -25,7 +27,7 @@ def test_packing_changes_no_embedding(family: str, minilm: Path, corpus: tuple[P
     tokens = Tokens(corpus[1].with_name("tokens.arrow"))
     texts = assemble(tokens, "snips_intent", tokens.rows_by_task()["snips_intent"][:12]).texts
     layout = choose_layout(model, texts)
-    assert layout == Layout(packed=True, first_position=1 if family == "roberta" else 0)
+    assert layout == Layout(packed=True, first_position=1 if family == "roberta" else 0, bf16_products=True)
     with torch.no_grad():
         packed, padded = embed(model, texts, layout), embed(model, texts, PADDED)
         alone = torch.cat([embed(model, [text], PADDED) for text in texts])
@@ -56,14 +58,12 @@ def test_embeddings_are_those_of_sentence_transformers_with_and_without_prompt(
         assert float(np.abs(ours - theirs).max()) < 1e-5
 
 
-def gradient(
-    model: SentenceTransformer, texts: list[Text], layout: Layout, recompute: bool, bf16: bool
-) -> torch.Tensor:
+def gradient(model: SentenceTransformer, texts: list[Text], layout: Layout, shared: bool, bf16: bool) -> torch.Tensor:
     """Of a loss that every coordinate of every embedding enters, in all of the encoder's parameters."""
     model.zero_grad()
     weights = torch.randn(len(texts), 32, generator=torch.Generator().manual_seed(1))
     rounding = torch.autocast("cpu", dtype=torch.bfloat16) if bf16 else contextlib.nullcontext()
-    with rounding, RecomputedActivations(encoder_of(model)) if recompute else contextlib.nullcontext():
+    with rounding, SharedRounding(encoder_of(model)) if shared else contextlib.nullcontext():
         embeddings = embed(model, texts, layout)
     torch.autograd.backward((embeddings * weights).sum())
     return torch.cat(
@@ -80,45 +80,47 @@ def test_gradients_of_packed_texts_are_those_of_padded_ones(
     tokens = Tokens(corpus[1].with_name("tokens.arrow"))
     texts = assemble(tokens, "snips_intent", tokens.rows_by_task()["snips_intent"][:12]).texts
     layout = choose_layout(model, texts)
-    exact = gradient(model, texts, PADDED, recompute=False, bf16=False)
+    exact = gradient(model, texts, PADDED, shared=False, bf16=False)
 
     def error(**how: Any) -> float:
         return float((gradient(model, texts, **how) - exact).norm() / exact.norm())
 
-    assert error(layout=layout, recompute=False, bf16=False) < 1e-5
-    assert error(layout=layout, recompute=True, bf16=False) == error(layout=layout, recompute=False, bf16=False)
-    rounded = error(layout=PADDED, recompute=False, bf16=True)
-    assert 0 < error(layout=layout, recompute=True, bf16=True) < 1.5 * rounded
+    assert error(layout=layout, shared=False, bf16=False) < 1e-5
+    assert error(layout=layout, shared=True, bf16=False) == error(layout=layout, shared=False, bf16=False)
+    rounded = error(layout=PADDED, shared=False, bf16=True)
+    assert 0 < error(layout=layout, shared=True, bf16=True) < 1.5 * rounded
 
 
-def test_a_forward_pass_with_recomputation_keeps_less(minilm: Path, corpus: tuple[Path, Path], tmp_path: Path) -> None:
-    model = tiny_model("bert", minilm, tmp_path).eval()
-    tokens = Tokens(corpus[1].with_name("tokens.arrow"))
-    texts = assemble(tokens, "snips_intent", tokens.rows_by_task()["snips_intent"][:64]).texts
-
-    texts_layout = choose_layout(model, texts[:4])
-    kept: dict[bool, dict[int, int]] = {True: {}, False: {}}
-
-    def count(saved: Any, recompute: bool) -> Any:
-        held = saved if isinstance(saved, torch.Tensor) else saved[1]
-        kept[recompute][held.untyped_storage().data_ptr()] = held.untyped_storage().nbytes()
-        return saved
-
-    class Counted(RecomputedActivations):
-        def _pack(self, saved: torch.Tensor) -> Any:
-            return count(super()._pack(saved), recompute=True)
-
-    plain = torch.autograd.graph.saved_tensors_hooks(lambda saved: count(saved, recompute=False), lambda saved: saved)
-    graphs = []  # what is kept must stay alive while it is counted, or an address stands for two tensors
-    for way in (Counted(encoder_of(model)), plain):
-        with torch.autocast("cpu", dtype=torch.bfloat16), way:
-            graphs.append(embed(model, texts, texts_layout))
-    assert sum(kept[True].values()) < 0.85 * sum(kept[False].values())
-
-
-def test_a_step_with_recomputation_leaves_no_tensor_behind(
-    minilm: Path, corpus: tuple[Path, Path], tmp_path: Path
+def test_attention_from_plain_products_is_used_only_where_it_agrees_with_torch_s_kernel(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    assert bf16_products_agree()
+
+    def gone(*_: Any) -> torch.Tensor:
+        raise AttributeError("no such operator")
+
+    def wrong(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(torch.bmm(query, key.transpose(1, 2)) * 1.1, dim=-1)
+
+    for other in (gone, wrong):
+        bf16_products_agree.cache_clear()
+        monkeypatch.setattr(attention, "_attention_weights", other)
+        with caplog.at_level("INFO", logger="matryoshka"):
+            assert not bf16_products_agree()
+    assert "torch's own kernel in bf16 (no such operator)" in caplog.text
+    assert "plain products differ by" in caplog.text
+    bf16_products_agree.cache_clear()
+
+
+def test_an_unknown_keyword_of_another_transformers_is_passed_over() -> None:
+    query = torch.randn(1, 2, 6, 8)
+    out, _ = attention.packed_attention(
+        torch.nn.Identity(), query, query, query, None, text_lengths=[4, 2], some_new_argument=1
+    )
+    assert out.shape == (1, 6, 2, 8)
+
+
+def test_a_step_leaves_no_tensor_behind(minilm: Path, corpus: tuple[Path, Path], tmp_path: Path) -> None:
     """BERT's pooler is run and not trained: what it saved must go with it."""
     model = tiny_model("bert", minilm, tmp_path).eval()
     assert encoder_of(model).pooler is not None
@@ -126,7 +128,7 @@ def test_a_step_with_recomputation_leaves_no_tensor_behind(
     texts = assemble(tokens, "snips_intent", tokens.rows_by_task()["snips_intent"][:8]).texts
     alive = []
     for _ in range(3):
-        gradient(model, texts, PADDED, recompute=True, bf16=True)
+        gradient(model, texts, PADDED, shared=True, bf16=True)
         gc.collect()
         alive.append(sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()))
     assert alive[1] == alive[2]
@@ -140,8 +142,24 @@ def test_a_compiled_encoder_gives_the_same_gradients_at_any_length(
     tokens = Tokens(corpus[1].with_name("tokens.arrow"))
     texts = assemble(tokens, "snips_intent", tokens.rows_by_task()["snips_intent"][:12]).texts
     cuts = (texts[:5], texts[5:9], texts[9:])
-    plain = [gradient(model, cut, PADDED, recompute=False, bf16=False) for cut in cuts]
+    plain = [gradient(model, cut, PADDED, shared=False, bf16=False) for cut in cuts]
     layout = compile_encoder(model, backend="aot_eager")
     for cut, expected in zip(cuts, plain, strict=True):
-        found = gradient(model, cut, layout, recompute=False, bf16=False)
+        found = gradient(model, cut, layout, shared=False, bf16=False)
         assert float((found - expected).norm() / expected.norm()) < 1e-5
+
+
+@pytest.mark.parametrize(("family", "positions"), [("bert", 128), ("roberta", 139), ("distilbert", 128)])
+def test_texts_are_cut_at_the_positions_that_a_model_has(
+    family: str, positions: int, minilm: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RoBERTa's begin behind the padding token's id."""
+    model = tiny_model(family, minilm, tmp_path)
+    with caplog.at_level("INFO", logger="matryoshka"):
+        assert longest_input(model, 512) == positions
+    assert f"the model has positions for {positions} tokens" in caplog.text
+    assert longest_input(model, 48) == 48
+    longest = Text(np.arange(1000, 1000 + positions), 0)
+    with torch.no_grad():
+        for layout in (PADDED, choose_layout(model, [longest])):
+            assert bool(embed(model, [longest], layout).isfinite().all())

@@ -9,7 +9,6 @@ micro-batches are padded, which costs little since they hold texts of nearly equ
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,100 +19,29 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workflow_scripts.artefact import log
+from workflow_scripts.models.attention import PACKED, attention_of, bf16_products_agree, register
 from workflow_scripts.models.batches import Text
 from workflow_scripts.models.folder import ModelError, encoder_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-PACKED = "matryoshka_packed"
-SHARES_KEPT = 64  # tokens; up to here attention's shares take less memory than the layer's other activations by far
 AGREEMENT = 1e-4  # largest difference of unit embeddings between the packed and the padded way
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How micro-batches are laid out: end to end with positions from `first_position`, or padded."""
+    """How micro-batches are laid out: end to end with positions from `first_position`, or padded.
+
+    `bf16_products`: packed attention under bf16 runs on plain products (attention.py), not on torch's fused kernel.
+    """
 
     packed: bool
     first_position: int = 0
+    bf16_products: bool = False
 
 
 PADDED = Layout(packed=False)
-
-
-def packed_attention(
-    module: nn.Module,  # noqa: ARG001 - the signature is transformers'
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,  # noqa: ARG001
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    text_lengths: Sequence[int] = (),
-    sliding_window: int | None = None,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """Attention within each text of a packed row; has the signature that transformers asks of an attention.
-
-    query, key, value: `(1, heads, tokens, head width)`; `text_lengths` in tokens, equal ones side by side. Leaves
-    `(1, tokens, heads, head width)`.
-    """
-    runs = [(length, len(list(group))) for length, group in itertools.groupby(text_lengths)]
-    sizes = [length * count for length, count in runs]
-    parts = zip(*(torch.split(x[0].transpose(0, 1), sizes) for x in (query, key, value)), strict=True)
-    outputs = []
-    for (length, count), part in zip(runs, parts, strict=True):
-        q, k, v = (x.unflatten(0, (count, length)).transpose(1, 2) for x in part)
-        band = None
-        if sliding_window is not None and length > sliding_window:
-            places = torch.arange(length, device=q.device)
-            band = (places[:, None] - places).abs() < sliding_window
-        mixed: Tensor
-        if q.dtype is torch.bfloat16 and band is None and dropout == 0.0:
-            mixed = _Bfloat16Attention.apply(q, k, v, scaling)  # type: ignore[no-untyped-call]
-        else:
-            mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=band, dropout_p=dropout, scale=scaling)
-        outputs.append(mixed.transpose(1, 2).flatten(0, 1))
-    return torch.cat(outputs)[None], None
-
-
-class _Bfloat16Attention(torch.autograd.Function):
-    """Softmax attention of texts of one length, from plain bf16 products: `(texts, heads, length, head width)` each.
-
-    torch's fused kernel for processors (2.13) takes 5 to 12 times longer for the backward pass in bf16 than these
-    products do. The shares of longer texts are computed again in the backward pass, so that no square of their length
-    is kept.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-        shape = query.shape
-        query, key, value = (query * scale).flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1)
-        shares = _shares(query, key)
-        ctx.save_for_backward(query, key, value, shares if shape[2] <= SHARES_KEPT else None)
-        ctx.scale = scale
-        return torch.bmm(shares, value).view(shape)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        query, key, value, shares = ctx.saved_tensors
-        shape = gradient.shape
-        gradient = gradient.flatten(0, 1)
-        if shares is None:
-            shares = _shares(query, key)
-        of_value = torch.bmm(shares.transpose(1, 2), gradient)
-        of_shares = torch.bmm(gradient, value.transpose(1, 2))
-        of_products = torch.ops.aten._softmax_backward_data(of_shares, shares, -1, shares.dtype)
-        of_query = torch.bmm(of_products, key) * ctx.scale
-        of_key = torch.bmm(of_products.transpose(1, 2), query)
-        return of_query.view(shape), of_key.view(shape), of_value.view(shape), None
-
-
-def _shares(query: Tensor, key: Tensor) -> Tensor:
-    """How much of each value every query takes: `(texts x heads, length, length)`."""
-    return torch.softmax(torch.bmm(query, key.transpose(1, 2)), dim=-1)
 
 
 def token_ids(texts: Sequence[Text], device: torch.device) -> Tensor:
@@ -145,9 +73,12 @@ def _packed_means(model: SentenceTransformer, texts: Sequence[Text], layout: Lay
     device = model.device
     positions = torch.from_numpy(np.concatenate([np.arange(n) for n in lengths]) + layout.first_position).to(device)
     encoder = encoder_of(model)
-    with attention(encoder, PACKED):
+    with attention_of(encoder, PACKED):
         hidden: Tensor = encoder(
-            inputs_embeds=looked_up[None], position_ids=positions[None], text_lengths=lengths
+            inputs_embeds=looked_up[None],
+            position_ids=positions[None],
+            text_lengths=lengths,
+            bf16_products=layout.bf16_products,
         ).last_hidden_state[0]
     owner = torch.from_numpy(np.repeat(np.arange(len(texts)), lengths)).to(device)
     share = np.concatenate([_pooling_weights(text, _mode(model)) for text in texts])
@@ -177,7 +108,7 @@ def _padded_means(model: SentenceTransformer, texts: Sequence[Text]) -> Tensor:
 
 
 def _pooling_weights(text: Text, mode: str) -> np.ndarray:
-    """The share `(length,)` of each token in the text's embedding: the first token's all for `cls`, which has read the
+    """The weight `(length,)` of each token in the text's embedding: the first token's all for `cls`, which has read the
     instruction with the rest; an even one behind the instruction for `mean`."""
     weights = np.zeros(len(text.ids), dtype=np.float32)
     if mode == "cls":
@@ -224,30 +155,10 @@ def longest_input(model: SentenceTransformer, wanted: int) -> int:
     return int(positions)
 
 
-class attention:  # noqa: N801 - reads as a statement: with attention(encoder, PACKED)
-    """Within the block the encoder attends by the function registered under `name`."""
-
-    def __init__(self, encoder: Any, name: str) -> None:
-        self.config, self.name = encoder.config, name
-
-    def __enter__(self) -> None:
-        self.before = self.config._attn_implementation
-        self.config._attn_implementation = self.name
-
-    def __exit__(self, *_: object) -> None:
-        self.config._attn_implementation = self.before
-
-
 def compile_encoder(model: SentenceTransformer, backend: str = "inductor") -> Layout:
     """Compile the encoder in place, for any length, and give the layout that it is then run in."""
     encoder_of(model).compile(dynamic=True, backend=backend)
     return PADDED
-
-
-def register() -> None:
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(PACKED, packed_attention)
 
 
 @torch.no_grad()
@@ -269,7 +180,7 @@ def choose_layout(model: SentenceTransformer, texts: Sequence[Text]) -> Layout:
             log.info("packing: %s cannot be run packed (%s)", type(encoder_of(model)).__name__, error)
             continue
         if float((packed - padded).abs().max()) < AGREEMENT:
-            layout = Layout(True, first_position)
+            layout = Layout(True, first_position, bf16_products=bf16_products_agree())
             break
     model.train(was_training)
     if not layout.packed:

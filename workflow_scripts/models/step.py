@@ -23,7 +23,7 @@ from workflow_scripts.models.distributed import Ranks, all_reduce_embeddings, al
 from workflow_scripts.models.folder import encoder_of
 from workflow_scripts.models.objective import Objective, Rows, contrastive_loss
 from workflow_scripts.models.packing import Layout, embed, token_ids
-from workflow_scripts.models.recomputation import RecomputedActivations
+from workflow_scripts.models.rounding import SharedRounding
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -66,13 +66,13 @@ class Step:
         seed: int = 0,
         micro_tokens: int = 8192,
         cached_gradients: bool | None = None,
-        recompute: bool = True,
+        compiled: bool = False,
         ranks: Ranks = Ranks(),  # noqa: B008 - frozen
     ) -> None:
         """`dtype`: `fp32`, or `bf16` for autocast. `cached_gradients`: None caches from the first batch on that does
-        not fit in memory. `recompute`: activations are computed again in the backward pass where that is cheap."""
+        not fit in memory. `compiled`: the encoder runs through torch.compile, which takes no hooks."""
         self.model, self.objective, self.layout, self.dtype = model, objective, layout, dtype
-        self.seed, self.ranks, self.recompute = seed, ranks, recompute
+        self.seed, self.ranks, self.compiled = seed, ranks, compiled
         self.device = model.device
         self.micro_tokens = min(micro_tokens, PROCESSOR_MICRO_TOKENS) if self.device.type == "cpu" else micro_tokens
         self.cached = bool(cached_gradients)
@@ -145,8 +145,8 @@ class Step:
         torch.manual_seed(micro.seed)
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.set_grad_enabled(keep_graph))
-            if keep_graph and self.recompute:
-                stack.enter_context(RecomputedActivations(encoder_of(self.model)))
+            if keep_graph and self.dtype == "bf16" and not self.compiled:
+                stack.enter_context(SharedRounding(encoder_of(self.model)))
             return embed(self.model, micro.texts, self.layout, micro.token_embeddings)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:

@@ -147,7 +147,7 @@ def train(
         seed=settings.seed,
         micro_tokens=recipe.micro_tokens,
         cached_gradients=recipe.cached_gradients,
-        recompute=not recipe.compile,  # a compiled encoder chooses itself what it keeps
+        compiled=recipe.compile,
         ranks=ranks,
     )
 
