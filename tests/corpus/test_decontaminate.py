@@ -27,7 +27,8 @@ INVISIBLE = {0x34F, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE01
 
 def plainly_normalised(text: str) -> str:
     seen = "".join(c for c in text if unicodedata.category(c) != "Cf" and ord(c) not in INVISIBLE)
-    lower = unicodedata.normalize("NFKC", seen).lower()
+    seen = "".join(c for c in seen if unicodedata.category(c) != "Cc" or c.isspace())
+    lower = unicodedata.normalize("NFKC", seen).lower().replace("ß", "ss")
     kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in lower)
     return " ".join("".join(kept).split())
 
@@ -68,6 +69,36 @@ def plainly_found(texts: list[str], evaluation: list[str], threshold: float) -> 
 )
 def test_a_copy_is_told_from_an_innocent_text(text: str, kind: int) -> None:
     assert Index([[strings([STORY, "Is it?", "?"])]], 0.8).look(strings([text])).kinds.tolist() == [kind]
+
+
+THIRTY = f"{STORY}, and nine more fine words of the office stand behind it"
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        THIRTY.replace("village", "vil\u00adlage"),
+        THIRTY.replace("village", "vil\u200blage"),
+        THIRTY.replace("village", "village\ufe0f"),
+        THIRTY.replace("village", "vil\u2060la\u200dge"),
+        THIRTY.replace("village", "vil\x00lage"),
+        THIRTY.replace("fine", "\ufb01ne").replace("office", "o\ufb03ce"),
+        THIRTY.replace("village", "\uff56\uff49\uff4c\uff4c\uff41\uff47\uff45"),
+        f"\ufeff{THIRTY}",
+    ],
+    ids=["soft hyphen", "zero width", "variation", "joiners", "control", "ligatures", "full width", "byte order mark"],
+)
+@pytest.mark.parametrize("more", ["", " and so on"])
+def test_one_character_does_not_hide_a_copy(hidden: str, more: str) -> None:
+    kind = 2 if more else 1
+    assert Index([[strings([THIRTY])]], 0.8).look(strings([hidden + more])).kinds.tolist() == [kind]
+    assert Index([[strings([hidden])]], 0.8).look(strings([THIRTY + more])).kinds.tolist() == [kind]
+
+
+def test_decomposed_letters_and_other_digits_are_the_same_text() -> None:
+    composed = "Un caf\u00e9 \u00e0 la m\u00eame heure que les 12 \u00e9l\u00e8ves de la Stra\u00dfe l\u00e0"
+    other = unicodedata.normalize("NFD", composed).replace("12", "\uff11\uff12").replace("\u00df", "SS")
+    assert Index([[strings([composed])]], 0.8).look(strings([other])).kinds.tolist() == [1]
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.8, 1.0])

@@ -268,3 +268,49 @@ def test_what_nobody_sees_makes_no_difference_between_texts(
 ) -> None:
     manifest, _ = prepared(write_jsonl(tmp_path / "pairs.jsonl", [*GOOD, row(query, pos, neg)]), tmp_path / "out")
     assert list(manifest["drops"]) == ([reason] if reason else [])
+
+
+def test_a_pointer_in_place_of_a_file_of_pairs_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pairs.parquet").write_text(
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n"
+    )
+    with pytest.raises(InputError, match=r"pairs\.parquet: a Git LFS pointer is there in place of the file"):
+        prepared(tmp_path / "pairs.parquet", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            [{"query": "q", "pos": [{"text": "a"}], "neg": ["b"]}],
+            "pos is not what is expected in every one of its 1 rows",
+        ),
+        ([{"query": "q", "pos": 1, "neg": "b"}] * 2, "pos is not what is expected in every one of its 2 rows"),
+        ([{"query": "q", "pos": ["a"], "neg": []}] * 3, "neg is null or empty in every one of its 3 rows"),
+        ([{"query": "q", "pos": "a"}], "row 1: neg is missing, found keys query, pos"),
+        ([{"query": ["a", "b", "c"], "pos": ["d"], "neg": ["e"]}], "query is not what is expected in every one"),
+        (["q", "r"], "none of its 2 rows is a pair"),
+    ],
+)
+def test_rows_that_are_all_something_else_are_refused_with_the_column(
+    rows: list[Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=said):
+        prepared(write_jsonl(tmp_path / "pairs.jsonl", rows), tmp_path / "out")
+
+
+def test_many_negatives_of_long_texts_come_in_chunks_of_a_bounded_size(tmp_path: Path) -> None:
+    from workflow_scripts.corpus.files import PairsFile
+    from workflow_scripts.corpus.read import chunks
+    from workflow_scripts.corpus.streams import BYTES
+
+    long = "word " * 2000
+    rows = [
+        {"query": f"{number} {long}", "pos": [long], "neg": [f"{n} {number}" for n in range(200)]}
+        for number in range(40)
+    ]
+    path = tmp_path / "pairs.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    sizes = [chunk.table.nbytes for chunk in chunks(PairsFile(path, "pairs"))]
+    assert sum(chunk.table.num_rows for chunk in chunks(PairsFile(path, "pairs"))) == 40 * 200
+    assert max(sizes) < 1.5 * BYTES < sum(sizes)

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import polars as pl
 
-INVISIBLE = r"[\p{Cf}\p{Default_Ignorable_Code_Point}]+"
+INVISIBLE = r"[\p{Cf}\p{Default_Ignorable_Code_Point}[\p{Cc}--\s]]+"
+BLANK = r"[\s\x{2800}]+"  # white space, and the Braille pattern without dots
 WORD = r"[\p{L}\p{M}\p{N}]+"
-NOT_ASCII = r"[^\x00-\x7F]"
-UNTIDY = rf"{NOT_ASCII}|^\s|\s\z|\s\s|[\s--\x20]"
+NOT_PLAIN = r"[^\t-\r\x20-\x7E]"  # not ASCII, or an invisible control character
+UNTIDY = rf"{NOT_PLAIN}|^\s|\s\z|\s\s|[\s--\x20]"
 
 
 def words_of(texts: pl.Series) -> pl.Series:
     """Each text's words, a list per text: NFKC (ligatures, full-width forms and composed letters become the plain ones),
-    lower case, without invisible characters and punctuation."""
-    foreign = pl.col("text").str.replace_all(INVISIBLE, "").str.normalize("NFKC")
-    return _where(texts, NOT_ASCII, foreign).str.to_lowercase().str.extract_all(WORD)
+    lower case (and ß as ss), without invisible characters and punctuation."""
+    foreign = pl.col("text").str.replace_all(INVISIBLE, "").str.normalize("NFKC").str.to_lowercase()
+    foreign = foreign.str.replace_all("ß", "ss", literal=True)
+    return _where(texts, NOT_PLAIN, foreign).str.to_lowercase().str.extract_all(WORD)
 
 
 def visible(texts: pl.Series) -> pl.Series:
     """Each text as a reader sees it: NFC, without invisible characters, white space as one space and none at the ends."""
-    tidied = pl.col("text").str.replace_all(INVISIBLE, "").str.normalize("NFC").str.replace_all(r"\s+", " ")
+    tidied = pl.col("text").str.replace_all(INVISIBLE, "").str.normalize("NFC").str.replace_all(BLANK, " ")
     return _where(texts, UNTIDY, tidied.str.strip_chars(" "))
 
 

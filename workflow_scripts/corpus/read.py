@@ -35,6 +35,7 @@ from workflow_scripts.corpus.rows import (
     unused,
 )
 from workflow_scripts.corpus.streams import BYTES, ROWS, opened
+from workflow_scripts.hub import POINTER, is_lfs_pointer
 
 
 @dataclass
@@ -51,6 +52,8 @@ def chunks(file: PairsFile) -> Iterator[Chunk]:
     """Stream one file. Raises InputError for a file that is broken as a whole, or whose layout is not known."""
     path = file.path
     try:
+        if is_lfs_pointer(path):
+            raise InputError(f"{path}: {POINTER}; `git lfs pull` fetches it")
         if path.suffix == ".parquet":
             yield from _table_chunks(file, *_parquet(path))
         elif path.suffix == ".arrow":
@@ -70,8 +73,7 @@ def _parquet(path: Path) -> tuple[pa.Schema, Iterator[pa.Table]]:
     present = [name for name in schema.names if name not in unused(schema.names)]
     groups, rows = file.metadata.num_row_groups, file.metadata.num_rows
     width = file.metadata.row_group(0).total_byte_size / max(file.metadata.row_group(0).num_rows, 1) if groups else 0
-    at_once = int(min(ROWS, max(BYTES // max(width, 1), 8)))
-    batches = file.iter_batches(batch_size=at_once, columns=present) if rows else iter(())
+    batches = file.iter_batches(batch_size=_rows_at_once(width), columns=present) if rows else iter(())
     return schema, (pa.Table.from_batches([batch]) for batch in batches)
 
 
@@ -84,11 +86,17 @@ def _arrow(path: Path) -> tuple[pa.Schema, Iterator[pa.Table]]:
     except pa.ArrowInvalid:
         reader = pa.ipc.open_file(source)
         batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
-    return reader.schema, (
-        pa.Table.from_batches([batch.slice(start, ROWS)])
-        for batch in batches
-        for start in range(0, batch.num_rows, ROWS)
-    )
+    return reader.schema, (table for batch in batches for table in _in_parts(batch))
+
+
+def _in_parts(batch: pa.RecordBatch) -> Iterator[pa.Table]:
+    at_once = _rows_at_once(batch.nbytes / max(batch.num_rows, 1))
+    for start in range(0, batch.num_rows, at_once):
+        yield pa.Table.from_batches([batch.slice(start, at_once)])
+
+
+def _rows_at_once(bytes_per_row: float) -> int:
+    return int(min(ROWS, max(BYTES // max(bytes_per_row, 1), 8)))
 
 
 def _table_chunks(file: PairsFile, schema: pa.Schema, tables: Iterator[pa.Table]) -> Iterator[Chunk]:
@@ -255,6 +263,7 @@ def _row_chunks(file: PairsFile, rows: Iterator[tuple[Any, int]], schema: pa.Sch
             for triple in triples:
                 for column, value in zip(columns, triple, strict=True):
                     column.append(value)
+            length = max(length, sum(len(text) for triple in triples for text in triple))
         size += length
         if len(columns[0]) >= ROWS or size >= BYTES:
             yield _chunk(columns, count - before, malformed)

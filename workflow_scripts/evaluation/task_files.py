@@ -2,7 +2,7 @@
 
 Takes an mteb task whose data is loaded; leaves `data/` (parquet, and `layout.json` that says which file is which
 subset and split) in the task's folder; `load_task` gives the same mteb task back with its data in it, offline.
-Also here: the two embedded WordNet tasks, and what mteb will ask an encoder for (which text stands for a document,
+Also here: what mteb will ask an encoder for (which text stands for a document,
 which rows of a training split its ten experiments draw), since `tasks` lists those texts and `scores` looks them up.
 
 Nothing here touches `task.metadata.dataset`: mteb shares it between all instances of a class.
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from workflow_scripts.artefact import read_json, write_json
 from workflow_scripts.command_line import InputError
+from workflow_scripts.evaluation.wordnet_tasks import embedded_classes
 from workflow_scripts.study.catalogue import task_catalogue
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def new_task(name: str) -> mteb.AbsTask:
     import mteb
 
     if name in EMBEDDED:
-        return _embedded_classes()[name]()
+        return embedded_classes()[name]()
     entry = task_catalogue().get(name)
     if entry is None:
         raise InputError(f"task {name!r} is not known; the names are in workflow_scripts/study/mteb_tasks.json")
@@ -76,52 +77,6 @@ def tasks_of(benchmark: str) -> Iterator[tuple[Any, str | None]]:
             yield from ((member, metadata.name) for member in metadata.tasks)
         else:
             yield task, None
-
-
-def _embedded_classes() -> dict[str, type[mteb.AbsTask]]:
-    """Ordinary mteb task classes over WordNet 3.0; their data comes from `data/`, never from a hub."""
-    from mteb.abstasks.classification import AbsTaskClassification
-    from mteb.abstasks.retrieval import AbsTaskRetrieval
-    from mteb.abstasks.task_metadata import TaskMetadata
-
-    def described(**fields: Any) -> TaskMetadata:
-        return TaskMetadata(
-            dataset={"path": "wordnet", "revision": "3.0"},
-            reference="https://wordnet.princeton.edu",
-            modalities=["text"],
-            eval_splits=["test"],
-            eval_langs=["eng-Latn"],
-            date=("1985-01-01", "2006-12-31"),
-            domains=["Written"],
-            license="https://wordnet.princeton.edu/license-and-commercial-use",
-            annotations_creators="expert-annotated",
-            dialect=[],
-            sample_creation="found",
-            bibtex_citation="",
-            **fields,
-        )
-
-    class WordNetLexicographerFiles(AbsTaskClassification):
-        metadata = described(
-            name="WordNetLexicographerFiles",
-            description="The lexicographer file (one of 45) of a WordNet synset, from its gloss.",
-            type="Classification",
-            category="t2c",
-            main_score="accuracy",
-            task_subtypes=["Topic classification"],
-        )
-
-    class WordNetExamples(AbsTaskRetrieval):
-        metadata = described(
-            name="WordNetExamples",
-            description="The gloss of the WordNet synset that an example sentence shows.",
-            type="Retrieval",
-            category="t2t",
-            main_score="ndcg_at_10",
-            task_subtypes=[],
-        )
-
-    return {"WordNetLexicographerFiles": WordNetLexicographerFiles, "WordNetExamples": WordNetExamples}
 
 
 # ---- writing and reading
