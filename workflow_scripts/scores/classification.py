@@ -117,7 +117,9 @@ def _vectors(store: Store, texts: Sequence[str]) -> Matrix:
     return np.asarray(store.vectors[store.rows_of(texts, TRAIN)], dtype=np.float32)
 
 
-def score(task: Any, split: Split, train: Matrix, test: Matrix) -> tuple[dict[str, Any], Outcomes]:
+def score(
+    task: Any, split: Split, train: np.ndarray[Any, Any], test: np.ndarray[Any, Any]
+) -> tuple[dict[str, Any], Outcomes]:
     """mteb's scores of one split, with those of each experiment, and each test text's outcome, where `train` `(drawn, dim)` and `test` `(tests, dim)`
     are its vectors as the classifier sees them.
 

@@ -71,7 +71,11 @@ def _one_dimension(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, bes
     def step(transformed: Matrix, start: int) -> None:
         kept = fitted.kept(codecs[0], transformed)
         for codec, precision, query in zip(codecs, rounded, asked, strict=True):
-            best[codec.name].add(product(query, torch.from_numpy(precision.round_trip(kept))), start)
+            compared, added = precision.compared(kept)
+            similarity = product(query, torch.from_numpy(compared))
+            if added is not None:
+                similarity += torch.from_numpy(added)
+            best[codec.name].add(similarity, start)
 
     return step
 

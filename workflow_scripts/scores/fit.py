@@ -75,6 +75,12 @@ class Fitted:
             return self.stored(codec, vectors)
         return self.kept(codec, self.full_width(codec, vectors))
 
+    def similarities(self, codec: Codec, queries: Matrix, vectors: Matrix) -> Matrix:
+        """How the codec ranks stored `(n, width)` vectors for `(q, width)` queries: `(q, n)`, greater is nearer."""
+        compared, added = self.precision(codec).compared(self.kept(codec, self.full_width(codec, vectors)))
+        products: Matrix = self.query(codec, queries) @ compared.T
+        return products if added is None else products + added
+
     def _training_for(self, codec: Codec) -> Matrix:
         if self.training is None or len(self.training) < 2:
             raise InputError(f"{codec.name}: needs the embeddings of training texts to fit on; found none")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from workflow_scripts.axes import Matrix
-from workflow_scripts.codecs import BITS, CENTROIDS, Codec
+from workflow_scripts.codecs import BITS, CENTROIDS, RABITQ_SCALARS, Codec
 from workflow_scripts.command_line import InputError
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
@@ -35,6 +35,11 @@ class Precision(ABC):
     def round_trip(self, vectors: Matrix) -> Matrix:
         """`decode(encode(vectors))`, without the packing where there is a shorter way."""
         return self.decode(self.encode(vectors))
+
+    def compared(self, vectors: Matrix) -> tuple[Matrix, Matrix | None]:
+        """What a query is compared with once `(n, dim)` vectors are stored: the numbers whose inner product with it is
+        taken `(n, dim)`, and what is added to each `(n,)`, where the code corrects it."""
+        return self.round_trip(vectors), None
 
 
 class Float(Precision):
@@ -128,6 +133,26 @@ class Faiss(Precision):
         return decoded
 
 
+class RaBitQ(Faiss):
+    """Signs after a random rotation, with two scalars (Gao and Long 2024): one is the length along the signs, the other
+    gives the vector's exact inner product with the centroid, by which the estimate is corrected."""
+
+    def __init__(self, index: Any) -> None:
+        super().__init__(index)
+        signs: Any = faiss.downcast_index(index.index)
+        center = faiss.vector_to_array(signs.center).astype(np.float32)
+        self.center_norm = float(center @ center)
+        self.center: Matrix = index.chain.at(0).reverse_transform(center[None])[0]
+
+    def compared(self, vectors: Matrix) -> tuple[Matrix, Matrix | None]:
+        codes = self.encode(vectors)
+        decoded = self.decode(codes)
+        scalars = np.ascontiguousarray(codes[:, -RABITQ_SCALARS:]).view(np.float32)
+        # faiss stores |x - c|^2 - |x|^2, which is |c|^2 - 2 x.c
+        with_center: Matrix = (np.float32(self.center_norm) - scalars[:, 0]) / np.float32(2)
+        return decoded, with_center - decoded @ self.center
+
+
 def fit(codec: Codec, training: Matrix | None, clip: float) -> Precision:
     """The codec's precision, fitted on the coordinates of training texts `(texts, dim)`, as the codec keeps them.
 
@@ -148,7 +173,8 @@ def fit(codec: Codec, training: Matrix | None, clip: float) -> Precision:
         else:
             low, high = np.percentile(training, [clip, 100 - clip], axis=0).astype(np.float32)
         return Steps(BITS[precision], low, high)
-    return Faiss(_faiss_index(codec, np.ascontiguousarray(training)))
+    index = _faiss_index(codec, np.ascontiguousarray(training))
+    return RaBitQ(index) if precision == "rabitq" else Faiss(index)
 
 
 def _faiss_index(codec: Codec, training: Matrix) -> Any:

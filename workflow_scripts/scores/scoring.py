@@ -65,18 +65,20 @@ def score_searches(task: Any, store: Store, fitted: Fitted, wanted: Sequence[Sea
 def lookup(store: Store, fitted: Fitted, codec: Codec) -> Lookup:
     """What mteb's `encode()` would return for texts of a prompt type: decoded vectors, or queries as they are compared."""
 
-    def vectors_of(texts: Sequence[str], prompt_type: str) -> Matrix:
+    def vectors_of(texts: Sequence[str], prompt_type: str) -> Matrix | torch.Tensor:
         vectors = np.asarray(store.vectors[store.rows_of(texts, prompt_type)], dtype=np.float32)
         if codec.precision in OUTPUT_DTYPES:
-            return _compressed(codec, vectors)
+            return compress(codec.precision, torch.from_numpy(vectors[:, : codec.dim]))
         return (fitted.query if prompt_type == QUERY else fitted.stored)(codec, vectors)
 
     return vectors_of
 
 
-def _compressed(codec: Codec, vectors: Matrix) -> Matrix:
-    compressed: Matrix = compress(codec.precision, torch.from_numpy(vectors[:, : codec.dim])).numpy()
-    return compressed
+def _compressed(codec: Codec, vectors: Matrix) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """As a classifier sees mteb's compressed numbers: scikit-learn takes a torch tensor, which they are, as float64."""
+    compressed = compress(codec.precision, torch.from_numpy(vectors[:, : codec.dim]))
+    doubles: np.ndarray[Any, np.dtype[np.float64]] = compressed.double().numpy()
+    return doubles
 
 
 def _score_classification(task: Any, store: Store, fitted: Fitted, codecs: Sequence[Codec]) -> Iterator[Scored]:
@@ -84,7 +86,9 @@ def _score_classification(task: Any, store: Store, fitted: Fitted, codecs: Seque
     splits = classification.gather(task, store)
     for codec in codecs:
         started = time.monotonic()
-        decode: Callable[[Codec, Matrix], Matrix] = _compressed if codec.precision in OUTPUT_DTYPES else fitted.stored
+        decode: Callable[[Codec, Matrix], np.ndarray[Any, Any]] = (
+            _compressed if codec.precision in OUTPUT_DTYPES else fitted.stored
+        )
         scores: dict[Part, dict[str, Any]] = {}
         values: Values = {}
         outcomes: dict[Part, classification.Outcomes] = {}

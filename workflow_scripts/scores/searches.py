@@ -136,8 +136,7 @@ class Candidates:
     def rescored(self, documents: Integers, codec: Codec) -> Integers:
         """The candidates `(queries, candidates)` of each query, best first under the codec."""
         if codec.name not in self.similarities:
-            query, stored = self.fitted.query(codec, self.queries), self.fitted.stored(codec, self.vectors)
-            self.similarities[codec.name] = query @ stored.T
+            self.similarities[codec.name] = self.fitted.similarities(codec, self.queries, self.vectors)
         place = np.searchsorted(self.documents, documents)
         values = np.take_along_axis(self.similarities[codec.name], place, 1)
         order = np.lexsort((-self.order[documents], -values), axis=1)

@@ -12,6 +12,7 @@ from typing import Any
 
 import mteb
 import numpy as np
+import torch
 from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.results import TaskResult
@@ -20,7 +21,7 @@ from workflow_scripts.axes import Matrix
 from workflow_scripts.evaluation.task_files import is_retrieval, parts
 from workflow_scripts.scores.scored import Values
 
-Lookup = Callable[[Sequence[str], str], Matrix]  # texts, prompt type -> (texts, at least dim)
+Lookup = Callable[[Sequence[str], str], Matrix | torch.Tensor]  # texts, prompt type -> (texts, at least dim)
 
 
 def model_meta(name: str, revision: str, dim: int, output_dtype: str | None = None) -> ModelMeta:
@@ -56,10 +57,11 @@ class LookupEncoder(AbsEncoder):
         hf_subset: str,  # noqa: ARG002
         prompt_type: Any = None,
         **kwargs: Any,  # noqa: ARG002
-    ) -> Matrix:
+    ) -> Matrix | torch.Tensor:
         texts = [text for batch in inputs for text in batch["text"]]
         kind = prompt_type.value if prompt_type is not None else ""
-        return np.ascontiguousarray(self.lookup(texts, kind)[:, : self.dim])
+        vectors = self.lookup(texts, kind)[:, : self.dim]
+        return vectors.contiguous() if isinstance(vectors, torch.Tensor) else np.ascontiguousarray(vectors)
 
 
 def stock_scores(task: Any, lookup: Lookup, dim: int) -> tuple[TaskResult, Values]:

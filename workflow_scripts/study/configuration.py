@@ -95,6 +95,17 @@ class Study(Section):
                 _distinct_or(values, f"{info.field_name}.{key}")
         return section
 
+    @field_validator("search")
+    @classmethod
+    def _codecs_are_known(cls, search: Search) -> Search:
+        for key in ("shortlist", "rescore"):
+            for name in getattr(search, key):
+                try:
+                    parse(name, width=1)
+                except InputError as error:
+                    raise StudyError(f"search.{key}: {error}") from None
+        return search
+
     @field_validator("tasks")
     @classmethod
     def _tasks_are_known(cls, names: list[str]) -> list[str]:
@@ -224,15 +235,12 @@ class Study(Section):
             raise StudyError(
                 f"corpus.sample_texts: {texts} training texts are fewer than the {CENTROIDS} centroids of codecs.pq and codecs.opq; use at least {CENTROIDS}"
             )
-        named: dict[str, list[Codec]] = {}
-        for key in ("shortlist", "rescore"):
-            try:
-                found = [parse(name, dimensions[-1]) for name in getattr(self.search, key)]
-            except InputError as error:
-                raise StudyError(f"search.{key}: {error}") from None
-            named[key] = [codec for codec in found if codec]
-        for coarse in named["shortlist"]:
-            for fine in named["rescore"]:
+        shortlist, rescore = (
+            [codec for name in names if (codec := parse(name, dimensions[-1]))]
+            for names in (self.search.shortlist, self.search.rescore)
+        )
+        for coarse in shortlist:
+            for fine in rescore:
                 if fine.bytes <= coarse.bytes:
                     raise StudyError(
                         f"search.rescore: {fine.name} ({fine.bytes} bytes a vector) is not finer than the shortlist's {coarse.name} ({coarse.bytes}); put it in search.shortlist or take it out"

@@ -1,0 +1,65 @@
+"""The sections `codecs` and `search`: what cannot be scored is refused in one line, before any job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from workflow_scripts.study.configuration import Study, load_study
+from workflow_scripts.study.errors import StudyError
+
+
+def study(**changes: Any) -> Study:
+    plain = {
+        "study": "own",
+        "base": {"model": "org/model@main", "width": 384},
+        "dimensions": [64, 100],
+        "tasks": ["WordNetExamples"],
+    }
+    return load_study(plain | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"codecs": {"pq": [7]}},
+            r"codecs.pq: 7 bytes divide none of the dimensions 64, 100, 384; these do: 1, 2, 3, 4, 5",
+        ),
+        (
+            {"codecs": {"opq": [8]}, "corpus": {"sample_texts": 200}},
+            "corpus.sample_texts: 200 training texts are fewer than the 256 centroids",
+        ),
+        ({"codecs": {"precisions": ["int8", "int8"]}}, r"codecs.precisions: 'int8' is listed twice"),
+        ({"codecs": {"precisions": ["int5"]}}, r"codecs.precisions.0: input should be 'float32', 'float16'"),
+        ({"codecs": {"clip": 50}}, "codecs.clip: input should be less than 50"),
+        ({"search": {"shortlist": ["int8 of all"]}}, "search.shortlist: 'int8 of all' is not a codec; expected"),
+        (
+            {"search": {"shortlist": ["prefix-64-float32"], "rescore": ["prefix-full-binary"]}},
+            r"search.rescore: prefix-384-binary \(48 bytes a vector\) is not finer than the shortlist's prefix-64-float32 \(256\)",
+        ),
+        ({"cuts": ["prefix"]}, "cuts: is now called `codecs.transforms`"),
+        ({"precisions": ["int8"]}, "precisions: is now called `codecs.precisions`"),
+        ({"random_draws": 2}, "random_draws: is now called `codecs.random_draws`"),
+        ({"adaptive": {"shortlist": [8]}}, "adaptive: is now called `search`"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_in_one_line(changes: dict[str, Any], line: str) -> None:
+    with pytest.raises(StudyError, match=line) as caught:
+        study(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_training_texts_are_encoded_where_a_codec_is_fitted_on_them_alone() -> None:
+    assert study().fits_on_training_texts, "the default grid has principal axes and ranges"
+    plain = {"transforms": ["prefix", "random"], "precisions": ["float32", "float8", "binary"], "mteb": ["int8"]}
+    assert not study(codecs=plain).fits_on_training_texts
+    assert study(codecs=plain | {"rabitq": True}).fits_on_training_texts
+    assert study(codecs=plain, search={"shortlist": ["pca-64-binary"]}).fits_on_training_texts
+
+
+def test_the_default_grid_has_sixty_codecs_and_one_that_all_shares_are_of() -> None:
+    names = [codec.name for codec in study(dimensions=[8, 16, 32, 64, 128, 256, 384]).codecs_of("base")]
+    assert len(names) >= 60
+    assert "prefix-384-float32" in names
