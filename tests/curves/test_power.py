@@ -73,7 +73,7 @@ def test_caveats_are_said_where_verdicts_do_not_hold_and_nowhere_else() -> None:
     assert population.caveats("Retrieval", False, 0, 2.4)[0].startswith("About 2 queries make up the difference")
     assert population.caveats("Clustering", False, 0)[0].startswith("The samples share their documents")
     assert len(population.caveats("Retrieval", False, 0, None, (1, 3))) == 1
-    assert "these two trained models" in population.caveats("Retrieval", False, 0, None, (1, 1))[0]
+    assert "these trained models" in population.caveats("Retrieval", False, 0, None, (1, 1))[0]
 
 
 def test_a_difference_that_two_queries_make_is_told() -> None:

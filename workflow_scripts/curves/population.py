@@ -11,7 +11,7 @@ import numpy as np
 from workflow_scripts.curves.resampling import MOST_OVERLAP
 from workflow_scripts.curves.statistics import Estimate
 
-FEW = 15  # units that make up a difference; with fewer an interval covers less than it says
+FEW = 8  # units that make up a difference; with fewer an interval covers less than it says
 
 # What a score is the mean of, and what else it would have been measured on, by task type.
 QUERIES, EXPERIMENTS, CLUSTERINGS = "queries", "draws of training examples", "samples of the same documents"
@@ -55,7 +55,7 @@ def caveats(
     """Where an interval or a verdict does not hold, a sentence each; none where it was simulated to hold.
 
     `telling`: how many units make up a difference's variance (`Estimate.telling`). `seeds`: how many were measured of
-    each side of a difference of trained models.
+    each trained side of a difference: the most and the fewest, in any order.
     """
     said = []
     units = UNITS.get(task_type)
@@ -72,16 +72,20 @@ def caveats(
     elif units == CLUSTERINGS:
         said.append("The samples share their documents: intervals are too narrow for other documents.")
     if telling is not None and telling < FEW:
-        said.append(
-            f"About {max(1, round(telling))} {'test texts' if outcomes else units or 'units'} make up the difference: its"
-            " interval covers less often than it says, and a small difference cannot be found."
-        )
+        of_what = "test texts" if outcomes else units or "units"
+        if telling == 0:
+            said.append(f"None of the {of_what} tells the two apart: nothing can be said of others.")
+        else:
+            said.append(
+                f"About {max(1, round(telling))} {of_what} make up the difference: its interval covers less often than it"
+                " says, and a small difference cannot be found."
+            )
     if seeds is not None and max(seeds) == 1:
         said.append(
-            "One seed of each: the verdict is about these two trained models, not about their ways of training."
+            "One seed was measured: the verdict is about these trained models, not about their ways of training."
         )
     elif seeds is not None and min(seeds) == 1:
-        said.append("One seed of one side: its spread between seeds is taken to be the other side's.")
+        said.append("One seed of one model: its spread between seeds is taken to be the other's.")
     return said
 
 

@@ -42,9 +42,9 @@ MOST_GROUPS = 4000
 # Outcomes unpacked at a time: bounds memory at about 150 MB.
 OUTCOME_BLOCK = 12_000_000
 
-# How much of the variance between draws counts as linear in the training examples, the rest as of second order. Measured
-# on logistic regressions of real and made vectors, with many pools: none to half of it; with a third, verdicts hold.
-LINEAR = 1 / 3
+# How much of the variance between draws counts as linear in the training examples, the rest as of second order. With many
+# simulated pools of real and made vectors it was between none and most of it; see docs/statistics.md for what half does.
+LINEAR = 0.5
 
 # Above this share of the pool in each draw, the draws are too much alike to tell of other pools: the pool counts as given.
 MOST_OVERLAP = 0.6

@@ -30,7 +30,8 @@ from workflow_scripts.curves.resampling import COLUMNS, Array, Deviations, Sampl
 class Estimate(NamedTuple):
     """Arrays of one shape: the estimate, its interval, its standard error and its degrees of freedom.
 
-    `telling`: about how many units make up its variance where those are few, as when most queries score 0; else inf.
+    `telling`: about how many units make up its variance where those are few, as when most queries score 0 (0 where
+    none differs); else inf.
     All but `value` are nan where nothing tells how sure it is (no values of units).
     """
 
@@ -138,7 +139,7 @@ def loadings(sample: Sample) -> tuple[Array, Array]:
     scaled = [units.astype(np.float64)]
     for columns, wanted in ((draws, variance.draws), (seeds, variance.total - variance.units - variance.draws)):
         squares = (columns**2).sum(1)
-        scale = np.sqrt(np.divide(wanted, squares, out=np.zeros(len(squares)), where=squares > 0))
+        scale = np.sqrt(np.divide(np.fmax(0, wanted), squares, out=np.zeros(len(squares)), where=squares > 0))
         scaled.append(columns * scale[:, None])
     return np.hstack(scaled[:2]), scaled[2]
 
@@ -211,7 +212,7 @@ def _variance(
         telling = weighted.sum(0) ** 2 / (weighted**2 * few).sum(0)
         sizes = [weighted.sum(0) ** 2 / (weighted**2 / each).sum(0) for each in (df, 2 / (2 / df + few))]
     free, interval_free = (np.where(joint == 0, df.min(), size) for size in sizes)
-    telling = np.where(np.isnan(telling), np.where(np.isnan(joint), np.nan, np.inf), telling)
+    telling = np.where(joint == 0, 0.0, np.where(np.isnan(joint), np.nan, telling))
     between, alone, seeds_df = [], [], []
     for side in seeds:
         count = side.score.shape[1]
