@@ -8,6 +8,7 @@ import sys
 from functools import cache
 from importlib.metadata import packages_distributions, requires, version
 from pathlib import Path
+from typing import Any
 
 import grimp
 import pytest
@@ -17,6 +18,7 @@ from tests.conftest import ROOT
 from workflow_scripts.launch.code import PACKAGE, code_files
 from workflow_scripts.study import documentation
 from workflow_scripts.study.catalogue import task_catalogue
+from workflow_scripts.study.configuration import load_study
 
 ROOMS = ("tasks", "corpus", "models", "embeddings", "scores", "curves")
 
@@ -60,6 +62,26 @@ def test_schema_and_documentation_say_what_the_model_says() -> None:
     assert (ROOT / "docs/configuration.md").read_text() == documentation.documentation(), (
         "run `python -m workflow_scripts.study.documentation --documentation > docs/configuration.md`"
     )
+
+
+def studies_of_the_readme() -> list[dict[str, Any]]:
+    """The YAML blocks of README.md."""
+    return [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)]
+
+
+def test_the_readme_shows_the_embedded_studys_variants() -> None:
+    shown, _ = studies_of_the_readme()
+    variants = yaml.safe_load((ROOT / "config.yaml").read_text())["variants"]
+    assert variants.items() >= shown["variants"].items()
+
+
+def test_the_readmes_study_of_ones_own_is_sound(minilm: Path, tmp_path: Path) -> None:
+    _, own = studies_of_the_readme()
+    (tmp_path / "pairs.parquet").touch()
+    own["base"]["model"] = str(minilm)
+    own["corpus"]["source"] = str(tmp_path / "pairs.parquet")
+    own["dimensions"].remove(768)
+    assert set(load_study(own).variants) >= own["variants"].keys()
 
 
 def test_conda_environment_has_the_locks_versions() -> None:
