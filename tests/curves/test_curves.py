@@ -230,11 +230,38 @@ def test_without_values_the_notes_say_that_no_interval_is_known(tmp_path: Path) 
     assert any(note.startswith("WordNetExamples: no interval is known for matryoshka,") for note in summary.notes)
 
 
-def test_classification_intervals_are_said_to_rest_on_one_set_of_test_texts(tmp_path: Path) -> None:
+def test_where_a_verdict_does_not_hold_the_notes_say_so(tmp_path: Path) -> None:
+    models = made(tmp_path / "values")
+    _, _, _, summary = answer(tmp_path / "values", models, list(TASKS), FEW, "s")
+    assert [note for note in summary.notes if note.startswith("Classification: Outcomes by test text are not known")]
+    made(tmp_path / "outcomes", texts=300)
+    _, _, _, summary = answer(tmp_path / "outcomes", models, list(TASKS), FEW, "s")
+    assert not any("Outcomes by test text" in note for note in summary.notes)
+    entry = summary.task_types["Classification"]
+    assert entry.values == "test texts"
+    assert entry.population.startswith("over other test texts and other training examples")
+
+
+def test_what_could_have_been_found_stands_beside_what_the_data_cannot_tell(tmp_path: Path) -> None:
     models = made(tmp_path)
-    _, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    assert [note for note in summary.notes if "not the choice of test texts" in note]
-    assert not any("Retrieval: each experiment" in note for note in summary.notes)
+    _, differences, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    means = differences.filter(task="mean")
+    unclear = means.filter(verdict="unclear")
+    assert unclear.height
+    assert (unclear["detectable"] > unclear["difference"].abs()).all(), "else it would have been found"
+    assert means.filter(pl.col("verdict") != "unclear")["detectable"].null_count() == means.height - unclear.height
+    assert all((c.detectable is not None) == bool(c.unclear) for c in summary.comparisons)
+
+
+def test_searches_are_on_the_frontier_by_bytes_in_memory_and_by_bytes_read(tmp_path: Path) -> None:
+    models = made(tmp_path, (0,))
+    _, _, frontier, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    read = frontier.filter(scope="base", of=OWN, resource="read", task_type="Retrieval", engine=ANY).sort("bytes")
+    assert read.height
+    assert read["bytes"].to_list() == read["bytes_read"].to_list()
+    assert read["choice"].str.contains("@").sum() == 0, "searches in stages belong to the engine that re-scores"
+    assert frontier.filter(resource="read", task_type="Classification").is_empty()
+    assert {row.engine for row in summary.storage if row.variant != "base"} == {ANY}
 
 
 def test_one_seed_is_told_by_what_was_measured_not_by_what_was_asked_for(tmp_path: Path) -> None:

@@ -166,8 +166,8 @@ def test_seeds_that_were_not_measured_are_not_in_the_intervals(tmp_path: Path, e
 
 
 def test_each_task_type_says_what_its_intervals_are_over(embedded: Found) -> None:
-    assert sentences.population(embedded.summary, "Retrieval") == "over other queries"
-    assert "these test texts" in sentences.population(embedded.summary, "Classification")
+    assert sentences.population(embedded.summary, "Retrieval") == "over other queries, on this task"
+    assert sentences.population(embedded.summary, "Classification").startswith("over other ")
 
 
 def test_guessing_is_spoken_of_only_where_it_changes_the_dimension(embedded: Found) -> None:
@@ -206,7 +206,9 @@ def test_each_step_of_the_cost_frontier_says_what_it_loses(embedded: Found) -> N
 
 def compared(ratios: dict[str, float] | None = None, *, counts: dict[str, int]) -> list[Comparison]:
     verdicts = {name: list(range(counts.get(name, 0))) for name in ("better", "worse", "same", "unclear")}
-    none = dict.fromkeys(("own_steps_ratio", "own_seconds_ratio", "total_steps_ratio", "total_seconds_ratio"))
+    none = dict.fromkeys(
+        ("detectable", "own_steps_ratio", "own_seconds_ratio", "total_steps_ratio", "total_seconds_ratio")
+    )
     pair = {"question": "start", "first": "a", "second": "b", "task_type": "t"}
     return [Comparison.model_validate(pair | verdicts | none | (ratios or {}))]
 

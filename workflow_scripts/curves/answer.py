@@ -52,12 +52,13 @@ class ModelEntry(Part):
 
 
 class TaskType(Part):
-    """What a mean over tasks is over; of its tasks, those in and out of domain where the means tell them apart."""
+    """What a mean over tasks is over, and over what its intervals hold; of its tasks, those in and out of domain where the means tell them apart."""
 
     tasks: list[str]
     metric: str
     chance: float | None
-    values: Literal["experiments", "queries"]
+    values: Literal["test texts", "experiments", "queries"]
+    population: str
     units: int
     in_domain: list[str] = []
     out_of_domain: list[str] = []
@@ -113,7 +114,11 @@ class Recommendation(Part):
 
 
 class Comparison(Part):
-    """One pair of models on one task type: the dimensions by verdict, and what either cost, `first` over `second`."""
+    """One pair of models on one task type: the dimensions by verdict, and what either cost, `first` over `second`.
+
+    `detectable`: the difference that 80% of studies like this one would find, at the worst of the dimensions that are
+    unclear.
+    """
 
     question: str
     first: str
@@ -123,6 +128,7 @@ class Comparison(Part):
     worse: list[int]
     same: list[int]
     unclear: list[int]
+    detectable: float | None
     own_steps_ratio: float | None
     own_seconds_ratio: float | None
     total_steps_ratio: float | None

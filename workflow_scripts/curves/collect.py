@@ -63,7 +63,8 @@ class TaskScores:
 
     `cells` names the first axis of `score` (cells, seeds) and `values` (cells, seeds, units) of each model by codec;
     `values` is None where a score came without the values it is the mean of. `parts` (units,) numbers the subset and
-    split that each unit is of: the score is the mean over parts of the mean over their units. `outcomes` are there of all
+    split that each unit is of: the score is the mean over parts of the mean over their units. `bytes_read` per query by
+    codecs that are searched whole, where that was measured. `outcomes` are there of all
     models or of none.
     """
 
@@ -74,6 +75,7 @@ class TaskScores:
     units: int = 0
     codecs: dict[str, Codec] = field(default_factory=dict)
     searches: dict[str, Search] = field(default_factory=dict)
+    bytes_read: dict[str, float] = field(default_factory=dict)
     cells: dict[str, list[str]] = field(default_factory=dict)
     seeds: dict[str, list[int]] = field(default_factory=dict)
     score: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
@@ -188,8 +190,11 @@ def without_draws(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _read_searches(path: Path, found: TaskScores) -> pl.DataFrame:
-    """The scores of the searches in stages by name, and into `found` what they are; codecs alone are codecs."""
-    rows = read_table(path, SEARCH_COLUMNS).filter(pl.col("stages").list.len() > 0)
+    """The scores of the searches in stages by name, and into `found` what they are; of codecs alone the bytes read."""
+    staged = pl.col("stages").list.len() > 0
+    table = read_table(path, SEARCH_COLUMNS)
+    found.bytes_read |= dict(table.filter(~staged).select("rescore", "bytes_read").iter_rows())
+    rows = table.filter(staged)
     for row in rows.iter_rows(named=True):
         stages = tuple((stage["codec"], stage["candidates"]) for stage in row["stages"])
         costs = (row["bytes_in_memory"], row["bytes_read"], row["multiply_adds"])

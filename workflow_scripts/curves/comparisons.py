@@ -148,7 +148,14 @@ def comparisons(differences: pl.DataFrame, models: list[ModelEntry]) -> list[Com
                 a, b = getattr(mine, unit), getattr(others, unit)
                 ratios[f"{scope}_{unit}_ratio"] = a / b if a is not None and b else None
         by_verdict = {verdict: part.filter(pl.col("verdict") == verdict)["dim"].to_list() for verdict in VERDICTS}
-        named = {"question": question, "first": first, "second": second, "task_type": task_type}
+        detectable = part.filter(pl.col("verdict") == "unclear")["detectable"].max()
+        named = {
+            "detectable": detectable,
+            "question": question,
+            "first": first,
+            "second": second,
+            "task_type": task_type,
+        }
         rows.append(Comparison.model_validate(named | by_verdict | ratios))
     return rows
 

@@ -168,20 +168,20 @@ def storage_advice(group: Group, shares: Shares, reference: str | None) -> list[
 
 
 def candidates_of(group: Group, models: list[str], engine: str, resource: str) -> list[Candidate]:
-    """What an engine can hold, of these models: by bytes in memory codecs and searches, by bytes read searches alone
-    (one that reads every vector is among them)."""
+    """What an engine can hold, of these models: codecs, and with re-scoring searches; by bytes read those alone whose
+    reading is known."""
     precisions = ENGINES[engine]
     found = []
     for model in models:
         for cell in group.cells[model]:
             if (codec := group.codecs.get(cell)) is not None:
-                if resource == "memory" and (precisions is None or codec.precision in precisions):
-                    found.append(Candidate(model, cell, codec.bytes))
-            elif (search := group.searches[cell]).stages and engine == RESCORING:
+                size = codec.bytes if resource == "memory" else group.bytes_read.get(cell)
+                if size is not None and (precisions is None or codec.precision in precisions):
+                    found.append(Candidate(model, cell, size))
+            elif engine == RESCORING:
+                search = group.searches[cell]
                 size = search.bytes_in_memory if resource == "memory" else search.bytes_read
                 found.append(Candidate(model, cell, size))
-            elif resource == "read" and not search.stages:
-                found.append(Candidate(model, cell, search.bytes_read))
     return found
 
 
@@ -199,7 +199,7 @@ def described(group: Group, chosen: Candidate) -> dict[str, Any]:
             "precision": codec.precision,
             "queries": codec.queries,
             "bytes_in_memory": codec.bytes,
-            "bytes_read": None,
+            "bytes_read": group.bytes_read.get(chosen.cell),
         }
     search = group.searches[chosen.cell]
     return columns | {

@@ -6,10 +6,11 @@ Takes `TaskScores`; leaves `Group`s, whose samples go to `statistics`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
-from workflow_scripts.curves import resampling
+from workflow_scripts.curves import population, resampling
 from workflow_scripts.curves.answer import Domain, TaskType
 from workflow_scripts.curves.collect import TaskScores
 from workflow_scripts.curves.resampling import Sample
@@ -20,7 +21,8 @@ from workflow_scripts.study.sections.intervals import Intervals
 @dataclass
 class Group:
     """`samples[model]` holds the model's codecs and searches in the order of `cells[model]`, their names, which `codecs`
-    and `searches` describe."""
+    and `searches` describe; `bytes_read` per query by codecs that are searched whole. `outcomes`: known by test text;
+    `overlap`: the largest share of its pool that a draw of training examples takes."""
 
     task: str
     task_type: str
@@ -30,6 +32,9 @@ class Group:
     members: list[str]
     codecs: dict[str, Codec] = field(default_factory=dict)
     searches: dict[str, Search] = field(default_factory=dict)
+    bytes_read: dict[str, float] = field(default_factory=dict)
+    outcomes: bool = False
+    overlap: float = 0.0
     cells: dict[str, list[str]] = field(default_factory=dict)
     seeds: dict[str, list[int]] = field(default_factory=dict)
     samples: dict[str, Sample] = field(default_factory=dict)
@@ -55,7 +60,10 @@ class Group:
 def group_of_task(scores: TaskScores, intervals: Intervals, place: int, trained: set[str]) -> Group:
     """One task's group; `trained`: the models of which another seed would be another model."""
     group = Group(scores.task, scores.task_type, scores.metric, scores.chance, scores.units, [scores.task])
-    group.codecs, group.searches = scores.codecs, scores.searches
+    group.codecs, group.searches, group.bytes_read = scores.codecs, scores.searches, scores.bytes_read
+    if scores.outcomes:
+        known = next(iter(scores.outcomes.values()))
+        group.outcomes, group.overlap, group.units = True, max(known.overlap), sum(known.texts)
     for model, cells in scores.cells.items():
         # The seed names the task's place in the study, so that tasks are independent and models are not.
         seed, numbers = [intervals.seed, place], tuple(scores.seeds[model])
@@ -93,6 +101,13 @@ def group_of_tasks(name: str, task_type: str, groups: list[Group]) -> Group | No
         None if None in chances else float(np.mean([c for c in chances if c is not None])),
         sum(group.units for group in shared),
         [group.task for group in shared],
+        outcomes=all(group.outcomes for group in shared),
+        overlap=max(group.overlap for group in shared),
+        bytes_read={
+            cell: float(np.mean([group.bytes_read[cell] for group in shared]))
+            for cell in shared[0].bytes_read
+            if all(cell in group.bytes_read for group in shared)
+        },
     )
     for model in models:
         seeds = [s for s in shared[0].seeds[model] if all(s in group.seeds[model] for group in shared)]
@@ -148,6 +163,13 @@ def means_of(groups: list[Group], domains: dict[str, Domain]) -> list[Group]:
     return [mean for mean in means if mean is not None]
 
 
+def values_of(group: Group) -> Literal["test texts", "experiments", "queries"]:
+    """What a group's scores are means of, and what is resampled."""
+    if group.outcomes:
+        return "test texts"
+    return "experiments" if group.task_type in EXPERIMENTS else "queries"
+
+
 def task_types_of(means: list[Group]) -> dict[str, TaskType]:
     """Per task type: its tasks, of them those in and out of domain where the means tell them apart, and its metric."""
     members = {(mean.task_type, mean.task): mean.members for mean in means}
@@ -156,7 +178,8 @@ def task_types_of(means: list[Group]) -> dict[str, TaskType]:
             tasks=mean.members,
             metric=mean.metric,
             chance=mean.chance,
-            values="experiments" if mean.task_type in EXPERIMENTS else "queries",
+            values=values_of(mean),
+            population=population.phrase(mean.task_type, mean.outcomes, mean.overlap, trained=False, seeds=1),
             units=mean.units,
             in_domain=members.get((mean.task_type, MEAN_INSIDE), []),
             out_of_domain=members.get((mean.task_type, MEAN_OUTSIDE), []),

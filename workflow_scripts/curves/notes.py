@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import polars as pl
 
+from workflow_scripts.curves import population
 from workflow_scripts.curves.answer import Domain, Missing
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.comparisons import trained
 from workflow_scripts.curves.groups import Group
-from workflow_scripts.curves.schemas import EXPERIMENTS, MEAN, MEANS
+from workflow_scripts.curves.schemas import MEAN, MEANS
 
 
 def notes_of(
@@ -43,12 +44,12 @@ def notes_of(
     elif alone:
         notes.append(f"One seed of {', '.join(alone)}: no interval of theirs covers another training run.")
     tasks = curves.filter(~pl.col("task").is_in(MEANS))
-    known = dict.fromkeys(tasks.filter(pl.col("score_low").is_not_null())["task_type"])
+    known = set(tasks.filter(pl.col("score_low").is_not_null())["task_type"])
     notes += [
-        f"{task_type}: each experiment draws other labelled examples for the classifier to learn from, and all are scored"
-        " on the same test texts. So the intervals cover the choice of those examples, not the choice of test texts."
-        for task_type in known
-        if task_type in EXPERIMENTS
+        f"{mean.task_type}: {caveat}"
+        for mean in means
+        if mean.task == MEAN and mean.task_type in known
+        for caveat in population.caveats(mean.task_type, mean.outcomes, mean.overlap)
     ]
     for (task,), part in tasks.group_by(["task"], maintain_order=True):
         unscored = part.filter(pl.col("score").is_null())["variant"].unique(maintain_order=True).to_list()

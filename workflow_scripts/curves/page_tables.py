@@ -292,10 +292,11 @@ def difference_tables(differences: pl.DataFrame) -> list[Table]:
                 between(row["low"], row["high"], "{:+.4f}", 1) or NOT_KNOWN,
                 NOT_KNOWN if row["p_corrected"] is None else f"{row['p_corrected']:.2g}",
                 words(row["verdict"]),
+                NOT_KNOWN if row["detectable"] is None else f"{row['detectable']:.4f}",
             ]
             for row in asked.iter_rows(named=True)
         ]
-        head = ["pair", "task type", "dimension", "difference", "interval", "p, corrected", "verdict"]
+        head = ["pair", "task type", "dimension", "difference", "interval", "p, corrected", "verdict", "would be found"]
         found.append(table(head, rows, QUESTIONS.get(str(asks), str(asks))))
     return found
 

@@ -110,6 +110,7 @@ DIFFERENCES_SCHEMA: dict[str, Any] = {
     "p": pl.Float64,
     "p_corrected": pl.Float64,
     "verdict": pl.String,
+    "detectable": pl.Float64,
 }
 
 

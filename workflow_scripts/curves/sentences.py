@@ -196,7 +196,5 @@ def intervals_sentence(answer: Answer, curves: pl.DataFrame) -> Markup:
 
 def population(answer: Answer, task_type: str) -> str:
     """What an interval of this task type speaks of, in one phrase."""
-    several = "" if len(answer.task_types[task_type].tasks) == 1 else ", of these tasks"
-    if answer.task_types[task_type].values == "experiments":
-        return f"over other training examples of the classifier, with these test texts{several}"
-    return f"over other queries{several}"
+    entry = answer.task_types[task_type]
+    return f"{entry.population}, on {'this task' if len(entry.tasks) == 1 else 'these tasks'}"

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from workflow_scripts.curves import resampling, statistics
+from workflow_scripts.curves import power, resampling, statistics
 from workflow_scripts.curves.answer import Area
 from workflow_scripts.curves.comparisons import Pair, verdicts
 from workflow_scripts.curves.groups import Group
-from workflow_scripts.curves.schemas import number
+from workflow_scripts.curves.schemas import MEANS, number
 from workflow_scripts.curves.statistics import Estimate
 from workflow_scripts.study.sections.intervals import Intervals
 
@@ -86,7 +86,13 @@ def difference_rows(group: Group, pairs: list[Pair], intervals: Intervals) -> li
     joined = Estimate(*(np.concatenate(parts) for parts in zip(*estimates, strict=True)))
     p = statistics.p_values(joined)
     corrected = statistics.holm(p)
+    unclear_effect = np.full(len(p), np.nan)
     said = verdicts(joined, corrected, np.concatenate(larger), intervals.confidence, intervals.margin)
+    if group.task in MEANS:  # solved for one by one, and sentences speak of means alone
+        places = [i for i, verdict in enumerate(said) if verdict == "unclear"]
+        some = Estimate(*(part[places] for part in joined))
+        comparisons = max(1, int(np.isfinite(p).sum()))
+        unclear_effect[places] = power.smallest_effect(some, intervals.confidence, comparisons)
     for i, row in enumerate(rows):
         row |= {
             "difference": number(joined.value[i]),
@@ -95,6 +101,7 @@ def difference_rows(group: Group, pairs: list[Pair], intervals: Intervals) -> li
             "p": number(p[i]),
             "p_corrected": number(corrected[i]),
             "verdict": said[i],
+            "detectable": number(unclear_effect[i]),
         }
     return rows
 

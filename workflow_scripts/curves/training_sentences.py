@@ -136,6 +136,11 @@ def comparison(found: Comparison, margin: float) -> Markup:
         "same": f"within {margin:g} of score at",
         "unclear": "the data cannot tell at",
     }
+    could = (
+        ""
+        if found.detectable is None
+        else f" (80% of studies like this one find a difference of {found.detectable:.3f})"
+    )
     parts = [
         f"{words} {listed(runs(dims, measured))}"
         for verdict, words in named.items()
@@ -149,7 +154,11 @@ def comparison(found: Comparison, margin: float) -> Markup:
         cost = f" It took {ratio(own)} of the other's {unit}"
         cost += f" ({ratio(total)} with its parents')." if total is not None else "."
     return Markup("{}, {} against {}: {}.{}").format(
-        found.task_type, code(found.first), code(found.second), "; ".join(parts) or "no dimension in common", cost
+        found.task_type,
+        code(found.first),
+        code(found.second),
+        f"{'; '.join(parts)}{could}" if parts else "no dimension in common",
+        cost,
     )
 
 
