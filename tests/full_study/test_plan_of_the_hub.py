@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.conftest import copy_project
 from tests.full_study.conftest import FullHub
 from tests.study.studies import STUDIES, study_of
-from workflow_scripts.launch import plan
+from workflow_scripts.launch.costs import jobs
 
 
 def test_the_plan_prints_downloads_disk_jobs_and_hours_of_each_variant(sound_hub: FullHub, tmp_path: Path) -> None:
@@ -38,5 +38,5 @@ def test_the_plan_prints_downloads_disk_jobs_and_hours_of_each_variant(sound_hub
         assert re.search(
             rf"^ +{re.escape(name)} +1 +[\d,]+(?: +[\d,]+\.\d){{2}}(?: +[\d.]+\d\d){{3}}$", page, re.MULTILINE
         ), name
-    assert f"{sum(plan.jobs(study).values())}  in all" in page
+    assert f"{sum(jobs(study).values())}  in all" in page
     assert not list((project / "results" / "medi").glob("corpus/**/*"))

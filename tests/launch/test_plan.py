@@ -13,7 +13,8 @@ import yaml
 
 from tests.conftest import copy_project, snakemake
 from tests.study.studies import STUDIES, study_of
-from workflow_scripts.launch import plan
+from workflow_scripts.launch import calibration, costs, plan
+from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.configuration import load_study
 from workflow_scripts.study.errors import StudyError
 
@@ -35,7 +36,7 @@ def test_a_dry_run_with_all_downloads_missing_is_what_the_plan_counts(project: P
     assert result.returncode == 0, result.stderr
     found = job_table(result.stdout + result.stderr)
     found.pop("all")
-    assert found == plan.jobs(study_of(STUDIES[name]))
+    assert found == costs.jobs(study_of(STUDIES[name]))
 
 
 LOCAL_RULES = """
@@ -102,7 +103,7 @@ def test_a_study_above_its_budget_is_refused_before_any_job_runs(project: Path, 
 def test_a_budget_without_a_throughput_asks_for_one(tmp_path: Path) -> None:
     study = load_study({**study_of([]).model_dump(), "budget": {"gpu_hours": 1.0}})
     assert "give budget.tokens_per_second" in (plan.refusal(study, tmp_path) or "")
-    measured = {"tokens_per_second": 1e9, "gpu": "a GPU", "measured_for": plan._measured_for(study)}
+    measured = {"tokens_per_second": 1e9, "gpu": "a GPU", "measured_for": calibration.measured_for(study)}
     (tmp_path / "plan.json").write_text(json.dumps(measured))
     assert plan.refusal(study, tmp_path) is None
     longer = load_study({**study.model_dump(), "training": {**study.training.model_dump(), "max_length": 64}})
@@ -113,16 +114,16 @@ def test_a_budget_without_a_throughput_asks_for_one(tmp_path: Path) -> None:
 
 def test_what_is_made_already_counts_as_spent_and_not_again(tmp_path: Path) -> None:
     study = study_of([])
-    before = {cost.model: cost for cost in plan.costs(study, tmp_path)}
+    before = {cost.model: cost for cost in costs.costs(study, tmp_path)}
     made = tmp_path / "models" / "fixed" / "s0"
     made.mkdir(parents=True)
     (made / "model.json").write_text(json.dumps({"cost": {"seconds": 7200}}))
     (made / "model.sha256").write_text("")
-    after = {cost.model: cost for cost in plan.costs(study, tmp_path)}
+    after = {cost.model: cost for cost in costs.costs(study, tmp_path)}
     assert before["fixed"].training_tokens > 0
     assert (after["fixed"].training_tokens, after["fixed"].spent_hours) == (0, 2.0)
     assert after["matryoshka"] == before["matryoshka"]
-    again = {cost.model: cost for cost in plan.costs(study, tmp_path, {("fixed", 0, "")})}
+    again = {cost.model: cost for cost in costs.costs(study, tmp_path, {("fixed", 0, "")})}
     assert again["fixed"].training_tokens == before["fixed"].training_tokens
     assert again["fixed"].spent_hours == 2.0, "what is made again was spent all the same"
 
@@ -130,9 +131,9 @@ def test_what_is_made_already_counts_as_spent_and_not_again(tmp_path: Path) -> N
 def test_a_calibration_measures_the_base_where_no_throughput_is_given(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.5)
+    monkeypatch.setattr(calibration, "CALIBRATION_SECONDS", 0.5)
     study = load_study({**study_of([]).model_dump(), "training": {"micro_tokens": 512}})
-    rate, _ = plan.calibrate(study, tmp_path)
+    rate, _ = calibration.calibrate(study, tmp_path)
     assert rate > 10
 
 
@@ -142,4 +143,10 @@ def test_a_base_that_cannot_be_run_for_a_calibration_is_said_in_one_line(tmp_pat
     (base / "config.json").write_text(json.dumps({"model_type": "t5", "d_model": 8, "d_kv": 4, "d_ff": 8}))
     study = load_study({**study_of([]).model_dump(), "base": {"model": str(base)}, "dimensions": [8], "training": {}})
     with pytest.raises(StudyError, match=r"the base cannot be run here to measure it \("):
-        plan.calibrate(study, tmp_path)
+        calibration.calibrate(study, tmp_path)
+
+
+def test_of_a_task_in_many_languages_the_plan_counts_the_one_that_is_scored() -> None:
+    entry = task_catalogue()["MassiveScenarioClassification"]
+    assert entry["texts"] == 2033 + 2974, "the English texts of both splits; those of all languages are 255,357"
+    assert entry["characters"] == 173_514

@@ -52,16 +52,16 @@ def catalogue() -> dict[str, dict[str, Any]]:
             "revision": metadata.dataset["revision"],
             "benchmarks": members.get(name, []),
             **({"aggregate": aggregates[name]} if name in aggregates else {}),
-            **_size(metadata.descriptive_stats or {}, list(metadata.eval_splits)),
+            **_size(metadata.descriptive_stats or {}, list(metadata.eval_splits), list(task.hf_subsets)),
         }
     return entries
 
 
-def _size(statistics: dict[str, Any], splits: list[str]) -> dict[str, int | None]:
-    """Texts and characters over the evaluated splits, from mteb's own descriptive statistics."""
+def _size(statistics: dict[str, Any], splits: list[str], subsets: list[str]) -> dict[str, int | None]:
+    """Texts and characters over the evaluated splits and subsets (English, of a task in several languages), from mteb's
+    own descriptive statistics."""
     texts = characters = 0
-    for split in splits:
-        found = statistics.get(split, {})
+    for found in (part for split in splits for part in _parts(statistics.get(split, {}), subsets)):
         texts += found.get("num_samples") or 0
         for key in (
             "text_statistics",
@@ -74,6 +74,12 @@ def _size(statistics: dict[str, Any], splits: list[str]) -> dict[str, int | None
         ):
             characters += (found.get(key) or {}).get("total_text_length") or 0
     return {"texts": texts or None, "characters": characters or None}
+
+
+def _parts(of_split: dict[str, Any], subsets: list[str]) -> list[dict[str, Any]]:
+    """The statistics of each evaluated subset, where mteb states them apart; else those of the split."""
+    apart = of_split.get("hf_subset_descriptive_stats") or {}
+    return [apart[subset] for subset in subsets if subset in apart] or [of_split]
 
 
 def main() -> None:
