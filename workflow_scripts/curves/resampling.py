@@ -21,6 +21,7 @@ of a statistic of a sample without replacement). Which order rules depends on th
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -215,14 +216,26 @@ def _bootstrap(values: npt.NDArray[np.float32], resamples: int, seed: list[int])
     found = np.full((rows, resamples), np.nan, np.float32)
     if units < 2:
         return found
-    rng = np.random.default_rng(seed)
     centred = values - values.mean(1, keepdims=True)
     widening = np.float32(np.sqrt(units / (units - 1)) / units)
     block = max(1, RESAMPLE_BLOCK // units)
+    counts = _counts(units, resamples, block, tuple(seed))
+    for start in range(0, resamples, block):
+        part = slice(start, start + block)
+        found[:, part] = centred @ counts[part].T.astype(np.float32) * widening
+    return found
+
+
+@lru_cache(maxsize=2)
+def _counts(units: int, resamples: int, block: int, seed: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """How often each unit is drawn in each resample: (resamples, units). The models of a task share them."""
+    rng = np.random.default_rng(seed)
+    found = np.empty((resamples, units), np.uint8)
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
-        counts = rng.multinomial(units, np.full(units, 1 / units), size=size).astype(np.float32)
-        found[:, start : start + size] = centred @ counts.T * widening
+        drawn = rng.multinomial(units, np.full(units, 1 / units), size=size)
+        # 255 or more of one unit is beyond any chance where there are that many units.
+        found[start : start + size] = np.minimum(drawn, 255)
     return found
 
 
@@ -243,9 +256,10 @@ def _crossed(bits: Bits, texts: int, overlap: float, score: Array, resamples: in
     block = max(1, OUTCOME_BLOCK // (experiments * texts))
     for start in range(0, len(rows), block):
         part = slice(start, start + block)
-        right = np.unpackbits(rows[part], axis=2, count=texts)[:, :, order]
-        # (rows, experiments, groups): a group's share of the mean over texts, times the number of groups
-        values = np.add.reduceat(right, starts, axis=2, dtype=np.float32) * np.float32(groups / texts)
+        right = np.unpackbits(rows[part], axis=2, count=texts)
+        values = right.astype(np.float32)
+        if groups < texts:  # a group's share of the mean over texts, times the number of groups
+            values = np.add.reduceat(values[:, :, order], starts, axis=2) * np.float32(groups / texts)
         means, of_draws = values.mean(1, keepdims=True), values.mean(2, keepdims=True)
         of_texts[part] = means[:, 0]
         draws[part] = _columns(of_draws[:, :, 0], seed)
