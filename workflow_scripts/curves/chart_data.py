@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from workflow_scripts.curves.answer import Answer
+from workflow_scripts.curves.answer import Answer, StorageAdvice
 from workflow_scripts.curves.comparisons import QUESTIONS
 from workflow_scripts.curves.describe import Stored, codec_words
 from workflow_scripts.curves.formats import metric_name, percent
@@ -100,10 +100,16 @@ def first_chart(answer: Answer, curves: pl.DataFrame, frontier: pl.DataFrame) ->
                 "codecs": codecs,
                 "frontier": best,
                 "rescoring": frontier_points(own.filter(pl.col("engine") == RESCORING)),
-                "chosen": [point for point in best if chosen is not None and point["bytes"] == chosen.bytes],
+                "chosen": [_chosen(chosen, best)] if chosen is not None else [],
             }
         )
     return panels
+
+
+def _chosen(chosen: StorageAdvice, frontier: list[dict[str, Any]]) -> dict[str, Any]:
+    """Where the first sentence's choice stands: on the frontier where it is there, else at what it keeps."""
+    on_it = next((point["share"] for point in frontier if point["bytes"] == chosen.bytes), chosen.kept)
+    return {"bytes": chosen.bytes, "share": on_it}
 
 
 def frontier_points(rows: pl.DataFrame) -> list[dict[str, Any]]:

@@ -123,9 +123,7 @@ def more(answer: Answer, task_type: str, names: Names) -> list[Markup]:
     chosen = advised(answer, task_type, variant, ANY)
     if chosen is not None and chosen.bytes is not None:
         said.append(
-            Markup(
-                "With {} confidence it keeps at least {}, as do all larger ones on the frontier. A million vectors take {} instead of {}.{}"
-            ).format(
+            Markup("With {} confidence it keeps at least {}. A million vectors take {} instead of {}.{}").format(
                 percent(answer.confidence),
                 percent(chosen.share),
                 storage(1e6 * chosen.bytes),
