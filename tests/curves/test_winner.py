@@ -139,3 +139,10 @@ def test_nothing_surely_keeps_what_none_keeps() -> None:
     one = winner.fewest(candidates, np.array([2.0, 1.0, 0.5]), 0.91)
     assert one is not None
     assert one.place == 1
+
+
+def test_of_one_size_the_best_is_taken_and_not_the_first_that_would_do() -> None:
+    candidates = candidates_of(np.array([0.96, 0.99, 1.0]), 0.001 * np.eye(3))
+    one = winner.fewest(candidates, np.array([32.0, 32.0, 64.0]), 0.95)
+    assert one is not None
+    assert one.place == winner.frontier(candidates, np.array([32.0, 32.0, 64.0]))[0].place == 1

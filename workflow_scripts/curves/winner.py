@@ -121,31 +121,35 @@ def smallest(candidates: Candidates, wanted: float) -> Winner | None:
 
     Candidates in rising size.
     """
-    return _first_that_keeps(candidates, np.arange(len(candidates.estimate.value)), wanted, running=False)
+    return _first_that_keeps(candidates, np.arange(len(candidates.estimate.value)), wanted, None)
 
 
 def fewest(candidates: Candidates, size: Array, wanted: float) -> Winner | None:
     """The first point of the frontier (see there) from which on the intervals of all lie at or above `wanted`, corrected
     for both choices: of the best within each size, and of the size; None where none does."""
     places = np.flatnonzero(np.isfinite(candidates.estimate.value))
-    return _first_that_keeps(candidates, places[np.argsort(size[places], kind="stable")], wanted, running=True)
+    places = places[np.argsort(size[places], kind="stable")]
+    return _first_that_keeps(candidates, places, wanted, np.flatnonzero(np.diff(size[places], append=np.inf) > 0))
 
 
-def _first_that_keeps(candidates: Candidates, places: Places, wanted: float, running: bool) -> Winner | None:
-    """The first of `places` from which on all keep `wanted`, less their half-width; or the best so far, at each place."""
+def _first_that_keeps(candidates: Candidates, places: Places, wanted: float, lasts: Places | None) -> Winner | None:
+    """The first of `places` from which on all keep `wanted` with their lower ends; or the first of `lasts` from which on
+    the best so far does."""
     if not len(places):
         return None
     estimate = candidates.estimate
-    known = np.isfinite(estimate.low[places])[:, None]
-    below = np.where(known, (estimate.value - estimate.low)[places, None], np.inf)
+    known = np.isfinite(estimate.low[places])
+    below = np.where(known, (estimate.value - estimate.low)[places], np.inf)
 
     def choose(value: Array) -> tuple[npt.NDArray[np.bool_], Places]:
         """Whether any keeps it, and which is chosen; `value` (places, halvings)."""
-        who = _running_argmax(value) if running else np.broadcast_to(np.arange(len(value))[:, None], value.shape)
-        surely = np.take_along_axis(value, who, 0) - below[who, 0] >= wanted
+        if lasts is None:
+            who = np.broadcast_to(np.arange(len(value))[:, None], value.shape)
+        else:
+            who = _running_argmax(value)[lasts]
+        surely = np.take_along_axis(value, who, 0) - below[who] >= wanted
         enough = np.logical_and.accumulate(surely[::-1])[::-1]
-        first = enough.argmax(0)
-        return enough[-1], np.take_along_axis(who, first[None], 0)[0]
+        return enough[-1], np.take_along_axis(who, enough.argmax(0)[None], 0)[0]
 
     value = np.where(np.isfinite(estimate.value[places]), estimate.value[places], -np.inf)[:, None]
     found, chosen = choose(value)
