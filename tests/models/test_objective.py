@@ -177,3 +177,29 @@ def test_distillation_has_finite_gradients_where_candidates_are_masked() -> None
     loss, _ = contrastive_loss(embeddings, rows, objective("mnr", NESTING, WEIGHTS, distillation=0.5))
     (gradient,) = torch.autograd.grad(loss, embeddings)
     assert bool(gradient.isfinite().all())
+
+
+def test_the_spread_out_regulariser_is_the_formula_on_unrelated_texts_alone() -> None:
+    """Mean, squared, and second moment above 1/d, of a query's cosines with other rows' texts (Zhang et al. 2017)."""
+    embeddings = draw()
+    plain, _ = contrastive_loss(embeddings, distinct_rows(), objective("mnr", [WIDTH], [2.0]))
+    spread, _ = contrastive_loss(embeddings, distinct_rows(), objective("mnr", [WIDTH], [2.0], spread_out=3.0))
+    q, p, n = nn.functional.normalize(embeddings.double()).reshape(3, COUNT, WIDTH)
+    cosines = [float(q[i] @ other[j]) for i in range(COUNT) for j in range(COUNT) if i != j for other in (p, n)]
+    expected = np.mean(cosines) ** 2 + max(0.0, float(np.mean(np.square(cosines))) - 1 / WIDTH)
+    assert float(spread - plain) == pytest.approx(2.0 * 3.0 * expected, rel=1e-4)
+
+
+def test_directions_at_random_are_hardly_regularised_and_a_shared_direction_is() -> None:
+    rows = Rows(*torch.arange(600).reshape(3, 200))
+    random = torch.randn(600, 64, generator=torch.Generator().manual_seed(0))
+
+    def added(embeddings: Tensor) -> float:
+        losses = [
+            contrastive_loss(embeddings, rows, objective("mnr", [64], [1.0], spread_out=weight))[0]
+            for weight in (0.0, 1.0)
+        ]
+        return float(losses[1] - losses[0])
+
+    assert added(random) < 0.001
+    assert added(random + 2.0) > 0.1

@@ -110,7 +110,11 @@ def adapt(
     tasks = [name for name in frozen.rows_by_task if name not in accounting.left_out]
     start = uncentred_axes(frozen.vectors)
     objective = Objective(
-        settings.objective, tuple(settings.nesting), tuple(settings.nesting_weights), recipe.temperature
+        settings.objective,
+        tuple(settings.nesting),
+        tuple(settings.nesting_weights),
+        recipe.temperature,
+        spread_out=recipe.spread_out,
     )
     learner = Learner(frozen, objective, recipe, settings.seed, start)
 

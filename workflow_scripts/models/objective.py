@@ -31,6 +31,8 @@ class Objective:
 
     `nesting`: the dimensions trained together, rising; `weights`: one each. With `distillation` above 0, each prefix is
     also pulled to the full width: weight x KL(full width's softmax, held fixed, || the prefix's), over the same candidates.
+    With `spread_out` above 0, each prefix adds weight x how far the cosines of unrelated texts are from those of random
+    directions (the global orthogonal regulariser: Zhang et al. 2017, arXiv 1708.06320, equation 5).
     """
 
     name: ObjectiveName
@@ -38,6 +40,7 @@ class Objective:
     weights: tuple[float, ...]
     temperature: float
     distillation: float = 0.0
+    spread_out: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ def contrastive_loss(embeddings: Tensor, rows: Rows, objective: Objective) -> tu
         if objective.distillation > 0 and place < len(cosines) - 1:
             pulled = torch.stack([_divergence(f, x) for f, x in zip(full, logits, strict=True)]).sum()
             total = total + objective.distillation * weight * pulled
+        if objective.spread_out > 0:
+            total = total + objective.spread_out * weight * _spread(cosine, objective.nesting[place], rows)
     return total, torch.stack(per_dimension)
 
 
@@ -118,6 +123,17 @@ def _logits(scores: Tensor, rows: Rows, name: ObjectiveName) -> tuple[list[Tenso
         else to_query.masked_fill(rows.positive_false_negatives, float("-inf"))
     )
     return [forward, backward], [torch.zeros_like(own), own]
+
+
+def _spread(cosines: Tensor, dimension: int, rows: Rows) -> Tensor:
+    """Of the cosines `(rows, 2 rows)` of queries with other rows' positives and negatives: their mean, squared, and the mean of
+    their squares above 1 / dimension, which random directions have."""
+    count = len(cosines)
+    related = torch.eye(count, dtype=torch.bool, device=cosines.device).repeat(1, 2)
+    if rows.query_false_negatives is not None:
+        related = related | rows.query_false_negatives
+    unrelated = cosines[~related]
+    return unrelated.mean().square() + (unrelated.square().mean() - 1 / dimension).clamp_min(0)
 
 
 def _divergence(full: Tensor, prefix: Tensor) -> Tensor:

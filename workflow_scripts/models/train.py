@@ -141,6 +141,7 @@ def train(
             weights=tuple(settings.nesting_weights),
             temperature=recipe.temperature,
             distillation=recipe.distillation,
+            spread_out=recipe.spread_out,
         ),
         layout=layout,
         dtype=dtype,

@@ -43,6 +43,9 @@ class Training(Section):
     distillation: Annotated[float, Field(ge=0)] = Field(
         0.0, description="Weight of the term that pulls each prefix's similarities to the full width's; 0: none."
     )
+    spread_out: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Weight of the regulariser that spreads unrelated texts over all directions; 0: none."
+    )
     rows_cap: Positive | None = Field(
         None, description="A task counts as at most this many rows when batches are drawn in proportion to rows."
     )
