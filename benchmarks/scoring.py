@@ -6,8 +6,7 @@ Takes the real tasks of ../shared/data and all-MiniLM-L6-v2; prints one table an
 Peers and own code take turns, the figures are medians of three (of nine where our all dimensions are set against our
 full width alone). All of mteb's metrics are checked to be equal.
 mteb runs with as many BLAS threads as it takes and with one (its logistic regressions wait for threads), at one
-dimension each, and then at all of them as the quicker of the two. The search at each dimension takes the better of three sizes of chunk, and is made with torch's product and, as
-`search_vs_per_dim_same_product`, with the product that our own search calls.
+dimension each, and then at all of them as the quicker of the two. The search at each dimension takes the best of three sizes of chunk.
 Encoding is measured by benchmarks/encoding.py, in this run, as texts per second; mteb's loop over dimensions is its
 scoring as measured plus, at each dimension, the task's texts at sentence-transformers' rate with its best batch size.
 What bf16 does to the scores is shown at every dimension, beside what sentence-transformers' own bf16 does;
@@ -20,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib
 import json
 import logging
 import math
@@ -39,7 +37,6 @@ QUIET = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_
 os.environ |= dict.fromkeys(QUIET, "1")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-importlib.import_module("workflow_scripts.scores")  # before numpy: it chooses the instructions of numpy's sorting
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -197,16 +194,11 @@ def synthetic_store(folder: Path, documents: int, width: int) -> Store:
     return open_store(folder)
 
 
-def matmul(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    return left @ right.T
-
-
 def search_per_dimension(
     store: Store,
     queries: torch.Tensor,
     depth: int,
     chunk: int,
-    product: Callable[..., torch.Tensor] = matmul,
     documents: int | None = None,
 ) -> list[np.ndarray[Any, Any]]:
     """The peer: for each dimension, a product and torch's top-k over chunks of the corpus (or its first `documents`)."""
@@ -216,7 +208,7 @@ def search_per_dimension(
         values, best = torch.empty((len(queries), 0)), torch.empty((len(queries), 0), dtype=torch.int64)
         for start in range(0, documents or len(store), chunk):
             vectors = torch.from_numpy(np.array(store.vectors[start : start + chunk, :dim]))
-            similarity = product(asked, torch.nn.functional.normalize(vectors))
+            similarity = asked @ torch.nn.functional.normalize(vectors).T
             top, place = torch.topk(similarity, min(depth, similarity.shape[1]), dim=1, sorted=False)
             values, best = torch.cat([values, top], 1), torch.cat([best, place + start], 1)
             values, place = torch.topk(values, min(depth, values.shape[1]), dim=1)
@@ -255,7 +247,6 @@ def measure_search(folder: Path, documents: int, queries: int, repeats: int, dep
         repeats,
         together=together,
         per_dimension=per_dimension,
-        same_product=lambda: search_per_dimension(store, asked, depth, chunk, codec_search.product),
     )
     agree = [
         np.mean([len(np.intersect1d(a, b)) / depth for a, b in zip(x, y, strict=True)])
@@ -313,10 +304,9 @@ def main() -> None:
             search = measure_search(Path(place), documents, queries, arguments.repeats, depth=1000)
             ratios["search_memory_gb"] = search["memory_gb"]
             ratios["search_vs_per_dim"] = search["per_dimension"] / search["together"]
-            ratios["search_vs_per_dim_same_product"] = search["same_product"] / search["together"]
             print(
                 f"search of {documents:,} x 768, {queries:,} queries, 9 dimensions: per dimension {search['per_dimension']:.1f} s"
-                f" in chunks of {search['chunk']:,.0f} ({search['same_product']:.1f} s with our product), together {search['together']:.1f} s, {search['memory_gb']:.2f} GB beside the store",
+                f" in chunks of {search['chunk']:,.0f}, together {search['together']:.1f} s, {search['memory_gb']:.2f} GB beside the store",
                 flush=True,
             )
         measured = {name: measure_task(name, arguments.quick, arguments.repeats, Path(place)) for name in names}

@@ -21,6 +21,7 @@ rule curves:
         code=code("curves"),
         scores=all_scores,
         values=all_values,
+        searches=all_searches,
         models=model_manifests,
         tasks=task_manifests,
         pairs=pairs_manifest,

@@ -31,7 +31,6 @@ from testing.real_tasks import (
     retrieval_task,
     store_of,
 )
-from workflow_scripts import scores
 from workflow_scripts.artefact import write_digests, write_json
 from workflow_scripts.codecs import Codec, prefixes
 from workflow_scripts.command_line import InputError
@@ -531,21 +530,3 @@ def test_greater_ones_are_counted_with_and_without_equals(documents: int) -> Non
     value = draw.integers(-2, 53, 300).astype(np.float32)
     expected = (best[query] > value[:, None]).sum(axis=1)
     np.testing.assert_array_equal(rankings._greater(best, query, value), expected)
-
-
-@pytest.mark.parametrize(
-    ("vendor", "family", "flags", "expected"),
-    [
-        ("AuthenticAMD", 25, "avx2 avx512f", True),
-        ("AuthenticAMD", 25, "avx2", False),  # Zen 3
-        ("AuthenticAMD", 26, "avx2 avx512f", False),  # Zen 5
-        ("GenuineIntel", 25, "avx2 avx512f", False),
-    ],
-)
-def test_only_the_processor_with_slow_sorting_is_told(
-    tmp_path: Path, vendor: str, family: int, flags: str, expected: bool
-) -> None:
-    one = f"processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {family}\nflags\t\t: fpu {flags}\n"
-    (tmp_path / "cpuinfo").write_text(f"{one}\n{one}\n")
-    assert scores._is_zen_4(tmp_path / "cpuinfo") == expected
-    assert not scores._is_zen_4(tmp_path / "none")

@@ -72,7 +72,7 @@ def _one_dimension(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, bes
         kept = fitted.kept(codecs[0], transformed)
         for codec, precision, query in zip(codecs, rounded, asked, strict=True):
             compared, added = precision.compared(kept)
-            similarity = product(query, torch.from_numpy(compared))
+            similarity = query @ torch.from_numpy(compared).T
             if added is not None:
                 similarity += torch.from_numpy(added)
             best[codec.name].add(similarity, start)
@@ -94,17 +94,9 @@ def _shared_products(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, b
         similarity = torch.empty_like(products)
         for codec, (below, dim), query in zip(ordered, edges, asked, strict=True):
             block = vectors[:, below:dim].contiguous()
-            products += product(query, block)
+            products += query @ block.T
             squares += block.square().sum(dim=1)
             # A query's own norm changes nothing in its ranking, so it is left out.
             best[codec.name].add(torch.mul(products, squares.clamp_min(1e-24).rsqrt(), out=similarity), start)
 
     return step
-
-
-def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """`left @ right.T` in float32, by oneDNN where torch has it."""
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return left @ right.T
-    found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
-    return found
