@@ -232,3 +232,11 @@ def test_a_data_set_of_pointers_is_named(tmp_path: Path) -> None:
         (hub.repository("datasets", "an/dataset", "c" * 40) / "train.parquet").write_text(pointer)
         said = load(hub, tmp_path / "home")
     assert f"an/dataset@{'c' * 40}: train.parquet: a Git LFS pointer is there in place of the file" in said
+
+
+def test_data_that_came_from_elsewhere_needs_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from workflow_scripts import hub_cache
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub_cache, "list_files", lambda *_, **__: pytest.fail("the hub was asked"))
+    assert hub_cache.load_checked(lambda: "loaded", "an/dataset", "c" * 40) == "loaded"

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from workflow_scripts.artefact import log
-from workflow_scripts.hub import POINTER, HubFile, is_lfs_pointer, list_files, problem_with
-from workflow_scripts.hub_retries import HubError, with_retries
+from workflow_scripts.hub import POINTER, is_lfs_pointer, list_files, problem_with
+from workflow_scripts.hub_retries import WAITS, HubError, with_retries
 
+FEW_WAITS = WAITS[:4]  # for the check alone: what is in the cache can be used without it
 Result = TypeVar("Result")
 
 
@@ -38,14 +39,16 @@ def load_checked(load: Callable[[], Result], repository: str, revision: str) -> 
 
 
 def _check(repository: str, revision: str, what: str) -> None:
+    if not _cached_repository(repository).is_dir():  # the data came from elsewhere
+        return
     try:
-        snapshot = list_files(repository, revision)
+        snapshot = list_files(repository, revision, waits=FEW_WAITS)
     except HubError as error:
         log.info("%s; what is in the cache was not checked", error)
         return
     wrong: dict[str, str] = {}
     for stated in snapshot.files:
-        path = _cached(repository, snapshot.commit, stated)
+        path = _cached_repository(repository) / "snapshots" / snapshot.commit / stated.path
         if not path.is_file():
             continue
         if is_lfs_pointer(path):
@@ -59,10 +62,10 @@ def _check(repository: str, revision: str, what: str) -> None:
         raise HubError(f"{what}: {named}; the bytes were thrown away, run again to fetch them anew")
 
 
-def _cached(repository: str, commit: str, file: HubFile) -> Path:
+def _cached_repository(repository: str) -> Path:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    return Path(HF_HUB_CACHE) / f"datasets--{repository.replace('/', '--')}" / "snapshots" / commit / file.path
+    return Path(HF_HUB_CACHE) / f"datasets--{repository.replace('/', '--')}"
 
 
 def _forget_what_was_made(repository: str) -> None:
