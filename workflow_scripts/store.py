@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from workflow_scripts.artefact import atomic_write, log
-from workflow_scripts.command_line import InputError
+from workflow_scripts.command_line import InputError, first_line
 
 FILE = "embeddings.arrow"
 SHARDS = "shards"
@@ -234,6 +234,5 @@ def _read(path: Path) -> _Rows:
         vectors = embeddings.flatten().to_numpy(zero_copy_only=True).reshape(len(keys), embeddings.type.list_size)
         costs = json.loads(reader.schema.metadata[b"costs"])
     except (pa.ArrowException, OSError, LookupError, AttributeError, TypeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StoreError(f"{path}: not a whole store file ({reason}); delete it and run again") from None
+        raise StoreError(f"{path}: not a whole store file ({first_line(error)}); delete it and run again") from None
     return _Rows(keys.to_numpy(), vectors, costs)

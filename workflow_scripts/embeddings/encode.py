@@ -25,7 +25,6 @@ from workflow_scripts.embeddings.prompts import prompt_for
 from workflow_scripts.encoder.arithmetic import Precision
 from workflow_scripts.encoder.encoding import Role, encode, resolve_precision, resolve_prompt
 from workflow_scripts.encoder.loading import load_encoder
-from workflow_scripts.memory import keep_freed_memory
 from workflow_scripts.store import ROWS_PER_SHARD, StoreWriter, keys_of
 
 if TYPE_CHECKING:
@@ -103,7 +102,6 @@ def encode_task(
     settings: StoreSettings, model_digest: Path, texts_digest: Path, output: Path, rows_per_shard: int = ROWS_PER_SHARD
 ) -> None:
     """Make the store in the folder of `output`, the manifest."""
-    keep_freed_memory()
     options = settings.encoding
     texts = read_texts(settings.task, texts_digest)
     model = load_encoder(model_digest.parent, max_length=options.max_length)
