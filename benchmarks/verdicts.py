@@ -240,7 +240,7 @@ def power(studies: int) -> dict[str, float]:
     bits, score = np.empty((2, studies, 1, EXPERIMENTS, 375), np.uint8), np.empty((2, studies, 1))
     mcnemar, paired = [], []
     for study in range(studies):
-        found = classification_study(group, rng, 3000, 400, [NOISE, 1.16 * NOISE])
+        found = classification_study(group, rng, 3000, 400, [NOISE, 1.08 * NOISE])
         for model, right in enumerate(found):
             bits[model, study, 0], score[model, study] = np.packbits(right, axis=1), right.mean()
         one, other = (right[0] for right in found)
