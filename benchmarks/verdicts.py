@@ -328,6 +328,7 @@ def main() -> None:
     if arguments.only in "power":
         found = power(min(arguments.studies, 500))
         result["power"] = found
+        # Beside McNemar's test on one draw: a t test over texts takes the draws as given, and calls equals different.
         result["power_vs_paired_test"] = round(found["here"] / max(found["mcnemar"], 1e-9), 3)
     for key, value in result.items():
         if not isinstance(value, dict) or key == "power":
