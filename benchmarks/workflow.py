@@ -34,6 +34,18 @@ def processor_seconds(project: Path, *arguments: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def pretend_to_be_done(project: Path, files: list[str]) -> None:
+    """Leave an empty file for every output, marked as made with the study's settings."""
+    command = [sys.executable, "-m", "snakemake", "--summary", *files]
+    summary = subprocess.run(command, cwd=project, check=True, capture_output=True, text=True).stdout
+    for line in summary.splitlines():
+        name = line.split("\t")[0]
+        if name.startswith("results/"):
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            (project / name).touch()
+    processor_seconds(project, "--touch", *files)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the figures there, by name")
@@ -46,7 +58,7 @@ def main() -> None:
         for _ in range(arguments.repeats):
             for name, files in RUNS.items():
                 figures[name].append(processor_seconds(project, "--dry-run", *files))
-        processor_seconds(project, "--touch", *RUNS["dry_run_embedded"])
+        pretend_to_be_done(project, RUNS["dry_run_embedded"])
         for _ in range(arguments.repeats):
             figures["nothing_to_be_done"].append(processor_seconds(project, *RUNS["dry_run_embedded"]))
     medians = {name: round(statistics.median(values), 2) for name, values in figures.items()}
