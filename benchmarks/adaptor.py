@@ -52,18 +52,9 @@ def prepared(folder: Path) -> Path:
     results = ROOT / "results" / STUDY
     targets = ["models/base/s0/model.sha256", "corpus/tokens/base/tokens.sha256", "tasks/WordNetExamples/task.sha256"]
     targets = [f"results/{STUDY}/{target}" for target in targets]
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--cores",
-        "all",
-        "--quiet",
-        "all",
-        "--configfile",
-        str(file),
-        *targets,
-    ]
+    # Targets first: --configfile takes every word behind it.
+    options = ["--cores", "all", "--quiet", "all", "--configfile", str(file)]
+    command = [sys.executable, "-m", "snakemake", *targets, *options]
     subprocess.run(command, cwd=ROOT, check=True)
     return results
 
