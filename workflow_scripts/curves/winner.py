@@ -11,7 +11,7 @@ them is that difference over the root of 2; it is taken off. No units need be sp
 noise of the covariance of X, the two halves are distributed as X + Z and X - Z (Rasines and Young 2023, "Splitting
 strategies for post-selection inference", Biometrika 110), so Z is drawn from what resampling already tells, training
 draws and seeds included. The interval keeps the winner's own width around the corrected value: simulated, it covers
-93 to 98% (see docs/statistics.md).
+92 to 98% (see docs/statistics.md).
 
 What was tried and left: estimating on the other half alone covers 85 to 91%, as one choice per half is noisy, and what
 is estimated is partly another candidate than the one recommended. Conditioning on the choice (Lee, Sun, Sun and Taylor
