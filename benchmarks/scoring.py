@@ -51,9 +51,9 @@ from workflow_scripts.embeddings.encode import Texts  # noqa: E402
 from workflow_scripts.encoder.loading import load_encoder  # noqa: E402
 from workflow_scripts.evaluation.task_files import fresh_state, parts, rows_of_part  # noqa: E402
 from workflow_scripts.scores import codec_search, rankings  # noqa: E402
+from workflow_scripts.scores.by_task_type import lookup, score_all  # noqa: E402
 from workflow_scripts.scores.fit import Fitted  # noqa: E402
 from workflow_scripts.scores.scored import Scored, Values  # noqa: E402
-from workflow_scripts.scores.scoring import lookup, score_all  # noqa: E402
 from workflow_scripts.scores.stock import stock_scores  # noqa: E402
 from workflow_scripts.store import Store, StoreWriter, open_store  # noqa: E402
 from workflow_scripts.study.references import package_model_folder  # noqa: E402

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
-from workflow_scripts.launch.code import write_code_digest
+from workflow_scripts.launch.code_digests import write_code_digest
 from workflow_scripts.launch.attempts import retry_no_mistakes
 from workflow_scripts.launch.reasons import shorten_reasons
 from workflow_scripts.launch.session import (

@@ -69,7 +69,7 @@ rule speed:
     shell:
         f"export {OFFLINE};"
         " export OMP_NUM_THREADS={threads};"
-        " python -m workflow_scripts.curves.speed --settings {params.settings:q}"
+        " python -m workflow_scripts.curves.index_speed --settings {params.settings:q}"
         " --output {output.speed:q} > {log:q} 2>&1"
 
 

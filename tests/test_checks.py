@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from workflow_scripts.launch.code import PACKAGE, code_files
+from workflow_scripts.launch.code_digests import PACKAGE, code_files
 from workflow_scripts.study import documentation
 from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.configuration import load_study

@@ -13,12 +13,12 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from tests.conftest import ROOT
 from tests.hub import Fault, Hub, small_hub
-from workflow_scripts.hub_retries import seconds_asked_for, with_retries
+from workflow_scripts.hub.retries import seconds_asked_for, with_retries
 
 CALL = """
 import json, sys
-from workflow_scripts.hub import download_snapshot
-from workflow_scripts.hub_retries import HubError
+from workflow_scripts.hub.client import download_snapshot
+from workflow_scripts.hub.retries import HubError
 name, revision, folder, waits = json.loads(sys.argv[1])
 try:
     print(download_snapshot(name, revision, folder, "model", ["*.safetensors", "*.json"], waits).commit)
@@ -191,8 +191,8 @@ def test_a_pointer_in_place_of_a_file_is_named(tmp_path: Path) -> None:
 LOAD = """
 import sys
 import datasets
-from workflow_scripts.hub_cache import load_checked
-from workflow_scripts.hub_retries import HubError
+from workflow_scripts.hub.cache import load_checked
+from workflow_scripts.hub.retries import HubError
 try:
     print(load_checked(lambda: datasets.load_dataset("an/dataset", revision=sys.argv[1]), "an/dataset", sys.argv[1])["train"][:])
 except HubError as error:
@@ -235,8 +235,8 @@ def test_a_data_set_of_pointers_is_named(tmp_path: Path) -> None:
 
 
 def test_data_that_came_from_elsewhere_needs_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from workflow_scripts import hub_cache
+    from workflow_scripts.hub import cache
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(hub_cache, "list_files", lambda *_, **__: pytest.fail("the hub was asked"))
-    assert hub_cache.load_checked(lambda: "loaded", "an/dataset", "c" * 40) == "loaded"
+    monkeypatch.setattr(cache, "list_files", lambda *_, **__: pytest.fail("the hub was asked"))
+    assert cache.load_checked(lambda: "loaded", "an/dataset", "c" * 40) == "loaded"

@@ -17,13 +17,12 @@ import yaml
 from testing.made_study import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
 from tests.conftest import ROOT
 from workflow_scripts.curves import comparisons, page_tables, training_sentences
-from workflow_scripts.curves.answer import Missing
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import answer
+from workflow_scripts.curves.indexes import ANY
 from workflow_scripts.curves.recommendations import smallest_dimension
 from workflow_scripts.curves.schemas import (
     ALL_MODELS,
-    ANY,
     CURVES_SCHEMA,
     MEAN_INSIDE,
     MEAN_OUTSIDE,
@@ -32,6 +31,7 @@ from workflow_scripts.curves.schemas import (
     is_prefix,
 )
 from workflow_scripts.curves.statistics import Estimate
+from workflow_scripts.curves.summary import Missing
 from workflow_scripts.study.configuration import load_study
 from workflow_scripts.study.sections.intervals import Intervals
 

@@ -17,12 +17,12 @@ import pytest
 from testing.made_study import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
 from tests.conftest import copy_project, snakemake
 from workflow_scripts.command_line import InputError
-from workflow_scripts.curves import chart_data, provenance, report, speed
-from workflow_scripts.curves.answer import Answer, Missing
+from workflow_scripts.curves import chart_data, index_speed, provenance, report
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import answer
 from workflow_scripts.curves.page_tables import Speeds
 from workflow_scripts.curves.schemas import is_prefix
+from workflow_scripts.curves.summary import Answer, Missing
 from workflow_scripts.study.sections.intervals import Intervals
 
 FEW = Intervals(resamples=200)
@@ -38,7 +38,7 @@ def bundle() -> str:
 def build(results: Path, models: list[Model], tasks: dict[str, str], bundle: str, rename: str | None = None) -> Path:
     """report.html of these results; `rename` gives one model and one task a hostile name everywhere."""
     found = answer(results, models, list(tasks), FEW, "made")
-    points = speed.measure([8, 384], vectors=500)
+    points = index_speed.measure([8, 384], vectors=500)
     rate = {point["dim"]: point["queries_per_second"] for point in points}
     extra = report.gather(results, found.summary, {"study": "made", "tasks": list(tasks)})
     if rename:

@@ -12,11 +12,12 @@ import pytest
 
 from testing.made_study import EMBEDDED_GRAPH, TASKS, seeded, write_study
 from workflow_scripts.curves import formats, page_tables, sentences, training_sentences
-from workflow_scripts.curves.answer import Comparison
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import Found, answer
 from workflow_scripts.curves.describe import Names, Stored, codec_words, what_was_done
-from workflow_scripts.curves.schemas import ANY, is_prefix
+from workflow_scripts.curves.indexes import ANY
+from workflow_scripts.curves.schemas import is_prefix
+from workflow_scripts.curves.summary import Comparison
 from workflow_scripts.study.sections.intervals import Intervals
 
 FEW = Intervals(resamples=200)

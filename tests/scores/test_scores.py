@@ -38,10 +38,10 @@ from workflow_scripts.encoder.encoding import encode
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.evaluation.task_files import fresh_state, load_task, parts, rows_of_part, save_task
 from workflow_scripts.scores import classification, codec_search, rankings, retrieval, searches
+from workflow_scripts.scores.by_task_type import lookup, score_all
 from workflow_scripts.scores.fit import Fitted
 from workflow_scripts.scores.score import main
 from workflow_scripts.scores.scored import Scored
-from workflow_scripts.scores.scoring import lookup, score_all
 from workflow_scripts.scores.searches import Search
 from workflow_scripts.scores.stock import stock_scores
 from workflow_scripts.scores.tables import SCORES, SEARCH, VALUES

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from workflow_scripts.artefact import exclusive_lock, log, versions, write_digests, write_json
 from workflow_scripts.command_line import InputError, Settings, parse_settings, parser, run
-from workflow_scripts.hub import download_snapshot
+from workflow_scripts.hub.client import download_snapshot
 from workflow_scripts.study.references import HUB_REFERENCE
 
 # What pairs come in, in any of the published layouts; README and scripts stay where they are.

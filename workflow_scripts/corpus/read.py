@@ -35,7 +35,7 @@ from workflow_scripts.corpus.rows import (
     unused,
 )
 from workflow_scripts.corpus.streams import BYTES, ROWS, opened
-from workflow_scripts.hub import POINTER, is_lfs_pointer
+from workflow_scripts.hub.client import POINTER, is_lfs_pointer
 
 
 @dataclass

@@ -15,8 +15,8 @@ import polars as pl
 
 from workflow_scripts.artefact import read_json
 from workflow_scripts.command_line import InputError, first_line
-from workflow_scripts.curves.answer import Missing
 from workflow_scripts.curves.schemas import Codec, Search
+from workflow_scripts.curves.summary import Missing
 from workflow_scripts.study.configuration import Study
 
 SCORE_COLUMNS = [

@@ -11,10 +11,10 @@ import numpy as np
 
 from workflow_scripts.artefact import read_json
 from workflow_scripts.curves import resampling, statistics
-from workflow_scripts.curves.answer import Amounts, Cost, CostStep, ModelEntry
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.schemas import COSTS, number
+from workflow_scripts.curves.summary import Amounts, Cost, CostStep, ModelEntry
 
 
 def costs(results: Path, models: list[Model]) -> list[ModelEntry]:

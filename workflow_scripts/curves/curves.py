@@ -14,7 +14,6 @@ import polars as pl
 from workflow_scripts.artefact import atomic_write
 from workflow_scripts.command_line import Settings, log, parse_settings, parser, run
 from workflow_scripts.curves import comparisons, costs
-from workflow_scripts.curves.answer import Answer, StorageAdvice, write_answer
 from workflow_scripts.curves.collect import Model, graph_of, missing_scores, read_task
 from workflow_scripts.curves.domain import domains_of
 from workflow_scripts.curves.frontier import Shares, frontier_rows, reference_of, storage_advice
@@ -22,6 +21,7 @@ from workflow_scripts.curves.groups import Group, group_of_task, means_of, task_
 from workflow_scripts.curves.notes import notes_of, seeds_measured
 from workflow_scripts.curves.recommendations import recommendations
 from workflow_scripts.curves.schemas import CURVES_SCHEMA, DIFFERENCES_SCHEMA, FRONTIER_SCHEMA, MEAN
+from workflow_scripts.curves.summary import Answer, StorageAdvice, write_answer
 from workflow_scripts.curves.tables import area_rows, curve_rows, difference_rows
 from workflow_scripts.study.configuration import Study, load_study
 from workflow_scripts.study.sections.intervals import Intervals

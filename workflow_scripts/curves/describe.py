@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from workflow_scripts.curves.answer import Answer, ModelEntry
 from workflow_scripts.curves.formats import code, plain
+from workflow_scripts.curves.summary import Answer, ModelEntry
 
 # What is fitted on training texts: axes, means, ranges, thresholds, codebooks.
 FITTED_TRANSFORMS = {

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from workflow_scripts.artefact import read_json
-from workflow_scripts.curves.answer import Domain
 from workflow_scripts.curves.collect import Model
+from workflow_scripts.curves.summary import Domain
 
 # What a task's name has beyond the name of its data.
 ENDINGS = re.compile(

@@ -19,21 +19,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from workflow_scripts.artefact import atomic_write
 from workflow_scripts.command_line import parser, run
-from workflow_scripts.curves.answer import Answer, read_answer
 from workflow_scripts.curves.collect import read_table
 from workflow_scripts.curves.formats import byte_count, count, metric_name
-from workflow_scripts.curves.schemas import (
-    ALL_MODELS,
-    ANY,
-    CURVES_SCHEMA,
-    FRONTIER_SCHEMA,
-    MEAN,
-    OWN,
-    REFERENCE,
-    RESCORING,
-    rising,
-)
+from workflow_scripts.curves.indexes import ANY, RESCORING
+from workflow_scripts.curves.schemas import ALL_MODELS, CURVES_SCHEMA, FRONTIER_SCHEMA, MEAN, OWN, REFERENCE, rising
 from workflow_scripts.curves.sentences import advised
+from workflow_scripts.curves.summary import Answer, read_answer
 
 # Okabe and Ito (2008), told apart by colour-blind readers; the yellow is left out, being faint on white.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]

@@ -11,10 +11,19 @@ from typing import Literal
 import numpy as np
 
 from workflow_scripts.curves import population, resampling
-from workflow_scripts.curves.answer import Domain, TaskType
 from workflow_scripts.curves.collect import TaskScores
 from workflow_scripts.curves.resampling import Sample
-from workflow_scripts.curves.schemas import EXPERIMENTS, MEAN, MEAN_INSIDE, MEAN_OUTSIDE, PREFIX, Codec, Family, Search
+from workflow_scripts.curves.schemas import (
+    CLASSIFICATION,
+    MEAN,
+    MEAN_INSIDE,
+    MEAN_OUTSIDE,
+    PREFIX,
+    Codec,
+    Family,
+    Search,
+)
+from workflow_scripts.curves.summary import Domain, TaskType
 from workflow_scripts.study.sections.intervals import Intervals
 
 
@@ -167,7 +176,7 @@ def values_of(group: Group) -> Literal["test texts", "experiments", "queries"]:
     """What a group's scores are means of, and what is resampled."""
     if group.outcomes:
         return "test texts"
-    return "experiments" if group.task_type in EXPERIMENTS else "queries"
+    return "experiments" if group.task_type in CLASSIFICATION else "queries"
 
 
 def task_types_of(means: list[Group]) -> dict[str, TaskType]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import polars as pl
 
 from workflow_scripts.curves import population
-from workflow_scripts.curves.answer import Domain, Missing
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.comparisons import trained
 from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.schemas import MEAN, MEANS
+from workflow_scripts.curves.summary import Domain, Missing
 
 
 def notes_of(

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import polars as pl
 from markupsafe import Markup
 
-from workflow_scripts.curves.answer import Answer, Recommendation, StorageAdvice
 from workflow_scripts.curves.comparisons import QUESTIONS
 from workflow_scripts.curves.formats import (
     MINUS,
@@ -30,8 +29,10 @@ from workflow_scripts.curves.formats import (
     quantity,
     storage,
 )
+from workflow_scripts.curves.indexes import ENGINES
 from workflow_scripts.curves.recommendations import SHARES
-from workflow_scripts.curves.schemas import ENGINES, MEAN, MEAN_INSIDE, MEAN_OUTSIDE, MEANS, PREFIX, is_prefix
+from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE, MEANS, PREFIX, is_prefix
+from workflow_scripts.curves.summary import Answer, Recommendation, StorageAdvice
 
 Row = dict[str, Any]
 

@@ -14,13 +14,13 @@ from workflow_scripts.curves.statistics import Estimate
 FEW = 8  # units that make up a difference; with fewer an interval covers less than it says
 
 # What a score is the mean of, and what else it would have been measured on, by task type.
-QUERIES, EXPERIMENTS, CLUSTERINGS = "queries", "draws of training examples", "samples of the same documents"
+QUERIES, DRAWS, CLUSTERINGS = "queries", "draws of training examples", "samples of the same documents"
 UNITS = {
     "Retrieval": QUERIES,
     "Reranking": QUERIES,
     "InstructionReranking": QUERIES,
-    "Classification": EXPERIMENTS,
-    "MultilabelClassification": EXPERIMENTS,
+    "Classification": DRAWS,
+    "MultilabelClassification": DRAWS,
     "Clustering": CLUSTERINGS,
 }
 
@@ -34,7 +34,7 @@ def phrase(task_type: str, outcomes: bool, overlap: float, trained: bool, seeds:
     if outcomes:
         examples = "other training examples" if overlap <= MOST_OVERLAP else "these training examples"
         said = f"over other test texts and {examples}"
-    elif (units := UNITS.get(task_type)) == EXPERIMENTS:
+    elif (units := UNITS.get(task_type)) == DRAWS:
         said = "over other draws from these training examples, on these test texts"
     elif units is not None:
         said = f"over other {units}"
@@ -64,7 +64,7 @@ def caveats(
             f"Each draw takes {overlap:.0%} of the training examples that there are: nothing is known of other training"
             " examples."
         )
-    elif not outcomes and units == EXPERIMENTS:
+    elif not outcomes and units == DRAWS:
         said.append(
             "Outcomes by test text are not known: two models that do not differ are called different in 8 to 20% of"
             " studies, not in 5%."

@@ -12,10 +12,10 @@ import yaml
 from markupsafe import Markup
 
 from workflow_scripts.artefact import read_json
-from workflow_scripts.curves.answer import Answer
 from workflow_scripts.curves.describe import what_was_done
 from workflow_scripts.curves.formats import NOT_KNOWN, code, count, duration, listed, number, plain, quantity, storage
 from workflow_scripts.curves.page_tables import Table, table, words
+from workflow_scripts.curves.summary import Answer
 
 LARGEST = 4  # so many training tasks are named where most rows were dropped
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workflow_scripts.curves.answer import Recommendation
 from workflow_scripts.curves.schemas import MEANS, is_prefix
+from workflow_scripts.curves.summary import Recommendation
 
 SHARES = (0.99, 0.98, 0.95, 0.90)
 

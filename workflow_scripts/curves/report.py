@@ -17,7 +17,6 @@ from markupsafe import Markup
 from workflow_scripts.artefact import atomic_write, log, read_json
 from workflow_scripts.command_line import parser, run
 from workflow_scripts.curves import page_tables, sentences, training_sentences
-from workflow_scripts.curves.answer import Answer, read_answer
 from workflow_scripts.curves.chart_data import chart_data, first_chart, json_text, training_curve
 from workflow_scripts.curves.collect import SEARCH_COLUMNS, read_table
 from workflow_scripts.curves.comparisons import MARGIN_OF_SCORE
@@ -27,6 +26,7 @@ from workflow_scripts.curves.formats import kept, number, percent, plain
 from workflow_scripts.curves.page_tables import Speeds, Table, table, words
 from workflow_scripts.curves.provenance import Provenance, what_was_run
 from workflow_scripts.curves.schemas import CURVES_SCHEMA, DIFFERENCES_SCHEMA, FRONTIER_SCHEMA
+from workflow_scripts.curves.summary import Answer, read_answer
 
 TEMPLATES = Path(__file__).with_name("templates")
 SEARCHES_SCHEMA: dict[str, Any] = {

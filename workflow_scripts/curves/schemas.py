@@ -15,19 +15,8 @@ MEAN, MEAN_INSIDE, MEAN_OUTSIDE = "mean", "mean in domain", "mean out of domain"
 MEANS = (MEAN, MEAN_INSIDE, MEAN_OUTSIDE)
 VERDICTS = ("better", "worse", "same", "unclear")
 # Task types whose score is a mean over experiments, each with other training examples; the others': over queries.
-EXPERIMENTS = ("Classification", "MultilabelClassification")
+CLASSIFICATION = ("Classification", "MultilabelClassification")
 COSTS = ("steps", "tokens", "seconds", "flops")
-# What an index can hold, by the precisions that it takes; None: any. Only the last searches in stages.
-FLOATS = frozenset({"float32", "float16"})
-ENGINES: dict[str, frozenset[str] | None] = {
-    "floats": FLOATS,
-    "int8": FLOATS | {"int8"},
-    "binary": FLOATS | {"binary", "binary_median"},
-    "product quantisation": FLOATS | {"pq", "opq"},
-    "any codec": None,
-    "any codec, then re-scoring": None,
-}
-ANY, RESCORING = "any codec", "any codec, then re-scoring"
 
 
 class Family(NamedTuple):

@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from workflow_scripts.curves.answer import Answer, StorageAdvice
 from workflow_scripts.curves.describe import Names
 from workflow_scripts.curves.formats import (
     between,
@@ -22,7 +21,9 @@ from workflow_scripts.curves.formats import (
     percent,
     storage,
 )
-from workflow_scripts.curves.schemas import ANY, MEAN, RESCORING, is_prefix
+from workflow_scripts.curves.indexes import ANY, RESCORING
+from workflow_scripts.curves.schemas import MEAN, is_prefix
+from workflow_scripts.curves.summary import Answer, StorageAdvice
 
 # What the answer asks of a codec, and what it settles for where the data cannot promise that.
 WANTED = (0.98, 0.95, 0.90)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from workflow_scripts.curves import power, resampling, statistics
-from workflow_scripts.curves.answer import Area
 from workflow_scripts.curves.comparisons import Pair, verdicts
 from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.schemas import MEANS, number
 from workflow_scripts.curves.statistics import Estimate
+from workflow_scripts.curves.summary import Area
 from workflow_scripts.study.sections.intervals import Intervals
 
 

@@ -67,8 +67,8 @@ def _calibrate(study: Study, results: Path) -> tuple[float, str | None]:
 
 def _configuration(study: Study, root: str, results: Path) -> str:
     """A folder with the architecture's config.json: the fetched model, the package's or path's, or the hub's."""
-    from workflow_scripts.hub import download_snapshot
-    from workflow_scripts.hub_retries import HubError
+    from workflow_scripts.hub.client import download_snapshot
+    from workflow_scripts.hub.retries import HubError
 
     made = results / "models" / root / f"s{study.seeds[0]}"
     if (made / "config.json").is_file():

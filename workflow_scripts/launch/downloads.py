@@ -23,8 +23,8 @@ TASK_FILES = ("*.parquet", "*.jsonl", "*.json", "*.gz", "*.csv", "*.tsv")
 
 def downloads(study: Study) -> tuple[list[tuple[str, float | None]], str]:
     """(what, bytes) of everything that comes from the hub, None where nobody knows; and what the sizes stand on."""
-    from workflow_scripts.hub import Kind, list_files
-    from workflow_scripts.hub_retries import HubError
+    from workflow_scripts.hub.client import Kind, list_files
+    from workflow_scripts.hub.retries import HubError
 
     reachable = True
 

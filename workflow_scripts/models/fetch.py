@@ -21,8 +21,8 @@ import torch
 from workflow_scripts import artefact, command_line
 from workflow_scripts.command_line import Settings, users_file
 from workflow_scripts.encoder.loading import check_files, limit_length, load_encoder
-from workflow_scripts.hub import download_snapshot
-from workflow_scripts.models.examine import check_tokenizer, check_weights
+from workflow_scripts.hub.client import download_snapshot
+from workflow_scripts.models.checks import check_tokenizer, check_weights
 from workflow_scripts.models.folder import ModelError, cost_of_nothing, export, versions
 from workflow_scripts.models.projection import append_dense
 from workflow_scripts.study.references import package_model_folder, parse_reference

@@ -16,7 +16,7 @@ import torch
 
 from workflow_scripts import artefact
 from workflow_scripts.command_line import InputError, Settings
-from workflow_scripts.models.examine import check_copy
+from workflow_scripts.models.checks import check_copy
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -15,9 +15,9 @@ import torch
 
 from workflow_scripts.axes import Matrix
 from workflow_scripts.codecs import Codec
+from workflow_scripts.scores.best_documents import Top
 from workflow_scripts.scores.fit import Fitted
 from workflow_scripts.scores.retrieval import Integers, Split
-from workflow_scripts.scores.top import Top
 from workflow_scripts.store import Store
 
 BLOCK = 4096  # documents at once: few enough to stay near the processor

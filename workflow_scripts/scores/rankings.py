@@ -16,8 +16,8 @@ import torch
 from mteb.similarity_functions import cos_sim
 
 from workflow_scripts.scores.abstention import confidence
+from workflow_scripts.scores.best_documents import Top
 from workflow_scripts.scores.retrieval import COMPARED, DEPTH, NOT_FOUND, Integers, Split, ranks_in
-from workflow_scripts.scores.top import Top
 
 CHUNK = 50_000  # documents searched at once: mteb's own number, and it decides how its products round
 Vectors = Callable[

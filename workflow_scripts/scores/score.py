@@ -20,9 +20,9 @@ from workflow_scripts.codecs import grid
 from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation.task_files import load_task
 from workflow_scripts.scores import retrieval, searches
+from workflow_scripts.scores.by_task_type import score_all, score_searches
 from workflow_scripts.scores.fit import Fitted
 from workflow_scripts.scores.mteb_layout import write_mteb_layout
-from workflow_scripts.scores.scoring import score_all, score_searches
 from workflow_scripts.scores.tables import write_tables
 from workflow_scripts.scratch import staged_copy
 from workflow_scripts.store import FILE, open_store

@@ -43,7 +43,7 @@ from workflow_scripts.evaluation.task_files import (
     save_task,
     undersampled_rows,
 )
-from workflow_scripts.hub_cache import load_checked
+from workflow_scripts.hub.cache import load_checked
 from workflow_scripts.study.catalogue import task_catalogue
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from workflow_scripts.artefact import Progress, log
-from workflow_scripts.hub_retries import WAITS, HubError, with_retries
+from workflow_scripts.hub.retries import WAITS, HubError, with_retries
 
 Kind = Literal["dataset", "model"]
 TIMEOUT = 30.0  # seconds without a byte

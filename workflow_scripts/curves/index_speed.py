@@ -5,11 +5,9 @@ Takes the study's dimensions; leaves speed.json (`points`, by dimension in float
 
 from __future__ import annotations
 
-import functools
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,11 @@ import numpy as np
 
 from workflow_scripts.artefact import versions, write_json
 from workflow_scripts.command_line import Settings, log, parse_settings, parser, run
+from workflow_scripts.curves.indexes import TOP, timed_indexes
 
 VECTORS = 50_000
 QUERIES = 16
 REPEATS = 3
-TOP = 10
-CANDIDATES = 100  # that the binary index finds for re-scoring
-TRAINING = 2000  # vectors that an index is trained on
 
 
 class SpeedSettings(Settings):
@@ -63,7 +59,7 @@ def measure_indexes(dimensions: list[int], vectors: int = VECTORS) -> list[dict[
     found: list[dict[str, Any]] = []
     for dim in (d for d in dimensions if d % 8 == 0):
         corpus = np.ascontiguousarray(widest[:, :dim])
-        for name, size, search in _indexes(corpus):
+        for name, size, search in timed_indexes(corpus):
             search(corpus[:1])
             seconds = []
             for _ in range(REPEATS):
@@ -74,42 +70,6 @@ def measure_indexes(dimensions: list[int], vectors: int = VECTORS) -> list[dict[
             rate = QUERIES / float(np.median(seconds))
             found.append({"index": name, "dim": dim, "bytes": size, "queries_per_second": rate})
     return found
-
-
-def _indexes(corpus: np.ndarray) -> Iterator[tuple[str, int, Callable[[np.ndarray], Any]]]:
-    """Each kind of index with the corpus `(n, dim)` in it: its name, its bytes per vector, and its search."""
-    dim, inner = corpus.shape[1], faiss.METRIC_INNER_PRODUCT
-    sample = corpus[:TRAINING]
-    quantiser = faiss.ScalarQuantizer
-    kinds: dict[str, Any] = {
-        "flat": faiss.IndexFlat(dim, inner),
-        "int8": faiss.IndexScalarQuantizer(dim, quantiser.QT_8bit, inner),
-        "int4": faiss.IndexScalarQuantizer(dim, quantiser.QT_4bit, inner),
-        "pq": faiss.IndexPQ(dim, dim // 8, 8, inner),
-        "rabitq": faiss.IndexRaBitQ(dim, inner),
-    }
-    kinds["pq"].pq.cp.min_points_per_centroid = 1  # else faiss warns once for each part of the code
-    kinds["pq"].pq.cp.niter = 2  # what is timed does not depend on how good the centroids are
-    for name, index in kinds.items():
-        index.train(sample)
-        index.add(corpus)
-        yield name, int(index.sa_code_size()), functools.partial(index.search, k=TOP)
-    binary = faiss.IndexBinaryFlat(dim)
-    binary.add(np.packbits(corpus > 0, axis=1))
-
-    def by_bits(query: np.ndarray, count: int = TOP) -> Any:
-        return binary.search(np.packbits(query > 0, axis=1), count)
-
-    yield "binary", dim // 8, by_bits
-    fine = kinds["int8"]
-
-    def refined(query: np.ndarray) -> np.ndarray:
-        candidates = by_bits(query, CANDIDATES)[1][0]
-        scores = fine.reconstruct_batch(candidates) @ query[0]
-        best: np.ndarray = candidates[np.argsort(-scores)[:TOP]]
-        return best
-
-    yield f"binary, {CANDIDATES} re-scored in int8", dim // 8, refined
 
 
 def _search(corpus: np.ndarray, query: np.ndarray) -> np.ndarray:

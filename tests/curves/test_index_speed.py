@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from workflow_scripts.curves import speed
+from workflow_scripts.curves import index_speed
 
 
 def test_every_kind_of_index_is_timed_with_the_bytes_that_it_takes() -> None:
-    found = speed.measure_indexes([12, 16, 64], vectors=600)
+    found = index_speed.measure_indexes([12, 16, 64], vectors=600)
     sizes = {(point["index"], point["dim"]): point["bytes"] for point in found}
     assert len(sizes) == len(found) == 2 * 7
     assert [sizes[name, 64] for name in ("flat", "int8", "int4", "pq", "rabitq", "binary")] == [256, 64, 32, 8, 16, 8]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from workflow_scripts.artefact import log
-from workflow_scripts.hub import POINTER, is_lfs_pointer, list_files, problem_with
-from workflow_scripts.hub_retries import WAITS, HubError, with_retries
+from workflow_scripts.hub.client import POINTER, is_lfs_pointer, list_files, problem_with
+from workflow_scripts.hub.retries import WAITS, HubError, with_retries
 
 FEW_WAITS = WAITS[:4]  # for the check alone: what is in the cache can be used without it
 Result = TypeVar("Result")
