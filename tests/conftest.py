@@ -13,6 +13,7 @@ __all__ = ["ROOT", "copy_project", "snakemake"]
 LONGEST_FIRST = ("full_study", "end_to_end", "models", "scores", "corpus", "curves")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With `-n`, the tests of a file share a process, and so do all that need the finished study; what takes longest
     starts first, so that no process is left with it alone at the end."""
