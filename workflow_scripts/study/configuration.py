@@ -20,7 +20,7 @@ from workflow_scripts.command_line import InputError
 from workflow_scripts.study.catalogue import known_names, prompt_names, spelled_out
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
-from workflow_scripts.study.references import HUB_REFERENCE, is_reference
+from workflow_scripts.study.references import HUB_REFERENCE, is_reference, refuse_wildcards
 from workflow_scripts.study.renamed import RENAMED
 from workflow_scripts.study.sections.adaptor import Adaptor
 from workflow_scripts.study.sections.base import Base
@@ -212,10 +212,11 @@ class Study(Section):
                         f"variants.{name}.parent: circle of parents: {' -> '.join([*chain, parent])}; one of them must start from base"
                     )
                 chain.append(parent)
-        if self.needs_pairs and self.corpus.source not in ("wordnet", "medi") and not Path(self.corpus.source).exists():
-            raise StudyError(
-                f"corpus.source: {self.corpus.source!r} does not exist; use 'wordnet', 'medi' or a path to pairs"
-            )
+        source = self.corpus.source
+        if self.needs_pairs and source not in ("wordnet", "medi"):
+            if not source or not Path(source).exists():  # "" would be the working directory
+                raise StudyError(f"corpus.source: {source!r} does not exist; use 'wordnet', 'medi' or a path to pairs")
+            refuse_wildcards(source, "corpus.source")
         self._widths_fit()
         self._codecs_fit()
         return self

@@ -29,6 +29,7 @@ WIDTH_KEYS = (
 # A revision is a commit, a branch, a tag (`v1.0+cu118`) or a reference (`refs/pr/3`).
 HUB_REFERENCE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>(?!.*\.\.)[\w.+-]+(/[\w.+-]+)*)\Z")
 HUB_PAGE = re.compile(r"\w+://[^/]+/(?P<repo>[\w.-]+/[\w.-]+)(/(tree|commit|blob)/(?P<revision>[\w.+/-]+?))?/?\Z")
+WILDCARD = re.compile(r"\{\s*\w+\s*(,[^{}]*)?\}")
 PYPI_REFERENCE = re.compile(r"pypi:(?P<package>[\w.-]+)(==(?P<version>[\w.+!-]+))?\Z")
 
 
@@ -82,6 +83,8 @@ def reference_width(reference: str, declared: int | None, key: str, width_key: s
         raise StudyError(
             f"{key}: {reference!r} is no folder here; a model on the hub is named with its revision: org/name@revision"
         )
+    if kind == "path":
+        refuse_wildcards(name, key)
     if not any((folder / file).is_file() for file in ("modules.json", "config.json")):
         raise StudyError(
             f"{key}: {reference!r} is not a model folder: no config.json or modules.json in it; give a folder that holds one, or org/name@revision"
@@ -92,6 +95,15 @@ def reference_width(reference: str, declared: int | None, key: str, width_key: s
     if declared is not None and declared != width:
         raise StudyError(f"{width_key}: {declared} was given, but the model is {width} wide")
     return width
+
+
+def refuse_wildcards(path: str, key: str) -> None:
+    """Raises StudyError for a path of the user's with `{name}` in it: Snakemake would look for a wildcard of that name,
+    and knows no way of escaping one in an input file."""
+    if braces := WILDCARD.search(path):
+        raise StudyError(
+            f"{key}: {path!r} has {braces[0]!r} in it, which Snakemake takes for a wildcard; rename it, or give a link to it"
+        )
 
 
 def folder_width(folder: Path) -> int | None:
