@@ -314,3 +314,39 @@ def test_many_negatives_of_long_texts_come_in_chunks_of_a_bounded_size(tmp_path:
     sizes = [chunk.table.nbytes for chunk in chunks(PairsFile(path, "pairs"))]
     assert sum(chunk.table.num_rows for chunk in chunks(PairsFile(path, "pairs"))) == 40 * 200
     assert max(sizes) < 1.5 * BYTES < sum(sizes)
+
+
+@pytest.mark.parametrize("query", [[], ["one"], ["a", "b", "c"], ["a", None], 5, None])
+@pytest.mark.parametrize("layout", ["lists of texts", "instruction and text"])
+def test_a_first_row_without_a_query_does_not_decide_what_the_files_lists_are(
+    query: Any, layout: str, tmp_path: Path
+) -> None:
+    rows = BGE if layout == "lists of texts" else GOOD
+    broken = {"query": query, "pos": ["x", "y"], "neg": ["z", "w"]}
+    manifest, pairs = prepared(write_jsonl(tmp_path / "a.jsonl", [broken, *rows]), tmp_path / "out")
+    expected = BGE_TRIPLES if rows is BGE else [(f"what is {i}?", f"it is {i}", f"it is not {i}") for i in range(5)]
+    assert sorted(triples(pairs)) == sorted(expected)
+    assert manifest["drops"] == {"malformed": {"a": 1}}
+
+
+def test_a_text_for_a_query_where_others_have_an_instruction_makes_its_lists_malformed(tmp_path: Path) -> None:
+    plain = {"query": "q", "pos": "p", "neg": "n"}
+    manifest, pairs = prepared(write_jsonl(tmp_path / "a.jsonl", [*GOOD, BGE[0], plain]), tmp_path / "out")
+    assert manifest["drops"] == {"malformed": {"a": 1}}
+    assert ("q", "p", "n") in triples(pairs), "without a list there is no doubt"
+    assert len(pairs) == len(GOOD) + 1
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    columns = [pa.array([name]) for name in ("q", "p", "n", "m")]
+    pq.write_table(pa.Table.from_arrays(columns, names=["query", "pos", "neg", "neg"]), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet: 2 columns are called neg; give each a name of its own"):
+        prepared(tmp_path / "a.parquet", tmp_path / "out")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_utf_16_is_refused_and_loses_no_rows_without_a_word(encoding: str, tmp_path: Path) -> None:
+    text = "\ufeff" * (encoding != "utf-16") + "".join(json.dumps(r) + "\n" for r in GOOD)
+    (tmp_path / "a.jsonl").write_bytes(text.encode(encoding))
+    with pytest.raises(InputError, match=r"a\.jsonl: begins as UTF-16 does; expected UTF-8"):
+        prepared(tmp_path / "a.jsonl", tmp_path / "out")

@@ -30,6 +30,8 @@ def json_values(path: Path) -> Iterator[tuple[Any, int]]:
         start = file.read(1)
         while start and start in b" \t\r\n\xef\xbb\xbf":
             start = file.read(1)
+        if start in (b"\xff", b"\xfe"):
+            raise InputError(f"{path}: begins as UTF-16 does; expected UTF-8, convert it")
         yield from _elements(path, file) if start == b"[" else _lines(start, file)
 
 

@@ -119,6 +119,10 @@ def _table_chunks(file: PairsFile, schema: pa.Schema, tables: Iterator[pa.Table]
 
 
 def _check_columns(path: Path, schema: pa.Schema) -> None:
+    counts = Counter(name for name in schema.names if name not in unused(schema.names))
+    for name, count in counts.items():
+        if count > 1:
+            raise InputError(f"{path}: {count} columns are called {name}; give each a name of its own")
     if lacking := missing(schema.names):
         raise InputError(f"{path}: {lacking[0]} is missing, found columns {', '.join(schema.names)}; {KNOWN}")
     further = numbered(tuple(schema.names))

@@ -32,7 +32,7 @@ Member = tuple[str, str]  # instruction, text
 
 class RowReader:
     """The rows of one file. Whether a list of two texts is MEDI's `[instruction, text]` or two texts is decided once for
-    the file: the first where its queries are such lists."""
+    the file: the first where its queries are such lists. The first row whose query is either decides."""
 
     def __init__(self, default_task: str) -> None:
         self.default_task = default_task
@@ -49,12 +49,12 @@ class RowReader:
             task = str(task)
         if (task := as_text(task)) is None:
             return NO_TASK
-        if self.instruction_first is None and row.get("query") is not None:
-            self.instruction_first = isinstance(row["query"], list)
+        if self.instruction_first is None:
+            self.instruction_first = _instruction_first(row.get("query"))
         found: list[list[Member]] = []
         for name in TEXTS:
             members = self._members(row, name)
-            if not members or (name == "query" and len(members) > 1):
+            if not members or (name == "query" and (len(members) > 1 or self.instruction_first is None)):
                 self.unusable[name] += 1
                 self.null[name] += not row.get(name)
                 return task
@@ -82,6 +82,8 @@ class RowReader:
             several = isinstance(value, list) and (
                 not self.instruction_first or (bool(value) and isinstance(value[0], list))
             )
+            if isinstance(value, list) and not several and not isinstance(row.get("query"), list):
+                return None  # a query without the list that the file's others have: is this two texts, or one?
             for item in value if several else [value]:
                 if (member := _member(item, instruction)) is None:
                     return None
@@ -95,6 +97,14 @@ class RowReader:
                 what = "null or empty" if self.null[name] == rows else "not what is expected"
                 return f"{name} is {what} in every one of its {rows} rows"
         return f"none of its {rows} rows is a pair"
+
+
+def _instruction_first(query: Any) -> bool | None:
+    """Whether a query is `[instruction, text]`; None for one that is no query, which says nothing about its file."""
+    if isinstance(query, list):
+        pair = query[0] if len(query) == 1 and isinstance(query[0], list) else query
+        return True if len(pair) == 2 and None not in map(as_text, pair) else None
+    return None if as_text(query) is None else False
 
 
 def _member(value: Any, instruction: str) -> Member | None:
