@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from workflow_scripts.models import checkpoints
 from workflow_scripts.models.checkpoints import Checkpoint
@@ -105,3 +106,13 @@ def test_the_weights_of_another_model_are_not_loaded(tmp_path: Path) -> None:
     assert state is not None
     assert state.step == 1
     assert before.exists()
+
+
+def test_moments_of_another_shape_are_not_loaded(tmp_path: Path) -> None:
+    *_, last = saved(tmp_path, 2)
+    moments = load_file(last / "optimizer.safetensors")
+    save_file(moments | {"weight:exp_avg_sq": torch.zeros(5)}, last / "optimizer.safetensors")
+    layer, optimizer = network(0.0)
+    state = checkpoints.load_last(tmp_path, FINGERPRINT, {}, layer, optimizer)
+    assert state is not None
+    assert state.step == 1

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from workflow_scripts.models.fetch import append_truncation
+from workflow_scripts.models.folder import ModelError
 from workflow_scripts.study import catalogue
 from workflow_scripts.study.configuration import load_study
 from workflow_scripts.study.errors import StudyError
@@ -86,3 +90,16 @@ def test_an_empty_path_to_pairs_is_not_the_working_directory() -> None:
                 "corpus": {"source": ""},
             }
         )
+
+
+@pytest.mark.parametrize("width", [-1, 0, "64", 1.5, True])
+def test_a_models_own_truncation_that_is_no_width_is_refused(width: object, tmp_path: Path) -> None:
+    (tmp_path / "modules.json").write_text('[{"idx": 0, "path": ""}]')
+    (tmp_path / "config.json").write_text('{"hidden_size": 384}')
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({"truncate_dim": width}))
+    study = {"study": "s", "dimensions": [8], "tasks": ["WordNetExamples"], "base": {"model": str(tmp_path)}}
+    with pytest.raises(StudyError, match=rf"^base\.model: .*: its own truncate_dim is {width!r}; expected a whole"):
+        load_study(study)
+    model = SimpleNamespace(truncate_dim=width)  # of the hub, whose files are not here when the study is checked
+    with pytest.raises(ModelError, match=rf"^org/name@1: its own truncate_dim is {width!r}; expected a whole"):
+        append_truncation(model, "org/name@1")

@@ -128,6 +128,9 @@ def _read(path: Path, parameters: dict[str, nn.Parameter]) -> tuple[Checkpoint, 
     begun = [name for name in parameters if f"{name}:exp_avg" in moments]
     if missing := [f"{name}:{moment}" for name in begun for moment in MOMENTS if f"{name}:{moment}" not in moments]:
         raise ValueError(f"optimizer.safetensors lacks {missing[0]}")
+    for name in begun:
+        if any(moments[f"{name}:{moment}"].shape != parameters[name].shape for moment in MOMENTS[:2]):
+            raise ValueError(f"optimizer.safetensors holds moments of another shape than {name}")
     if not begun:
         raise ValueError("optimizer.safetensors holds no moments")
     return Checkpoint(int(state["step"]), float(state["seconds"]), rows), weights, moments

@@ -58,7 +58,7 @@ def fetch(settings: FetchSettings, output: Path) -> None:
     model = open_model(source.folder, settings.reference, settings.pooling)
     check_weights(model, source.folder, settings.reference)
     check_tokenizer(model, settings.reference)
-    append_truncation(model)
+    append_truncation(model, settings.reference)
     width = model.get_embedding_dimension()
     if width != settings.width:
         raise ModelError(
@@ -155,10 +155,13 @@ def open_model(folder: Path, reference: str, pooling: str | None = None) -> Sent
     return model
 
 
-def append_truncation(model: SentenceTransformer) -> None:
+def append_truncation(model: SentenceTransformer, reference: str) -> None:
     """Put a model's own `truncate_dim` behind it as a module, so that what is trained, rotated and saved is as wide as
     what it encodes. No embedding differs."""
-    width, model.truncate_dim = model.truncate_dim, None
+    width: Any = model.truncate_dim
+    if width is not None and (type(width) is not int or width < 1):
+        raise ModelError(f"{reference}: its own truncate_dim is {width!r}; expected a whole number from 1 up")
+    model.truncate_dim = None
     full = model.get_embedding_dimension()
     if width is not None and full is not None and width < full:
         append_dense(model, np.eye(width, full, dtype=np.float32))

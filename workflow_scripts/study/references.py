@@ -89,7 +89,10 @@ def reference_width(reference: str, declared: int | None, key: str, width_key: s
         raise StudyError(
             f"{key}: {reference!r} is not a model folder: no config.json or modules.json in it; give a folder that holds one, or org/name@revision"
         )
-    width = folder_width(folder) or declared
+    try:
+        width = folder_width(folder) or declared
+    except StudyError as error:
+        raise StudyError(f"{key}: {error}") from None
     if width is None:
         raise StudyError(f"{width_key}: missing; {reference!r} states no width that is known here")
     if declared is not None and declared != width:
@@ -121,10 +124,12 @@ def folder_width(folder: Path) -> int | None:
 def folder_truncate_dim(folder: Path) -> int | None:
     """The `truncate_dim` of a sentence-transformers folder's own configuration, at which its vectors end."""
     try:
-        config = json.loads((folder / "config_sentence_transformers.json").read_text())
-        return int(config["truncate_dim"])
+        width = json.loads((folder / "config_sentence_transformers.json").read_text())["truncate_dim"]
     except (OSError, KeyError, TypeError, ValueError):
         return None
+    if width is not None and (type(width) is not int or width < 1):
+        raise StudyError(f"{folder}: its own truncate_dim is {width!r}; expected a whole number from 1 up")
+    return int(width) if width else None
 
 
 def _width_of_modules(folder: Path, paths: list[str]) -> int | None:
