@@ -19,7 +19,7 @@ study: $(VENV)/study
 	$(BIN)/snakemake --cores $(CORES)
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slurm" -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slurm" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # The cluster's tests alone, on a real SLURM that they bring up and take down; docs/slurm.md names its packages.
 slurm-test: $(VENV)/development

@@ -10,25 +10,19 @@ import pytest
 from testing.project import ROOT, copy_project, snakemake
 
 __all__ = ["ROOT", "copy_project", "snakemake"]
-LONGEST_FIRST = ("full_study", "end_to_end", "models", "scores", "corpus", "curves")
+LONGEST_FIRST = ("end_to_end", "full_study", "models", "scores", "corpus", "curves")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n`, the tests of a file share a process, and so do all that need the finished study; what takes longest
-    starts first, so that no process is left with it alone at the end."""
+    """With `-n`, what takes longest starts first, so that no process is left with it alone at the end. A file is one
+    process's (`--dist loadfile`); all that needs the finished study is in one file."""
 
-    def on_finished(item: pytest.Item) -> bool:
-        return "finished" in getattr(item, "fixturenames", ())
-
-    def turn(item: pytest.Item) -> int:
+    def turn(item: pytest.Item) -> tuple[int, int]:
         room = item.path.relative_to(ROOT / "tests").parts[0]
-        return 0 if on_finished(item) else 1 + LONGEST_FIRST.index(room) if room in LONGEST_FIRST else len(items)
+        place = LONGEST_FIRST.index(room) if room in LONGEST_FIRST else len(LONGEST_FIRST)
+        return place, "finished" not in getattr(item, "fixturenames", ())
 
     items.sort(key=turn)
-    for item in items:
-        group = "finished" if on_finished(item) else str(item.path.relative_to(ROOT))
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
