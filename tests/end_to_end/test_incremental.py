@@ -173,7 +173,7 @@ def test_snakemakes_own_report_carries_the_figures_with_their_captions(finished:
         names = {Path(name).name for name in files.namelist()}
         page = files.read("report/report.html").decode()
     assert {"curves.svg", "curves.png", "report.html"} <= names
-    assert "Score and share of the full-width score against dimension" in page
+    assert "Share of the full-width score that is kept, against bytes a vector in memory" in page
     assert '"figure": "degradation curves", "format": "SVG"' in page
 
 

@@ -55,14 +55,5 @@ def test_training_on_several_gpus_starts_one_process_for_each() -> None:
 
 def test_what_is_submitted_is_retried_by_the_profile_alone() -> None:
     """A rule's own `retries` count within its SLURM job too: begun again there, with the same memory and time."""
-    text = "".join(file.read_text() + "\n\n" for file in sorted((ROOT / "rules").glob("*.smk")))
-    local = {
-        name
-        for names in re.findall(r"^localrules:\n((?:    \w+,\n)+)", text, re.M)
-        for name in re.findall(r"\w+", names)
-    }
-    retried = {
-        name for name, body in re.findall(r"^rule (\w+):\n(.*?)\n\n\n", text, re.M | re.S) if "    retries:" in body
-    }
-    assert retried == {"task", "download_pairs", "fetch"}
-    assert retried <= local
+    lines = [line.strip() for file in (ROOT / "rules").glob("*.smk") for line in file.read_text().splitlines()]
+    assert {line.partition(" #")[0].rstrip() for line in lines if line.startswith("retries:")} == {"retries: 0"}

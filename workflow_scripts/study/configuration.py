@@ -286,7 +286,8 @@ class Study(Section):
     def codecs_of(self, model: str) -> list[Codec]:
         """Every codec that the model is scored with, those of its searches included."""
         width = self.graph.width_of(model)
-        searched = [parse(name, width) for name in (*self.search.shortlist, *self.search.rescore)]
+        names = (*self.search.shortlist, *self.search.rescore) if self.search.shortlist else ()
+        searched = [parse(name, width) for name in names]
         return [*grid(self.codecs, self.dimensions, width), *(codec for codec in searched if codec)]
 
     @property
