@@ -89,7 +89,7 @@ def asked(states: list[dict[str, str] | None], monkeypatch: pytest.MonkeyPatch) 
     ask = slurm.query_with_retries(query)
 
     async def poll() -> list[dict[str, str] | None]:
-        return [(await ask("sacct", Log()))[0] for _ in range(sum(state is not None for state in states))]  # type: ignore[arg-type]
+        return [(await ask("sacct", Log()))[0] for _ in range(sum(state is not None for state in states))]
 
     with ThreadPoolExecutor(1) as thread:  # a browser test of the same process may have left this thread a running loop
         return thread.submit(asyncio.run, poll()).result()
