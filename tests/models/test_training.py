@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.numpy import load_file
 from sentence_transformers import SentenceTransformer
 
 from tests.conftest import ROOT
-from tests.models.conftest import Pair, settings_of, weights_of
+from tests.models.conftest import FAMILIES, Pair, settings_of, tiny_model, weights_of
+from workflow_scripts.models.fetch import FetchSettings, fetch
 from workflow_scripts.models.folder import ModelError
 from workflow_scripts.models.health import check_health
 from workflow_scripts.models.parameters import learning_rate
@@ -258,6 +260,22 @@ def test_a_single_row_is_left_out_and_counted(
     few = [pair for pair in pairs if pair[0] == "snips_intent"] + [("lonely", *pairs[0][1:])]
     output = trained(tmp_path, bert, write_corpus(few, tmp_path / "corpus"), steps=2)
     assert json.loads(output.read_text())["recipe"]["tasks_left_out"] == {"lonely": 1}
+
+
+def test_texts_longer_than_the_models_positions_are_cut_in_training(
+    minilm: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FAMILIES, "bert", {"max_position_embeddings": 16})
+    tiny_model("bert", minilm, tmp_path / "raw")
+    base = tmp_path / "base" / "s0" / "model.json"
+    fetch(FetchSettings(model="base", reference=str(tmp_path / "raw"), width=32), base)
+    lengths = pa.ipc.open_file(corpus[1].with_name("tokens.arrow")).read_all()["query_ids"].combine_chunks()
+    assert max(len(ids) for ids in lengths) > 16
+    output = trained(tmp_path, base.with_name("model.sha256"), corpus, steps=3, training={"max_length": 48})
+    steps = pl.read_parquet(output.with_name("training.parquet"))
+    assert steps.height == 3
+    assert steps["loss"].is_finite().all()
+    assert SentenceTransformer(str(output.parent), device="cpu").max_seq_length == 16
 
 
 def test_a_broken_loss_names_step_task_and_checkpoint(tmp_path: Path, bert: Path, corpus: Corpus) -> None:
