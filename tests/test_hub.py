@@ -119,6 +119,8 @@ def busy(headers: dict[str, str], status: int = 429) -> HfHubHTTPError:
         ({"ratelimit": '"api";r=0;t=55'}, 55),
         ({"RateLimit-Reset": "42"}, 42),
         ({"Retry-After": "3", "RateLimit": '"api";r=0;t=55'}, 3),
+        ({"Retry-After": "0", "RateLimit": '"api";r=0;t=300'}, 300),
+        ({"Retry-After": "soon", "RateLimit": '"api";r=0;t=250'}, 250),
         ({}, 0),
     ],
 )

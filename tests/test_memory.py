@@ -67,6 +67,13 @@ def test_page_cache_is_not_counted_as_used(tmp_path: Path) -> None:
     assert available_memory(proc, root) == 6 * GIB
 
 
+def test_a_group_without_statistics_keeps_its_limit(tmp_path: Path) -> None:
+    proc, root = machine(tmp_path, "4:memory:/job\n")
+    group(root / "memory" / "job", str(4 * GIB), GIB, version=1)
+    (root / "memory" / "job" / "memory.stat").unlink()
+    assert available_memory(proc, root) == 3 * GIB
+
+
 def test_the_soft_limit_of_version_2_counts(tmp_path: Path) -> None:
     proc, root = machine(tmp_path, "0::/job\n")
     group(root / "job", "max", GIB)

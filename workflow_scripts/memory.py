@@ -78,5 +78,6 @@ def _left_in_groups(proc: Path, cgroup: Path) -> Iterator[int]:
 def _used(folder: Path, usage: str, cached: tuple[str, ...]) -> int:
     """Bytes that a control group uses, page cache not counted."""
     used = int((folder / usage).read_text())
-    statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    stat = folder / "memory.stat"  # some kernels' v1 has none
+    statistics = dict(line.split() for line in stat.read_text().splitlines()) if stat.is_file() else {}
     return used - sum(int(statistics.get(name, 0)) for name in cached)

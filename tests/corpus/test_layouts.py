@@ -241,6 +241,15 @@ def test_a_row_nested_too_deeply_is_one_malformed_row(layout: str, tmp_path: Pat
     assert [pair["query"] for pair in pairs] == [r["query"][1] for r in GOOD]
 
 
+@pytest.mark.parametrize("layout", ["lines", "array"])
+def test_a_number_of_too_many_digits_spoils_its_row_alone(layout: str, tmp_path: Path) -> None:
+    rows = [json.dumps(GOOD[0]), '{"query": "q", "score": ' + "9" * 5000 + "}", *(json.dumps(r) for r in GOOD[1:])]
+    (tmp_path / "pairs.json").write_text("\n".join(rows) if layout == "lines" else f"[{','.join(rows)}]")
+    manifest, pairs = prepared(tmp_path / "pairs.json", tmp_path / "out")
+    assert sum(manifest["drops"]["malformed"].values()) == 1
+    assert [pair["query"] for pair in pairs] == [r["query"][1] for r in GOOD]
+
+
 def test_broken_bytes_in_a_list_spoil_their_row_alone(tmp_path: Path) -> None:
     values = pa.array([b"fine", b"bro\xffken", b"good"], pa.binary())
     texts = pa.StringArray.from_buffers(3, values.buffers()[1], values.buffers()[2])

@@ -61,16 +61,16 @@ def _elements(path: Path, file: IO[bytes]) -> Iterator[tuple[Any, int]]:
             place += 1
         if place < len(text) and text[place] == "]":
             return
-        try:
-            if place >= len(text):
-                raise ValueError
-            value, end = parse(text, place)
+        value, end = None, 0  # 0: more of the text is needed
+        if place < len(text):
+            try:
+                value, end = parse(text, place)
+            except json.JSONDecodeError:
+                pass
+            except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits: one malformed row
+                end = _end_of_nested(text, place)
             if end == len(text) and not ended:  # a number could go on
-                raise ValueError
-        except RecursionError:
-            value, end = None, _end_of_nested(text, place)
-        except ValueError:
-            value, end = None, 0
+                end = 0
         if not end:
             if ended or len(text) - place > LONGEST_ROW:
                 raise InputError(

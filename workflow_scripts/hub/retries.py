@@ -71,19 +71,21 @@ def _failure(state: RetryCallState) -> BaseException:
 
 
 def seconds_asked_for(error: BaseException) -> float:
-    """How long the hub asked to be left alone; 0 where it did not. `Retry-After` in seconds or as a date; else the
-    `RateLimit` header of a 429."""
+    """How long the hub asked to be left alone; 0 where it did not: `Retry-After`, in seconds or as a date; where that
+    asks for nothing, the `RateLimit` header of a 429."""
     from huggingface_hub.utils._http import parse_ratelimit_headers
 
     for cause in _causes(error):
         headers: Mapping[str, str] = getattr(getattr(cause, "response", None), "headers", None) or {}
-        if value := headers.get("Retry-After"):
-            return _seconds(value, headers.get("Date"))
-        if _status(cause) == 429:
+        asked = _seconds(headers.get("Retry-After", ""), headers.get("Date"))
+        if not asked and _status(cause) == 429:
             if limit := parse_ratelimit_headers(headers):
-                return float(limit.reset_in_seconds)
-            if value := headers.get("RateLimit-Reset") or headers.get("X-RateLimit-Reset"):
-                return _seconds(value, None)
+                asked = float(limit.reset_in_seconds)
+            else:
+                reset = headers.get("RateLimit-Reset") or headers.get("X-RateLimit-Reset") or ""
+                asked = _seconds(reset, None)
+        if asked:
+            return asked
     return 0.0
 
 
