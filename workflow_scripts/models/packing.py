@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from workflow_scripts.artefact import log
+from workflow_scripts.encoder.loading import positions_of
 from workflow_scripts.models.attention import PACKED, attention_of, bf16_products_agree, register
 from workflow_scripts.models.batches import Text
 from workflow_scripts.models.folder import ModelError, encoder_of
@@ -138,17 +139,10 @@ def check_modules(model: SentenceTransformer) -> None:
 
 
 def longest_input(model: SentenceTransformer, wanted: int) -> int:
-    """Tokens per text: `wanted`, or fewer where the encoder has fewer positions, which the log then says.
-
-    RoBERTa's positions begin behind the padding token's id: of 514, 512 are for tokens.
-    """
-    encoder = encoder_of(model)
-    table = next((m for name, m in encoder.named_modules() if name.endswith("position_embeddings")), None)
-    positions = getattr(encoder.config, "max_position_embeddings", None)
-    if isinstance(table, nn.Embedding):
-        positions = table.num_embeddings
-        if table.padding_idx is not None:
-            positions -= table.padding_idx + 1
+    """Tokens per text: `wanted`, or fewer where the encoder has fewer positions, which the log then says."""
+    positions = positions_of(model)
+    if positions is None:  # no table of them; its configuration may know
+        positions = getattr(encoder_of(model).config, "max_position_embeddings", None)
     if positions is None or wanted <= positions:
         return wanted
     log.info("training.max_length is %d, the model has positions for %d tokens: texts are cut there", wanted, positions)
