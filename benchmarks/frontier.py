@@ -34,11 +34,11 @@ import numpy as np  # noqa: E402
 from benchmarks.scoring import AnonymousMemory, make_task, synthetic_store  # noqa: E402
 from testing.real_tasks import store_of  # noqa: E402
 from workflow_scripts.codecs import grid, parse, prefixes  # noqa: E402
+from workflow_scripts.coding.fit import Fitted  # noqa: E402
 from workflow_scripts.encoder.encoding import encode  # noqa: E402
 from workflow_scripts.encoder.loading import load_encoder  # noqa: E402
 from workflow_scripts.scores import codec_search, retrieval, searches  # noqa: E402
 from workflow_scripts.scores.by_task_type import score_all  # noqa: E402
-from workflow_scripts.scores.fit import Fitted  # noqa: E402
 from workflow_scripts.store import Store  # noqa: E402
 from workflow_scripts.study.references import package_model_folder  # noqa: E402
 from workflow_scripts.study.sections.codecs import Codecs  # noqa: E402

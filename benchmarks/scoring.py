@@ -47,12 +47,12 @@ from threadpoolctl import threadpool_limits  # noqa: E402
 from benchmarks.encoding import PEER, auto_rounds, encode_as_stored, encoding_figures, print_table, task_type  # noqa: E402
 from testing.real_tasks import classification_task, retrieval_task, store_of  # noqa: E402
 from workflow_scripts.codecs import Codec, prefixes  # noqa: E402
+from workflow_scripts.coding.fit import Fitted  # noqa: E402
 from workflow_scripts.embeddings.encode import Texts  # noqa: E402
 from workflow_scripts.encoder.loading import load_encoder  # noqa: E402
 from workflow_scripts.evaluation.task_files import fresh_state, parts, rows_of_part  # noqa: E402
 from workflow_scripts.scores import codec_search, rankings  # noqa: E402
 from workflow_scripts.scores.by_task_type import lookup, score_all  # noqa: E402
-from workflow_scripts.scores.fit import Fitted  # noqa: E402
 from workflow_scripts.scores.scored import Scored, Values  # noqa: E402
 from workflow_scripts.scores.stock import stock_scores  # noqa: E402
 from workflow_scripts.store import Store, StoreWriter, open_store  # noqa: E402

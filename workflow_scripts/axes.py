@@ -1,4 +1,4 @@
-"""Principal axes: the rotation that a model is given (room `models`) and the transforms `pca` and `pca_centered` (room `scores`).
+"""Principal axes: the rotation that a model is given (room `models`) and the transforms `pca` and `pca_centered` (rooms `scores` and `deploy`).
 
 Takes embeddings of training texts; leaves an orthogonal matrix.
 """

@@ -17,12 +17,12 @@ from mteb.types import OutputDType
 from testing.real_tasks import hashed, own_classification_task, own_retrieval_task, store_of
 from workflow_scripts.axes import Matrix, principal_axes
 from workflow_scripts.codecs import Codec, grid, parse
+from workflow_scripts.coding.fit import Fitted
+from workflow_scripts.coding.precisions import Steps
 from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation.task_files import fresh_state
 from workflow_scripts.scores.by_task_type import score_all
 from workflow_scripts.scores.compression import OUTPUT_DTYPES
-from workflow_scripts.scores.fit import Fitted
-from workflow_scripts.scores.precisions import Steps
 from workflow_scripts.scores.stock import model_meta
 from workflow_scripts.study.sections.codecs import Codecs, Precision, Transform
 

@@ -18,9 +18,9 @@ from mteb.models.abs_encoder import AbsEncoder
 
 from testing.real_tasks import described, hashed, own_retrieval_task, store_of
 from workflow_scripts.codecs import prefixes
+from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.evaluation.task_files import fresh_state
 from workflow_scripts.scores.by_task_type import score_all
-from workflow_scripts.scores.fit import Fitted
 from workflow_scripts.scores.stock import model_meta
 
 TOPICS = ["moon rocket orbit crater", "bread oven flour yeast", "goal referee pitch league"]

@@ -10,8 +10,8 @@ import pytest
 
 from testing.real_tasks import classification_task, hashed, store_of
 from workflow_scripts.codecs import prefixes
+from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.scores.by_task_type import score_all
-from workflow_scripts.scores.fit import Fitted
 from workflow_scripts.scores.tables import write_tables
 
 

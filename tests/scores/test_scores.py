@@ -33,13 +33,13 @@ from testing.real_tasks import (
 )
 from workflow_scripts.artefact import write_digests, write_json
 from workflow_scripts.codecs import Codec, prefixes
+from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.command_line import InputError
 from workflow_scripts.encoder.encoding import encode
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.evaluation.task_files import fresh_state, load_task, parts, rows_of_part, save_task
 from workflow_scripts.scores import classification, codec_search, rankings, retrieval, searches
 from workflow_scripts.scores.by_task_type import lookup, score_all
-from workflow_scripts.scores.fit import Fitted
 from workflow_scripts.scores.score import main
 from workflow_scripts.scores.scored import Scored
 from workflow_scripts.scores.searches import Search

@@ -18,10 +18,10 @@ from mteb.results import TaskResult
 
 from workflow_scripts.axes import Matrix
 from workflow_scripts.codecs import Codec
+from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.evaluation.task_files import QUERY, Part, fresh_state
 from workflow_scripts.scores import abstention, classification, codec_search, retrieval, searches
 from workflow_scripts.scores.compression import OUTPUT_DTYPES, compress
-from workflow_scripts.scores.fit import Fitted
 from workflow_scripts.scores.rankings import rankings
 from workflow_scripts.scores.scored import Scored, SearchScored, Values
 from workflow_scripts.scores.searches import Search

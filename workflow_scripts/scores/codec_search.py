@@ -15,8 +15,8 @@ import torch
 
 from workflow_scripts.axes import Matrix
 from workflow_scripts.codecs import Codec
+from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.scores.best_documents import Top
-from workflow_scripts.scores.fit import Fitted
 from workflow_scripts.scores.retrieval import Integers, Split
 from workflow_scripts.store import Store
 

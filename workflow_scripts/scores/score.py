@@ -17,11 +17,11 @@ import numpy as np
 from workflow_scripts import command_line
 from workflow_scripts.artefact import Progress, exclusive_lock, log, read_json
 from workflow_scripts.codecs import grid
+from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation.task_files import load_task
 from workflow_scripts.scores import retrieval, searches
 from workflow_scripts.scores.by_task_type import score_all, score_searches
-from workflow_scripts.scores.fit import Fitted
 from workflow_scripts.scores.mteb_layout import write_mteb_layout
 from workflow_scripts.scores.tables import write_tables
 from workflow_scripts.scratch import staged_copy

@@ -16,8 +16,8 @@ import numpy as np
 
 from workflow_scripts.axes import Matrix
 from workflow_scripts.codecs import Codec, parse
+from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.scores.codec_search import search
-from workflow_scripts.scores.fit import Fitted
 from workflow_scripts.scores.retrieval import Integers, Split, ranks_in, score
 from workflow_scripts.store import Store
 from workflow_scripts.study.sections.search import Search as Section

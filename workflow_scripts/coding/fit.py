@@ -12,8 +12,8 @@ import numpy as np
 
 from workflow_scripts.axes import Matrix
 from workflow_scripts.codecs import CODED, FLOAT32, Codec
+from workflow_scripts.coding import precisions, transforms
 from workflow_scripts.command_line import InputError
-from workflow_scripts.scores import precisions, transforms
 
 
 class Fitted:

@@ -1,0 +1,1 @@
+"""What `scores` and `deploy` share: codecs fitted on training texts, and applied to vectors."""
