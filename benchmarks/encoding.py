@@ -42,7 +42,7 @@ from workflow_scripts.embeddings.encode import Texts, encode_rows, precisions_fo
 from workflow_scripts.encoder import encoding  # noqa: E402
 from workflow_scripts.encoder.arithmetic import computes_in_bf16  # noqa: E402
 from workflow_scripts.encoder.loading import default_device, load_encoder  # noqa: E402
-from workflow_scripts.memory import keep_freed_memory  # noqa: E402
+from workflow_scripts.memory import KEEP_FREED_MEMORY  # noqa: E402
 from workflow_scripts.study.references import package_model_folder  # noqa: E402
 from workflow_scripts.study.sections.encoding import Encoding  # noqa: E402
 
@@ -65,7 +65,7 @@ WAYS = {
     PEER_BF16: "weights in bf16, best batch size",
     "fp32": "`dtype: fp32`",
     "fp32, with padding": "the same without encoder/unpadded.py",
-    "fp32, freed memory kept": "the same with memory.keep_freed_memory",
+    "fp32, freed memory kept": "the same with memory.KEEP_FREED_MEMORY exported",
     "bf16": "`dtype: bf16`",
     "bf16, with padding": "the same without encoder/unpadded.py",
     "auto": "`dtype: auto`",
@@ -133,8 +133,6 @@ def encoders_of(way: str) -> dict[str, Callable[[Texts], Any]]:
             )
             for size in PEER_BATCHES
         }
-    if "freed memory kept" in way:
-        keep_freed_memory()
     model, setting = load_encoder(model_folder()), way.partition(",")[0]
     return {"": lambda texts: encode_as_stored(model, texts, setting)}
 
@@ -175,7 +173,12 @@ class Way:
         command = [sys.executable, __file__, "--serve", way, "--characters", str(characters)]
         command += [] if threads is None else ["--threads", str(threads)]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=os.environ | (KEEP_FREED_MEMORY if "freed memory kept" in way else {}),
         )
         self._read()
 

@@ -140,7 +140,6 @@ def own_step(folder: Path, model_folder: Path, size: int, off: str = "own") -> t
 
     from workflow_scripts.encoder.encoding import resolve_precision
     from workflow_scripts.encoder.loading import load_encoder
-    from workflow_scripts.memory import keep_freed_memory
     from workflow_scripts.models import step as step_module
     from workflow_scripts.models.batches import assemble
     from workflow_scripts.models.folder import encoder_flops
@@ -150,8 +149,6 @@ def own_step(folder: Path, model_folder: Path, size: int, off: str = "own") -> t
     from workflow_scripts.models.step import Step as GradientStep
     from workflow_scripts.study.sections.training import Training
 
-    if off != "memory_given_back":
-        keep_freed_memory()
     model = load_encoder(model_folder)
     width = model.get_embedding_dimension() or 0
     recipe = Training(temperature=TEMPERATURE, batch=size, max_length=MAX_LENGTH)
@@ -238,13 +235,11 @@ def peer_step(folder: Path, model_folder: Path, size: int, name: str) -> Step:
 
     from workflow_scripts.encoder.encoding import resolve_precision
     from workflow_scripts.encoder.loading import load_encoder
-    from workflow_scripts.memory import keep_freed_memory
     from workflow_scripts.models.parameters import set_dropout
 
     model = load_encoder(model_folder)
     model.max_seq_length = MAX_LENGTH
     if name != "st_default":
-        keep_freed_memory()
         set_dropout(model, 0.0)
     if name == "st_plain_eager":
         first: Any = model[0]
@@ -316,9 +311,15 @@ def measure(
     contenders: list[str], folder: Path, model_folder: Path, size: int, rounds: int, places: list[int]
 ) -> dict[str, Any]:
     """Median seconds per contender over the rounds, peak memory per contender, facts per step of our own."""
+    from workflow_scripts.memory import KEEP_FREED_MEMORY
+
     context = multiprocessing.get_context("spawn")
     lines, processes = {}, []
     for name in contenders:
+        for variable, value in KEEP_FREED_MEMORY.items():  # read by a process's allocator when it starts
+            os.environ[variable] = value
+            if name in ("st_default", "memory_given_back"):
+                del os.environ[variable]
         lines[name], theirs = context.Pipe()
         process = context.Process(target=serve, args=(name, folder, model_folder, size, theirs), daemon=True)
         process.start()

@@ -1,4 +1,4 @@
-"""Do verdicts and intervals hold? Simulated studies with known truth, through the project's own statistics.
+"""Do verdicts and intervals hold? Simulated studies with known truth, through the project's own intervals.
 
     python benchmarks/verdicts.py [--json FILE] [--studies 1500] [--only TEXT]
 
@@ -24,7 +24,7 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from workflow_scripts.curves import population, resampling, statistics, winner
+from workflow_scripts.curves import intervals, population, resampling, winner
 from workflow_scripts.curves.resampling import Sample
 
 Array = npt.NDArray[np.float64]
@@ -146,15 +146,15 @@ def retrieval(
 
 def verdicts(name: str, first: Sample, second: Sample) -> Figure:
     """How often two models that do not differ are called different."""
-    estimate = statistics.difference(first, second, 0.95)
-    return Figure("false_verdicts", name, float(np.mean(statistics.p_values(estimate) < 0.05)), told(estimate))
+    estimate = intervals.difference(first, second, 0.95)
+    return Figure("false_verdicts", name, float(np.mean(intervals.p_values(estimate) < 0.05)), told(estimate))
 
 
-def told(estimate: statistics.Estimate) -> float:
+def told(estimate: intervals.Estimate) -> float:
     return float(np.mean(estimate.telling < population.FEW))
 
 
-def covered(name: str, estimate: statistics.Estimate, truth: float) -> Figure:
+def covered(name: str, estimate: intervals.Estimate, truth: float) -> Figure:
     held = (estimate.low <= truth) & (truth <= estimate.high)
     return Figure("coverage", name, float(np.mean(held)), told(estimate))
 
@@ -163,8 +163,8 @@ def coverage(name: str, full: Sample, cut: Sample, truth: tuple[float, float] | 
     """Of a difference and of a share kept. The truth where not given: the mean over all studies."""
     high, low = truth or (float(full.score.mean()), float(cut.score.mean()))
     return [
-        covered(f"{name}, difference", statistics.difference(full, cut, 0.95), high - low),
-        covered(f"{name}, share kept", statistics.share(cut, full, 0.0, 0.95), low / high),
+        covered(f"{name}, difference", intervals.difference(full, cut, 0.95), high - low),
+        covered(f"{name}, share kept", intervals.share(cut, full, 0.0, 0.95), low / high),
     ]
 
 

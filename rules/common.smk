@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
+from workflow_scripts import memory
 from workflow_scripts.launch.code_digests import write_code_digest
 from workflow_scripts.launch.attempts import retry_no_mistakes
 from workflow_scripts.launch.reasons import shorten_reasons
@@ -50,6 +51,9 @@ FETCHED, TRAINED, TRANSFORMED = GRAPH.fetched, GRAPH.trained, GRAPH.transformed
 ADAPTED = GRAPH.adapted  # those of the transformed whose matrix is learned
 # What every job but the local ones exports: downloads happen on the login node, and nowhere else.
 OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
+KEEP_FREED_MEMORY = " ".join(
+    f"{name}={value}" for name, value in memory.KEEP_FREED_MEMORY.items()
+)
 
 
 def either_of(names):

@@ -1,4 +1,4 @@
-"""A process's main memory: what is available to it, and whether what torch frees is kept for its next step.
+"""A process's main memory: what is available to it, and giving back what nothing uses.
 
 Takes what Linux says under /proc and /sys/fs/cgroup; leaves bytes. Shared by the rooms that compute with torch (models,
 embeddings).
@@ -15,21 +15,9 @@ from pathlib import Path
 
 PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep the memory that torch frees on a processor, for its next step.
-
-    glibc gives large blocks back at once, and the system clears every page of them again when they are asked for:
-    a tenth to a quarter of a training step, a twentieth to a tenth of encoding. The most memory held does not change.
-    No effect with another allocator.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        trim_threshold, mmap_threshold = -1, -3  # names of mallopt's parameters, from malloc.h
-        libc = ctypes.CDLL(None)
-        if not libc.mallopt(mmap_threshold, 2**31 - 1):
-            libc.mallopt(mmap_threshold, 2**25)  # the most that glibc took before 2.35
-        libc.mallopt(trim_threshold, -1)  # never
+# What a training job's shell exports: glibc keeps the memory that torch frees for the next step, in place of giving it
+# back and having every page of it cleared again. The most memory held stays the same; other allocators read none of it.
+KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**31 - 1), "MALLOC_TRIM_THRESHOLD_": str(2**63 - 1)}
 
 
 def release_freed_memory() -> None:

@@ -20,6 +20,7 @@ from workflow_scripts.curves import comparisons, page_tables, training_sentences
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import answer
 from workflow_scripts.curves.indexes import ANY
+from workflow_scripts.curves.intervals import Estimate
 from workflow_scripts.curves.recommendations import smallest_dimension
 from workflow_scripts.curves.schemas import (
     ALL_MODELS,
@@ -30,7 +31,6 @@ from workflow_scripts.curves.schemas import (
     REFERENCE,
     is_prefix,
 )
-from workflow_scripts.curves.statistics import Estimate
 from workflow_scripts.curves.summary import Missing
 from workflow_scripts.study.configuration import load_study
 from workflow_scripts.study.sections.intervals import Intervals

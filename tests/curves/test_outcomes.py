@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from testing.made_study import EMBEDDED_GRAPH, TASKS, seeded, write_study
-from workflow_scripts.curves import groups, resampling, statistics
+from workflow_scripts.curves import groups, intervals, resampling
 from workflow_scripts.curves.collect import read_task
 from workflow_scripts.curves.resampling import Sample
 from workflow_scripts.study.sections.intervals import Intervals
@@ -32,7 +32,7 @@ def crossed(of_texts: float, of_draws: float, overlap: float = 0.0, seed: int = 
 
 @pytest.mark.parametrize(("of_texts", "of_draws"), [(1.0, 0.0), (1.0, 0.2), (0.3, 0.5)])
 def test_intervals_cover_other_test_texts_and_other_draws(of_texts: float, of_draws: float) -> None:
-    estimate = statistics.level(crossed(of_texts, of_draws), 0.95)
+    estimate = intervals.level(crossed(of_texts, of_draws), 0.95)
     assert 0.93 <= np.mean((estimate.low <= 0.5) & (estimate.high >= 0.5)) <= 0.97
 
 
@@ -41,7 +41,7 @@ def test_two_models_that_do_not_differ_are_called_different_in_one_study_of_twen
     of_texts: float, of_draws: float
 ) -> None:
     first, second = (crossed(of_texts, of_draws, seed=seed) for seed in (1, 2))
-    p = statistics.p_values(statistics.difference(first, second, 0.95))
+    p = intervals.p_values(intervals.difference(first, second, 0.95))
     assert 0.03 <= np.mean(p < 0.05) <= 0.065
 
 
@@ -105,6 +105,6 @@ def test_the_curves_read_outcomes_and_fall_back_to_experiments_without_them(tmp_
     assert with_outcomes.seeds == (0, 1)
     assert with_outcomes.trained
     error: list[npt.NDArray[np.float64]] = [
-        statistics.level(sample, 0.95).standard_error for sample in (with_outcomes, without)
+        intervals.level(sample, 0.95).standard_error for sample in (with_outcomes, without)
     ]
     assert (error[0] > 2 * error[1]).all()  # test texts vary far more than experiments on the same texts show

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from workflow_scripts.curves import population, power, resampling, statistics
+from workflow_scripts.curves import intervals, population, power, resampling
+from workflow_scripts.curves.intervals import Variance
 from workflow_scripts.curves.resampling import Sample
-from workflow_scripts.curves.statistics import Variance
 
 
 def studies(effect: float, queries: int, count: int = 2000) -> tuple[Sample, Sample]:
@@ -19,9 +19,9 @@ def studies(effect: float, queries: int, count: int = 2000) -> tuple[Sample, Sam
 
 
 def test_the_smallest_effect_is_found_in_four_studies_of_five() -> None:
-    estimate = statistics.difference(*studies(0.0, 40), 0.95)
+    estimate = intervals.difference(*studies(0.0, 40), 0.95)
     smallest = float(np.median(power.smallest_effect(estimate, 0.95)))
-    p = statistics.p_values(statistics.difference(*studies(smallest, 40), 0.95))
+    p = intervals.p_values(intervals.difference(*studies(smallest, 40), 0.95))
     assert np.mean(p < 0.05) == pytest.approx(0.8, abs=0.04)
 
 
@@ -36,11 +36,11 @@ def test_the_multiple_is_that_of_the_normal_distribution_where_much_is_known() -
 def test_so_many_queries_would_decide_it() -> None:
     first, second = studies(0.05, 40)
     one, other = (resampling.take(side, cells=[0]) for side in (first, second))
-    variance = statistics.variance_of_difference(one, other, 0.95)
+    variance = intervals.variance_of_difference(one, other, 0.95)
     asked = power.needed(0.05, variance, 40, 0, 1, 0.95)
     queries = int(asked.units[0])
     assert queries > 100
-    p = statistics.p_values(statistics.difference(*studies(0.05, queries), 0.95))
+    p = intervals.p_values(intervals.difference(*studies(0.05, queries), 0.95))
     assert 0.7 <= np.mean(p < 0.05) <= 0.95
     assert np.isinf(asked.seeds).all()  # there is no spread between seeds that more of them would lower
 
@@ -83,8 +83,8 @@ def test_a_difference_that_two_queries_make_is_told() -> None:
     cut = full.copy()
     cut[0, 0, :2] = 0
     samples = [resampling.resample(v, v.mean(2, dtype=np.float64), 500, [0]) for v in (full, cut)]
-    estimate = statistics.difference(samples[0], samples[1], 0.95)
+    estimate = intervals.difference(samples[0], samples[1], 0.95)
     assert estimate.telling[0] < 5
     (said,) = population.of_difference(estimate, "Retrieval", False, 0)
     assert "queries make up the difference" in said[0]
-    assert population.of_difference(statistics.level(samples[0], 0.95), "Retrieval", False, 0) == [[]]
+    assert population.of_difference(intervals.level(samples[0], 0.95), "Retrieval", False, 0) == [[]]

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from workflow_scripts.curves import resampling, statistics, winner
-from workflow_scripts.curves.statistics import Estimate
+from workflow_scripts.curves import intervals, resampling, winner
+from workflow_scripts.curves.intervals import Estimate
 from workflow_scripts.curves.winner import Candidates, Winner
 
 CANDIDATES, STUDIES = 12, 1500
@@ -108,7 +108,7 @@ def test_models_share_units_and_no_seeds() -> None:
     joined = winner.join([winner.of_score(sample, 0.95) for sample in samples])
     covariance = joined.loadings @ joined.loadings.T
     for place, sample in ((0, samples[0]), (2, samples[1])):
-        error = statistics.level(sample, 0.95).standard_error
+        error = intervals.level(sample, 0.95).standard_error
         np.testing.assert_allclose(np.sqrt(np.diag(covariance))[place : place + 2], error, rtol=1e-5)
     assert covariance[0, 2] == pytest.approx(shared.var() / 200, rel=0.3)
     assert joined.own_columns == 6

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from workflow_scripts.curves.collect import Model
+from workflow_scripts.curves.intervals import Estimate
 from workflow_scripts.curves.schemas import MEAN, VERDICTS
-from workflow_scripts.curves.statistics import Estimate
 from workflow_scripts.curves.summary import Comparison, ModelEntry
 
 MARGIN_OF_SCORE = 0.1  # within a margin above this share of their score, two models are not called the same

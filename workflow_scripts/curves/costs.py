@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from workflow_scripts.artefact import read_json
-from workflow_scripts.curves import resampling, statistics
+from workflow_scripts.curves import intervals, resampling
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.schemas import COSTS, number
@@ -85,15 +85,15 @@ def cost_frontier(group: Group, models: list[ModelEntry], confidence: float) -> 
     order, unit = known("flops", "seconds", "steps"), known("seconds", "steps", "flops")
     if len(dims) < 2 or order is None or unit is None:
         return []
-    areas = {name: statistics.level(resampling.area(group.pick(name, codecs), dims), confidence) for name in able}
+    areas = {name: intervals.level(resampling.area(group.pick(name, codecs), dims), confidence) for name in able}
     steps: list[CostStep] = []
     for name in sorted(able, key=lambda name: (total[name][order], -areas[name].value[0])):
         gain: dict[str, float | None] = {}
         if steps:
             pair = (name, steps[-1].variant)
             first, second = (resampling.area(group.pick(model, codecs), dims) for model in pair)
-            found = statistics.difference(first, second, confidence)
-            if not (found.value[0] > 0 and statistics.p_values(found)[0] * (len(able) - 1) < 1 - confidence):
+            found = intervals.difference(first, second, confidence)
+            if not (found.value[0] > 0 and intervals.p_values(found)[0] * (len(able) - 1) < 1 - confidence):
                 continue
             gain = {
                 "gain": number(found.value[0]),

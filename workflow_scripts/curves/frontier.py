@@ -14,9 +14,9 @@ from workflow_scripts.curves import winner
 from workflow_scripts.curves.describe import Stored, codec_words, fitted_on_training_texts
 from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.indexes import ANY, ENGINES, RESCORING
+from workflow_scripts.curves.intervals import Estimate
 from workflow_scripts.curves.recommendations import SHARES
 from workflow_scripts.curves.schemas import ALL_MODELS, OWN, REFERENCE, number
-from workflow_scripts.curves.statistics import Estimate
 from workflow_scripts.curves.summary import ModelEntry, StorageAdvice
 
 RESOURCES = ("memory", "read")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from workflow_scripts.curves.intervals import Estimate
 from workflow_scripts.curves.resampling import MOST_OVERLAP
-from workflow_scripts.curves.statistics import Estimate
 
 FEW = 8  # units that make up a difference; with fewer an interval covers less than it says
 

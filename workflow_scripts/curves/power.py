@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from workflow_scripts.curves.intervals import Estimate, Variance
 from workflow_scripts.curves.resampling import Array
-from workflow_scripts.curves.statistics import Estimate, Variance
 
 POWER = 0.8
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from workflow_scripts.curves import power, resampling, statistics
+from workflow_scripts.curves import power, resampling
 from workflow_scripts.curves.comparisons import Pair, verdicts
 from workflow_scripts.curves.groups import Group
+from workflow_scripts.curves.intervals import Estimate, difference, holm, level, p_values, share
 from workflow_scripts.curves.schemas import MEANS, number
-from workflow_scripts.curves.statistics import Estimate
 from workflow_scripts.curves.summary import Area
 from workflow_scripts.study.sections.intervals import Intervals
 
@@ -23,14 +23,14 @@ def curve_rows(group: Group, confidence: float) -> list[dict[str, Any]]:
     rows = []
     for model, cells in group.cells.items():
         sample = group.samples[model]
-        level = statistics.level(sample, confidence)
+        score = level(sample, confidence)
         nothing = np.full(len(cells), np.nan)
         kept = above = Estimate(*[nothing] * len(Estimate._fields))
         if (widest := group.full_width(model)) is not None:
             full = group.pick(model, [widest])
-            kept = statistics.share(sample, full, 0.0, confidence)
+            kept = share(sample, full, 0.0, confidence)
             if group.chance is not None:
-                above = statistics.share(sample, full, group.chance, confidence)
+                above = share(sample, full, group.chance, confidence)
         for i, cell in enumerate(cells):
             if (codec := group.codecs.get(cell)) is None:
                 continue  # a search, whose points are on the frontier
@@ -49,7 +49,7 @@ def curve_rows(group: Group, confidence: float) -> list[dict[str, Any]]:
                 "tasks": len(group.members),
                 "units": group.units,
             }
-            for name, estimate in (("score", level), ("share", kept), ("share_above_chance", above)):
+            for name, estimate in (("score", score), ("share", kept), ("share_above_chance", above)):
                 for suffix, part in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high)):
                     row[name + suffix] = number(part[i])
             rows.append(row)
@@ -68,7 +68,7 @@ def difference_rows(group: Group, pairs: list[Pair], intervals: Intervals) -> li
             continue
         cells = [curve[dim] for dim in shared]
         first, second = group.pick(pair.first, cells), group.pick(pair.second, cells)
-        estimates.append(statistics.difference(first, second, intervals.confidence))
+        estimates.append(difference(first, second, intervals.confidence))
         larger.append(np.fmax(first.score.mean(1), second.score.mean(1)))
         rows += [
             {
@@ -84,8 +84,8 @@ def difference_rows(group: Group, pairs: list[Pair], intervals: Intervals) -> li
     if not rows:
         return []
     joined = Estimate(*(np.concatenate(parts) for parts in zip(*estimates, strict=True)))
-    p = statistics.p_values(joined)
-    corrected = statistics.holm(p)
+    p = p_values(joined)
+    corrected = holm(p)
     unclear_effect = np.full(len(p), np.nan)
     said = verdicts(joined, corrected, np.concatenate(larger), intervals.confidence, intervals.margin)
     if group.task in MEANS:  # solved for one by one, and sentences speak of means alone
@@ -114,7 +114,7 @@ def area_rows(group: Group, confidence: float) -> list[Area]:
             curve = group.curve(model, family)
             dims = list(curve)
             sample = group.pick(model, list(curve.values()))
-            estimate = statistics.level(resampling.area(sample, dims), confidence)
+            estimate = level(resampling.area(sample, dims), confidence)
             rows.append(
                 Area(
                     variant=model,

@@ -28,9 +28,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from workflow_scripts.curves import statistics
+from workflow_scripts.curves import intervals
+from workflow_scripts.curves.intervals import Estimate
 from workflow_scripts.curves.resampling import Array, Sample
-from workflow_scripts.curves.statistics import Estimate
 
 Places = npt.NDArray[np.int64]
 
@@ -58,18 +58,18 @@ class Winner(NamedTuple):
 
 
 def of_share(sample: Sample, full: Sample, chance: float, confidence: float) -> Candidates:
-    """The cells of one model by the share that they keep: (score - chance) / (full - chance); see statistics.share.
+    """The cells of one model by the share that they keep: (score - chance) / (full - chance); see intervals.share.
 
     `full` holds one cell, of the same model or of any other with the same resamples (say, the study's base).
     """
-    estimate = statistics.share(sample, full, chance, confidence)
-    kept = statistics.combine(sample, full, -np.nan_to_num(estimate.value))
+    estimate = intervals.share(sample, full, chance, confidence)
+    kept = intervals.combine(sample, full, -np.nan_to_num(estimate.value))
     return _candidates(estimate, kept, float(full.score.mean()) - chance)
 
 
 def of_score(sample: Sample, confidence: float) -> Candidates:
     """The cells of one model by their score."""
-    return _candidates(statistics.level(sample, confidence), sample, 1.0)
+    return _candidates(intervals.level(sample, confidence), sample, 1.0)
 
 
 def join(parts: list[Candidates]) -> Candidates:
@@ -162,7 +162,7 @@ def _first_that_keeps(candidates: Candidates, places: Places, wanted: float, las
 
 
 def _candidates(estimate: Estimate, sample: Sample, over: float) -> Candidates:
-    shared, own = statistics.loadings(sample)
+    shared, own = intervals.loadings(sample)
     return Candidates(estimate, (np.hstack([shared, own]) / over).astype(np.float32), own.shape[1])
 
 

@@ -22,7 +22,6 @@ from workflow_scripts import artefact, command_line
 from workflow_scripts.command_line import Settings
 from workflow_scripts.encoder.encoding import resolve_precision
 from workflow_scripts.encoder.loading import load_encoder
-from workflow_scripts.memory import keep_freed_memory
 from workflow_scripts.models.batches import COLUMNS, Text, Tokens, micro_batches
 from workflow_scripts.models.folder import cost, encoder_flops, read_digest, versions
 from workflow_scripts.models.frozen import rows_of_adaptors, text_keys
@@ -44,7 +43,6 @@ class EncodePairsSettings(Settings):
 def encode_pairs(settings: EncodePairsSettings, model_digest: Path, tokens_digest: Path, output: Path) -> None:
     """Make the store, its manifest and its digest."""
     started = time.monotonic()
-    keep_freed_memory()
     model = load_encoder(model_digest.parent)
     check_modules(model)
     tokens = Tokens(tokens_digest.with_name("tokens.arrow"), longest_input(model, settings.max_length))

@@ -30,7 +30,6 @@ from workflow_scripts.artefact import log
 from workflow_scripts.command_line import Settings
 from workflow_scripts.encoder.encoding import resolve_precision
 from workflow_scripts.encoder.loading import default_device, load_encoder
-from workflow_scripts.memory import keep_freed_memory
 from workflow_scripts.models import checkpoints
 from workflow_scripts.models.batches import Order, Tokens, account, assemble, training_order
 from workflow_scripts.models.distributed import (
@@ -92,7 +91,6 @@ def train(
     # ---- setup: device, dtype, and what identifies this training
     device = default_device() if ranks.world_size == 1 or not torch.cuda.is_available() else local_gpu()
     dtype = resolve_precision(recipe.dtype, device)
-    keep_freed_memory()
     torch.manual_seed(settings.seed)
     facts = settings_as_recipe(settings) | {
         "parent_digest": read_digest(parent),

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from workflow_scripts.curves import resampling, statistics
+from workflow_scripts.curves import intervals, resampling
+from workflow_scripts.curves.intervals import Estimate
 from workflow_scripts.curves.resampling import Sample
-from workflow_scripts.curves.statistics import Estimate
 
 FULL, CUT = 0.6, 0.5
 STUDIES = 3000
@@ -81,10 +81,10 @@ def test_nominal_95_percent_intervals_cover_between_93_and_97(
 ) -> None:
     full, cut = simulated(seeds, units, *spreads)
     for estimate, truth in (
-        (statistics.level(full, 0.95), FULL),
-        (statistics.share(cut, full, 0.0, 0.95), CUT / FULL),
-        (statistics.share(cut, full, 0.1, 0.95), (CUT - 0.1) / (FULL - 0.1)),
-        (statistics.difference(full, cut, 0.95), FULL - CUT),
+        (intervals.level(full, 0.95), FULL),
+        (intervals.share(cut, full, 0.0, 0.95), CUT / FULL),
+        (intervals.share(cut, full, 0.1, 0.95), (CUT - 0.1) / (FULL - 0.1)),
+        (intervals.difference(full, cut, 0.95), FULL - CUT),
     ):
         assert 0.93 <= covered(estimate, truth) <= 0.97, covered(estimate, truth)
 
@@ -93,18 +93,18 @@ def test_nominal_95_percent_intervals_cover_between_93_and_97(
 def test_intervals_cover_where_most_of_300_queries_score_nothing(scoring: float, least: float) -> None:
     full, cut, high, low = mostly_zero(300, scoring, (0, 0.5, 0.8, 1, 1.25), (0.2, 0.2, 0.2, 0.3, 0.1))
     for sample, truth in ((full, high), (cut, low)):
-        level = statistics.level(sample, 0.95)
+        level = intervals.level(sample, 0.95)
         assert 0.93 <= covered(level, truth) <= 0.97
         assert np.mean(level.high < truth) <= 0.04  # plain percentiles: 4 to 7%
-    assert least <= covered(statistics.share(cut, full, 0.0, 0.95), low / high) <= 0.97
-    assert least <= covered(statistics.difference(full, cut, 0.95), high - low) <= 0.97
+    assert least <= covered(intervals.share(cut, full, 0.0, 0.95), low / high) <= 0.97
+    assert least <= covered(intervals.difference(full, cut, 0.95), high - low) <= 0.97
 
 
 def test_what_two_queries_tell_is_covered_no_better_than_the_module_says() -> None:
     full, *_, truth = mostly_zero(50, 0.05, (1,), (1,))
-    assert 0.82 <= covered(statistics.level(full, 0.95), truth) <= 0.88
+    assert 0.82 <= covered(intervals.level(full, 0.95), truth) <= 0.88
     full, cut, high, low = mostly_zero(300, 0.05, (0, 0.9, 1.1), (0.1, 0.45, 0.45))
-    difference = statistics.difference(full, cut, 0.95)
+    difference = intervals.difference(full, cut, 0.95)
     assert 0.72 <= covered(difference, high - low) <= 0.78
     assert np.mean(difference.telling < 8) > 0.8
     assert np.mean(difference.high < high - low) > 10 * np.mean(difference.low > high - low)
@@ -123,19 +123,19 @@ def test_intervals_of_a_mean_over_tasks_cover_though_one_task_holds_all_that_mod
 ) -> None:
     full, cut = mean_of_tasks(first, others)
     for estimate, truth in (
-        (statistics.level(full, 0.95), FULL),
-        (statistics.share(cut, full, 0.0, 0.95), CUT / FULL),
-        (statistics.difference(full, cut, 0.95), FULL - CUT),
+        (intervals.level(full, 0.95), FULL),
+        (intervals.share(cut, full, 0.0, 0.95), CUT / FULL),
+        (intervals.difference(full, cut, 0.95), FULL - CUT),
     ):
         assert 0.93 <= covered(estimate, truth) <= 0.97, covered(estimate, truth)
 
 
 def test_a_difference_that_one_task_makes_has_the_degrees_of_freedom_of_that_task() -> None:
     full, cut = mean_of_tasks((1.0, 0.03), (1.0, 0.0))
-    assert np.allclose(statistics.difference(full, cut, 0.95).df, 9, rtol=1e-3)
-    assert np.mean(statistics.level(full, 0.95).df) > 70
+    assert np.allclose(intervals.difference(full, cut, 0.95).df, 9, rtol=1e-3)
+    assert np.mean(intervals.level(full, 0.95).df) > 70
     high, low = (resampling.area(resampling.take(sample, cells=[0, 1]), [8, 16]) for sample in (full, cut))
-    assert np.allclose(statistics.difference(high, low, 0.95).df, 9, rtol=1e-3)
+    assert np.allclose(intervals.difference(high, low, 0.95).df, 9, rtol=1e-3)
 
 
 def test_taking_cells_and_seeds_takes_their_parts_along() -> None:
@@ -155,15 +155,15 @@ def test_the_interval_of_a_mean_over_parts_covers_though_the_parts_differ_in_siz
     values = np.concatenate(pieces, axis=2).astype(np.float32)
     score = np.mean([piece.mean(2) for piece in pieces], axis=0)
     parts = np.repeat([0, 1], sizes)
-    estimate = statistics.level(resampling.resample_parts(values, score, parts, 500, [1]), 0.95)
+    estimate = intervals.level(resampling.resample_parts(values, score, parts, 500, [1]), 0.95)
     assert 0.93 <= covered(estimate, float(np.mean(means))) <= 0.97
-    pooled = statistics.level(resampling.resample(values, score, 500, [1]), 0.95)
+    pooled = intervals.level(resampling.resample(values, score, 500, [1]), 0.95)
     assert (pooled.high - pooled.low).mean() > 1.5 * (estimate.high - estimate.low).mean()
 
 
 def test_intervals_never_cover_too_little_when_seeds_make_no_difference() -> None:
     full, cut = simulated(3, 50, 0.0, 0.2, 0.1)
-    estimate = statistics.difference(full, cut, 0.95)
+    estimate = intervals.difference(full, cut, 0.95)
     assert covered(estimate, FULL - CUT) >= 0.93
 
 
@@ -173,26 +173,26 @@ def test_one_seed_differences_have_the_error_of_a_paired_t_test() -> None:
     a = (0.5 + hard + rng.normal(0, 0.05, 80)).astype(np.float32)
     b = (0.48 + hard + rng.normal(0, 0.05, 80)).astype(np.float32)
     samples = [resampling.resample(v[None, None], v.mean(dtype=float)[None, None], 8000, [0]) for v in (a, b)]
-    estimate = statistics.difference(samples[0], samples[1], 0.95)
+    estimate = intervals.difference(samples[0], samples[1], 0.95)
     expected = stats.ttest_rel(a, b)
     assert estimate.df[0] == pytest.approx(expected.df)
     assert estimate.standard_error[0] == pytest.approx((a - b).std(ddof=1) / np.sqrt(80), rel=0.03)
-    assert statistics.p_values(estimate)[0] == pytest.approx(expected.pvalue, rel=0.25)
+    assert intervals.p_values(estimate)[0] == pytest.approx(expected.pvalue, rel=0.25)
 
 
 def test_the_full_width_keeps_exactly_all_of_itself() -> None:
     full, _ = simulated(3, 10, 0.01, 0.01, 0.01)
     one = resampling.take(full, cells=[0])
-    estimate = statistics.share(one, one, 0.0, 0.95)
+    estimate = intervals.share(one, one, 0.0, 0.95)
     assert (estimate.value[0], estimate.low[0], estimate.high[0]) == (1, 1, 1)
 
 
 def test_a_model_differs_from_itself_by_exactly_nothing() -> None:
     full, _ = simulated(3, 10, 0.01, 0.01, 0.01)
-    estimate = statistics.difference(full, full, 0.95)
+    estimate = intervals.difference(full, full, 0.95)
     assert not estimate.value.any()
     assert not estimate.standard_error.any()
-    assert (statistics.p_values(estimate) == 1).all()
+    assert (intervals.p_values(estimate) == 1).all()
 
 
 def test_a_cell_is_resampled_the_same_whatever_cells_are_beside_it() -> None:
@@ -213,12 +213,12 @@ def test_memory_blocks_do_not_change_the_draws(monkeypatch: Any) -> None:
 
 def test_a_score_at_chance_has_no_share() -> None:
     full, cut = simulated(1, 10, 0.0, 0.01, 0.01)
-    assert np.isnan(statistics.share(cut, full, 0.9, 0.95).value).all()
+    assert np.isnan(intervals.share(cut, full, 0.9, 0.95).value).all()
 
 
 def test_scores_without_values_have_no_interval() -> None:
     sample = resampling.resample(np.empty((2, 1, 0), np.float32), np.array([[0.5], [0.6]]), 100, [0])
-    estimate = statistics.level(sample, 0.95)
+    estimate = intervals.level(sample, 0.95)
     assert estimate.value.tolist() == [0.5, 0.6]
     assert np.isnan(estimate.low).all()
     assert np.isnan(estimate.high).all()
@@ -231,7 +231,7 @@ def test_a_model_without_values_pairs_up_with_one_that_has_them_in_parts() -> No
         resampling.mean_over_tasks([resampling.resample_parts(values, score, parts, 100, [0])] * 2)
         for values in (with_values, np.empty((1, 1, 0), np.float32))
     ]
-    estimate = statistics.difference(samples[0], samples[1], 0.95)
+    estimate = intervals.difference(samples[0], samples[1], 0.95)
     assert estimate.value.tolist() == [0]
     assert np.isnan([estimate.low, estimate.high, estimate.df]).all()
 
@@ -246,8 +246,8 @@ def test_area_is_the_trapezium_over_log2_of_the_dimension() -> None:
 
 def test_holm_corrects_as_published_and_ignores_what_is_unknown() -> None:
     p = np.array([0.01, 0.04, np.nan, 0.03, 0.005])
-    np.testing.assert_allclose(statistics.holm(p), [0.03, 0.06, np.nan, 0.06, 0.02])
-    assert statistics.holm(np.array([0.9, 0.8])).max() == 1
+    np.testing.assert_allclose(intervals.holm(p), [0.03, 0.06, np.nan, 0.06, 0.02])
+    assert intervals.holm(np.array([0.9, 0.8])).max() == 1
 
 
 def test_tasks_with_independent_units_add_their_variances() -> None:
@@ -258,6 +258,6 @@ def test_tasks_with_independent_units_add_their_variances() -> None:
     mean = resampling.mean_over_tasks([a, other])
     expected = (a.deviations.var(-1) + other.deviations.var(-1)).mean() / 4
     assert mean.deviations.var(-1).mean() == pytest.approx(expected, rel=0.05)
-    freedom = statistics.level(mean, 0.95).df
+    freedom = intervals.level(mean, 0.95).df
     assert (freedom >= 39).all()
     assert (freedom <= 78.001).all()
