@@ -69,6 +69,7 @@ def encode_pairs_settings(wildcards):
         model=wildcards.model,
         pairs=max(map(pairs_of_adaptor, children)),
         max_length=STUDY.training.max_length,
+        instructions=STUDY.adaptor.instructions,
     )
 
 

@@ -21,6 +21,7 @@ from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import answer
 from workflow_scripts.curves.indexes import ANY
 from workflow_scripts.curves.intervals import Estimate
+from workflow_scripts.curves.notes import adaptor_notes
 from workflow_scripts.curves.recommendations import smallest_dimension
 from workflow_scripts.curves.schemas import (
     ALL_MODELS,
@@ -427,3 +428,30 @@ def test_a_file_that_is_no_table_is_one_clear_line(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert str(bad) in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
+
+
+def test_an_adaptor_is_compared_with_rotations_and_trainings_of_its_parent_and_described() -> None:
+    graph = [*EMBEDDED_GRAPH, Model("learned", "base", adapted=True, width=384)]
+    found = {(p.question, p.first, p.second) for p in comparisons.pairs_of(graph)}
+    assert ("adaptor_or_rotation", "learned", "base_rotated") in found
+    assert ("training_or_adaptor", "matryoshka", "learned") in found
+    assert "learned" in comparisons.trained(graph), "another seed gives another adaptor"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "note"),
+    [
+        ({"fell_back_to_rotation": True, "held_out": True}, "got no better by the adaptor learned: it was left as the"),
+        ({"fell_back_to_rotation": False, "held_out": False}, "One training task: nothing was held out"),
+        ({"fell_back_to_rotation": False, "held_out": True}, None),
+    ],
+)
+def test_an_adaptor_that_is_a_rotation_or_held_nothing_out_has_a_note(
+    tmp_path: Path, recipe: dict[str, bool], note: str | None
+) -> None:
+    model = Model("learned", "base", adapted=True, width=384)
+    manifest = tmp_path / "models" / "learned" / "s0" / "model.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"recipe": recipe}))
+    notes = adaptor_notes(tmp_path, [model])
+    assert [note in said for said in notes] == [True] if note else notes == []

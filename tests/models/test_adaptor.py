@@ -42,10 +42,10 @@ WriteCorpus = Callable[[list[Pair], Path], Corpus]
 RECIPE = {"steps": 12, "batch": 8, "learning_rate": 1e-2}
 
 
-def encoded(folder: Path, bert: Path, corpus: Corpus, pairs: int = 1000) -> Path:
+def encoded(folder: Path, bert: Path, corpus: Corpus, pairs: int = 1000, instructions: bool = False) -> Path:
     """The parent's store of pairs; gives pairs.sha256."""
     output = folder / "base" / "s0.pairs" / "pairs.json"
-    settings = EncodePairsSettings(model="base", pairs=pairs, max_length=MAX_LENGTH)
+    settings = EncodePairsSettings(model="base", pairs=pairs, max_length=MAX_LENGTH, instructions=instructions)
     encode_pairs(settings, bert, corpus[1], output)
     return output.with_suffix(".sha256")
 
@@ -79,11 +79,26 @@ def matrix_of(output: Path) -> np.ndarray:
     return weight
 
 
-def test_the_store_holds_what_training_would_embed_instruction_included(
-    store: Path, bert: Path, corpus: Corpus
+def test_the_store_holds_texts_as_evaluation_encodes_them_without_instruction(
+    store: Path, bert: Path, corpus: Corpus, pairs: list[Pair]
 ) -> None:
     tokens = Tokens(corpus[1].with_name("tokens.arrow"))
-    frozen = load_frozen_pairs(tokens, store.parent, 1000, torch.device("cpu"))
+    frozen = load_frozen_pairs(tokens, store.parent, 1000, False, torch.device("cpu"))
+    rows = frozen.rows_by_task["snips_intent"][:10]
+    vectors, places = frozen.batch(rows)
+    model = SentenceTransformer(str(bert.parent), device="cpu")
+    chosen = [pairs[row] for row in rows_of_adaptors(tokens, 1000)[rows]]
+    for ours, column in ((places.query, 2), (places.positive, 4), (places.negative, 6)):
+        expected = model.encode([pair[column] for pair in chosen])
+        assert np.abs(vectors[ours].numpy() - expected).max() < 1e-5
+
+
+def test_with_instructions_the_store_holds_what_training_would_embed(
+    tmp_path: Path, bert: Path, corpus: Corpus
+) -> None:
+    tokens = Tokens(corpus[1].with_name("tokens.arrow"))
+    store = encoded(tmp_path, bert, corpus, instructions=True)
+    frozen = load_frozen_pairs(tokens, store.parent, 1000, True, torch.device("cpu"))
     rows = frozen.rows_by_task["snips_intent"][:10]
     vectors, places = frozen.batch(rows)
     model = load_encoder(bert.parent)
@@ -101,9 +116,9 @@ def test_the_store_holds_what_training_would_embed_instruction_included(
 def test_fewer_pairs_are_a_part_of_more_and_share_their_store(store: Path, corpus: Corpus) -> None:
     tokens = Tokens(corpus[1].with_name("tokens.arrow"))
     assert rows_of_adaptors(tokens, 20).tolist() == rows_of_adaptors(tokens, 60)[:20].tolist()
-    few = load_frozen_pairs(tokens, store.parent, 20, torch.device("cpu"))
+    few = load_frozen_pairs(tokens, store.parent, 20, False, torch.device("cpu"))
     assert few.places.shape == (3, 20)
-    assert len(few.vectors) < len(load_frozen_pairs(tokens, store.parent, 1000, torch.device("cpu")).vectors)
+    assert len(few.vectors) < len(load_frozen_pairs(tokens, store.parent, 1000, False, torch.device("cpu")).vectors)
 
 
 def test_more_pairs_than_were_encoded_are_one_line(tmp_path: Path, bert: Path, corpus: Corpus) -> None:

@@ -10,6 +10,7 @@ from workflow_scripts.study.configuration import Study, load_study
 STUDIES = {
     "medi": ["studies/medi.yaml"],
     "measure": ["studies/measure.yaml"],
+    "measure-adaptors": ["studies/measure.yaml", "studies/measure-adaptors.yaml"],
 }
 
 

@@ -40,6 +40,7 @@ class Model:
     nested: bool = False
     rotated: bool = False
     trained: bool = False
+    adapted: bool = False
     width: int = 0
     steps: int = 0
     seeds: tuple[int, ...] = (0,)
@@ -96,6 +97,7 @@ def graph_of(study: Study) -> list[Model]:
                 nested=bool(variant and variant.nested),
                 rotated=bool(variant and variant.rotate),
                 trained=study.graph.is_trained(name),
+                adapted=name in study.graph.adapted,
                 width=study.graph.width_of(name),
                 steps=study.graph.steps_of(name),
                 seeds=tuple(study.graph.seeds_of(name)),

@@ -24,6 +24,8 @@ QUESTIONS = {
     "start": "Was starting from the trained fixed model as good as starting from where it started?",
     "rotate_first": "What did rotating before Matryoshka training change?",
     "rotation": "What did a rotation alone change?",
+    "adaptor_or_rotation": "Did an adaptor, learned on frozen embeddings, beat a rotation of the same parent?",
+    "training_or_adaptor": "Did Matryoshka training beat an adaptor of the same parent?",
     "budget": "What did a smaller training budget lose?",
     "narrow": "What did training one narrow width directly give, against a prefix trained for it?",
     "parent": "What did this step change, against its parent?",
@@ -71,6 +73,15 @@ def pairs_of(models: list[Model]) -> list[Pair]:
                 add("rotate_first", a, b)
     for a in rotations:
         add("rotation", a, by_name[a.parent or ""])
+    adaptors = [m for m in models if m.adapted]
+    for question, firsts, seconds in (
+        ("adaptor_or_rotation", adaptors, rotations),
+        ("training_or_adaptor", nested, adaptors),
+    ):
+        for a in firsts:
+            for b in seconds:
+                if a.parent == b.parent:
+                    add(question, a, b)
     for a in models:
         for b in models:
             same = (a.parent, a.nested, a.rotated, a.trained, a.width) == (
@@ -129,9 +140,12 @@ def verdicts(
 
 
 def trained(models: list[Model]) -> set[str]:
-    """The models with training in their line: another seed would have given another model."""
-    by_name = {model.name: model for model in models}
-    return {model.name for model in models if total_steps(by_name, model)}
+    """The models with training, or an adaptor, in their line: another seed would have given another model."""
+    found: set[str] = set()
+    for model in models:  # parents come first
+        if model.steps or model.adapted or model.parent in found:
+            found.add(model.name)
+    return found
 
 
 def comparisons(differences: pl.DataFrame, models: list[ModelEntry]) -> list[Comparison]:

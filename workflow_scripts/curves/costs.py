@@ -46,6 +46,7 @@ def costs(results: Path, models: list[Model]) -> list[ModelEntry]:
                 nested=model.nested,
                 rotated=model.rotated,
                 trained=model.trained,
+                adapted=model.adapted,
                 width=model.width,
                 steps=model.steps,
                 seeds=list(model.seeds),

@@ -18,7 +18,7 @@ from workflow_scripts.curves.collect import Model, graph_of, missing_scores, rea
 from workflow_scripts.curves.domain import domains_of
 from workflow_scripts.curves.frontier import Shares, frontier_rows, reference_of, storage_advice
 from workflow_scripts.curves.groups import Group, group_of_task, means_of, task_types_of
-from workflow_scripts.curves.notes import notes_of, seeds_measured
+from workflow_scripts.curves.notes import adaptor_notes, notes_of, seeds_measured
 from workflow_scripts.curves.recommendations import recommendations
 from workflow_scripts.curves.schemas import CURVES_SCHEMA, DIFFERENCES_SCHEMA, FRONTIER_SCHEMA, MEAN
 from workflow_scripts.curves.summary import Answer, StorageAdvice, write_answer
@@ -102,7 +102,7 @@ def answer(results: Path, models: list[Model], tasks: list[str], intervals: Inte
             for group in of_types
         },
         missing=missing,
-        notes=notes_of(models, groups, means, curves, missing, domains),
+        notes=[*notes_of(models, groups, means, curves, missing, domains), *adaptor_notes(results, models)],
     )
     return Found(curves, difference_table, pl.DataFrame(points, schema=FRONTIER_SCHEMA), summary)
 

@@ -130,6 +130,8 @@ def what_was_done(name: str, by_name: dict[str, ModelEntry]) -> str:
     changes = ["rotated onto principal axes"] * model.rotated
     changes += [f"cut to {model.width} dimensions"] * narrower
     done = [f"its output {' and '.join(changes)}"] if changes else []
+    if model.adapted:
+        done.append("its output times a matrix learned on frozen embeddings of training pairs (a linear adaptor)")
     if model.trained:
         how = "at several dimensions at once (Matryoshka)" if model.nested else "at its full width alone"
         done.append(f"{'then ' if done else ''}trained {how}, {model.steps:,} steps")

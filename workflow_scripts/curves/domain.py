@@ -26,7 +26,7 @@ SHARE_OF_TEXTS = 0.01
 def domains_of(results: Path, models: list[Model], tasks: list[str]) -> dict[str, Domain]:
     """Per task `in_domain`, `why` and `cleaned` ("yes", "held out", "no"); nothing where no model saw training pairs."""
     manifest = results / "corpus" / "corpus.json"
-    if not manifest.exists() or not any(model.trained or model.rotated for model in models):
+    if not manifest.exists() or not any(m.trained or m.rotated or m.adapted for m in models):
         return {}
     corpus = read_json(manifest)
     return {task: domain_of(task, _described(results, task), corpus) for task in tasks}

@@ -5,8 +5,11 @@ Takes the groups and their points; leaves the summary's notes.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 
+from workflow_scripts.artefact import read_json
 from workflow_scripts.curves import population
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.comparisons import trained
@@ -69,6 +72,33 @@ def notes_of(
     if domains:
         notes += domain_notes(groups, domains)
     return notes
+
+
+def adaptor_notes(results: Path, models: list[Model]) -> list[str]:
+    """Which adaptors are no more than a rotation, and which had no training task to hold out."""
+    recipes = {
+        model.name: [
+            read_json(path)["recipe"] for seed in model.seeds if (path := _manifest(results, model, seed)).exists()
+        ]
+        for model in models
+        if model.adapted
+    }
+    left = [name for name, made in recipes.items() if any(recipe["fell_back_to_rotation"] for recipe in made)]
+    unheld = [name for name, made in recipes.items() if any(not recipe["held_out"] for recipe in made)]
+    notes = []
+    if left:
+        notes.append(
+            f"Held-out training tasks got no better by the adaptor {', '.join(left)}: it was left as the rotation that it starts at."
+        )
+    if unheld:
+        notes.append(
+            f"One training task: nothing was held out to choose how far {', '.join(unheld)} may go; other data were not looked at."
+        )
+    return notes
+
+
+def _manifest(results: Path, model: Model, seed: int) -> Path:
+    return results / "models" / model.name / f"s{seed}" / "model.json"
 
 
 def domain_notes(groups: list[Group], domains: dict[str, Domain]) -> list[str]:

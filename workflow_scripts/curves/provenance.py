@@ -186,7 +186,7 @@ def _corpus(results: Path, answer: Answer) -> Corpus | None:
         duration(corpus.get("seconds")),
         "" if against else " Not cleaned of any evaluation texts.",
     )
-    if not any(model.trained for model in answer.models):
+    if not any(model.trained or model.adapted for model in answer.models):
         sentence += " No model was trained on them: axes, ranges and thresholds were fitted on a sample of their texts."
     tables = [table(["dropped because", "rows", "most of them in"], drops)] if drops else []
     if cleaned:

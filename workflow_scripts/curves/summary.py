@@ -44,6 +44,7 @@ class ModelEntry(Part):
     nested: bool
     rotated: bool
     trained: bool
+    adapted: bool = False
     width: int
     steps: int
     seeds: list[int]

@@ -19,6 +19,8 @@ from workflow_scripts.curves.summary import Answer, Comparison, CostStep
 # The questions that are answered in one line, and the verdicts that mean yes; the other decided ones mean no.
 ASKED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("training_or_rotation", "Did Matryoshka training beat a rotation?", ("better",)),
+    ("adaptor_or_rotation", "Did a matrix learned on frozen embeddings beat a rotation?", ("better",)),
+    ("training_or_adaptor", "Did Matryoshka training beat a matrix learned on frozen embeddings?", ("better",)),
     ("start", "Was starting from the fixed model as good as starting from the base?", ("better", "same")),
     ("rotate_first", "Did rotating first help Matryoshka training?", ("better",)),
 )

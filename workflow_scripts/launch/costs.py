@@ -109,14 +109,17 @@ def jobs(study: Study) -> dict[str, int]:
     fetched = [p for p in pairs if study.graph.is_fetched(p[0])]
     trained = [p for p in pairs if study.graph.is_trained(p[0])]
     transformed = [p for p in pairs if p not in fetched and p not in trained]
+    adapted = [p for p in pairs if p[0] in study.graph.adapted]
     texts = encoded_texts(study)
     counts = {
         "download_pairs": int(study.needs_pairs and study.corpus.source == "medi"),
         "task": len(tasks_prepared(study)),
         "pairs": int(study.needs_pairs),
-        "tokens": len({study.graph.root_of(model) for model, _ in trained}),
+        "tokens": len({study.graph.root_of(model) for model, _ in trained + adapted}),
         "fetch": len(fetched),
-        "transform": len(transformed),
+        "transform": len(transformed) - len(adapted),
+        "encode_pairs": len({(study.graph.parent_of(m), study.graph.seed_of_parent(m, seed)) for m, seed in adapted}),
+        "adaptor": len(adapted),
         "train": len(trained),
         "embed": len(texts) * (len(fetched) + len(trained)),
         "embed_by_matrix": len(texts) * len(transformed),

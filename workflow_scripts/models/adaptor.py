@@ -76,8 +76,8 @@ class Penalty:
 
 
 # From careful to free: of choices that gain nearly as much, the first is taken.
-PENALTIES = (Penalty(distance=50.0), Penalty(distance=10.0), Penalty(orthogonality=30.0), Penalty())
-FIXED = Penalty(distance=10.0)  # where there is a single task, so that none can be held out
+PENALTIES = (Penalty(distance=50.0), Penalty(orthogonality=100.0), Penalty(orthogonality=30.0), Penalty())
+FIXED = Penalty(orthogonality=30.0)  # where there is a single task, so that none can be held out
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,8 @@ def adapt(
     facts["adaptor"].pop("pairs")  # said above it, for this adaptor
     encoding = artefact.read_json(embeddings.with_name("pairs.json"))["cost"]
 
-    # ---- data, and where the matrix starts
     tokens = Tokens(tokens_digest.with_name("tokens.arrow"))
-    frozen = load_frozen_pairs(tokens, embeddings.parent, settings.pairs, default_device())
-    accounting = account(frozen.rows_by_task, recipe.batch)
-    tasks = [name for name in frozen.rows_by_task if name not in accounting.left_out]
-    start = uncentred_axes(frozen.vectors)
+    frozen = load_frozen_pairs(tokens, embeddings.parent, settings.pairs, recipe.instructions, default_device())
     objective = Objective(
         settings.objective,
         tuple(settings.nesting),
@@ -116,32 +112,18 @@ def adapt(
         recipe.temperature,
         spread_out=recipe.spread_out,
     )
-    learner = Learner(frozen, objective, recipe, settings.seed, start)
-
-    # ---- what held-out tasks choose
-    choices: list[Choice] = []
-    if len(tasks) > 1:
-        choices = compared(learner, tasks)
-        chosen = choose(choices, learner.reciprocal_ranks(start, tasks)[:, -1].mean())
-    else:
-        log.info("a single training task: nothing can be held out, the penalty is the fixed one")
-        chosen = Choice(FIXED, recipe.steps, 0.0, 0.0)
-
-    # ---- the matrix itself
-    rows: list[dict[str, Any]] = []
-    matrix = start
+    learned = learn(frozen, objective, recipe, settings.seed)
+    chosen = learned.chosen
     if chosen is None:
-        log.info("%s: held-out tasks gain nothing on the rotation; the rotation is what is left", settings.model)
+        log.warning("%s: held-out tasks gain nothing on the rotation; the rotation is what is left", settings.model)
     else:
+        if not learned.choices:
+            log.warning("%s: one training task: nothing can be held out, the penalty is the fixed one", settings.model)
         log.info("%s: %s, stop after step %d, held-out gain %+.4f", settings.model, *_said(chosen))
-        for step, learned, losses in itertools.islice(learner.train(tasks, chosen.penalty), chosen.steps):
-            matrix = learned
-            named = {f"loss_{d}": float(value) for d, value in zip(settings.nesting, losses, strict=True)}
-            rows.append({"step": step, "loss": float(losses.sum()), **named})
 
     # ---- leave it
     model = load_encoder(parent.parent)
-    append_dense(model, matrix.cpu().numpy())
+    append_dense(model, learned.matrix.cpu().numpy())
     manifest: dict[str, Any] = {
         "model": settings.model,
         "seed": settings.seed,
@@ -156,28 +138,62 @@ def adapt(
             "parent_digest": read_digest(parent),
             "embeddings_digest": read_digest(embeddings),
             "pairs_used": int(frozen.places.shape[1]),
-            "tasks": len(tasks),
-            "held_out": len(tasks) > 1,
-            "choices": [asdict(choice) for choice in choices],
+            "tasks": len(learned.tasks),
+            "held_out": bool(learned.choices),
+            "choices": [asdict(choice) for choice in learned.choices],
             "chosen": None if chosen is None else asdict(chosen),
             "fell_back_to_rotation": chosen is None,
         },
         "cost": cost(
-            steps=learner.steps,
+            steps=learned.steps,
             tokens=encoding["tokens"],
             seconds=encoding["seconds"] + time.monotonic() - started,
-            flops=encoding["flops"] + learner.flops,
+            flops=encoding["flops"] + learned.flops,
             device=frozen.vectors.device,
         ),
         "pairs": read_digest(pairs),
         "tokens": read_digest(tokens_digest),
         "versions": versions(),
     }
-    losses_of = ["loss", *(f"loss_{d}" for d in settings.nesting)]
-    schema = pa.schema([("step", pa.int64()), *((name, pa.float64()) for name in losses_of)])
+    columns = ["step", "loss", *(f"loss_{d}" for d in settings.nesting)]
+    rows = [dict(zip(columns, (step, sum(row), *row), strict=True)) for step, row in enumerate(learned.losses, start=1)]
+    schema = pa.schema([(name, pa.int64() if name == "step" else pa.float64()) for name in columns])
     table = pa.Table.from_pylist(rows, schema=schema)  # without a row where the rotation is left
     export(model, output, manifest, lambda part: pq.write_table(table, part / STEPS))
     log.info("%s: learned in %.0f s, choice of the penalty included", settings.model, time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A matrix `(width, width)` and how it came about: the choices compared (none where a single task left nothing to hold
+    out), the one chosen (None: the matrix is the rotation), the loss per dimension of each step, and what all of it took."""
+
+    matrix: Tensor
+    tasks: list[str]
+    choices: list[Choice]
+    chosen: Choice | None
+    losses: list[list[float]]
+    steps: int
+    flops: float
+
+
+def learn(frozen: FrozenPairs, objective: Objective, recipe: Adaptor, seed: int) -> Learned:
+    """Choose penalty and steps on held-out tasks, then learn the matrix on all of them."""
+    accounting = account(frozen.rows_by_task, recipe.batch)
+    tasks = [name for name in frozen.rows_by_task if name not in accounting.left_out]
+    start = uncentred_axes(frozen.vectors)
+    learner = Learner(frozen, objective, recipe, seed, start)
+    choices: list[Choice] = []
+    chosen: Choice | None = Choice(FIXED, recipe.steps, 0.0, 0.0)
+    if len(tasks) > 1:
+        choices = compared(learner, tasks)
+        chosen = choose(choices, float(learner.reciprocal_ranks(start, tasks)[:, -1].mean()))
+    matrix, losses = start, []
+    if chosen is not None:
+        for _, learned, per_dimension in itertools.islice(learner.train(tasks, chosen.penalty), chosen.steps):
+            matrix = learned
+            losses.append([float(value) for value in per_dimension])
+    return Learned(matrix, tasks, choices, chosen, losses, learner.steps, learner.flops)
 
 
 class Learner:

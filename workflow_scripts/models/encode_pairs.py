@@ -37,6 +37,7 @@ class EncodePairsSettings(Settings):
     model: str
     pairs: int
     max_length: int
+    instructions: bool
 
 
 @torch.inference_mode()
@@ -47,7 +48,9 @@ def encode_pairs(settings: EncodePairsSettings, model_digest: Path, tokens_diges
     check_modules(model)
     tokens = Tokens(tokens_digest.with_name("tokens.arrow"), longest_input(model, settings.max_length))
     rows = rows_of_adaptors(tokens, settings.pairs)
-    keys, first = np.unique(text_keys(tokens, rows), return_index=True)
+    uncut = Tokens(tokens_digest.with_name("tokens.arrow"))
+    keys, first = np.unique(text_keys(uncut, rows, settings.instructions), return_index=True)
+    special = set(model.tokenizer.all_special_ids)
     width = embedding_width(model)
     facts: dict[str, Any] = {
         "settings": json.loads(settings.model_dump_json()),
@@ -61,7 +64,8 @@ def encode_pairs(settings: EncodePairsSettings, model_digest: Path, tokens_diges
         column, row = COLUMNS[place // len(rows)], rows[place % len(rows)]
         ids = tokens.ids(column, int(row))
         [skip] = tokens.skips(column, np.array([row]))
-        return Text(ids, min(int(skip), len(ids) - 1))
+        text = Text(ids, min(int(skip), len(ids) - 1))
+        return text if settings.instructions else without_instruction(text, special)
 
     layout = choose_layout(model, [text(place) for place in first[:8]])
     dtype = resolve_precision("fp32", model.device)
@@ -98,6 +102,12 @@ def encode_pairs(settings: EncodePairsSettings, model_digest: Path, tokens_diges
     artefact.write_digests(output.with_suffix(".sha256"), [store])
     writer.remove_shards()
     artefact.log.info("%d texts of %d pairs encoded in %.0f s", len(keys), len(rows), time.monotonic() - started)
+
+
+def without_instruction(text: Text, special: set[int]) -> Text:
+    """The text as it is without its instruction; a leading special token stays, and is pooled as in an evaluation text."""
+    start = text.ids[:1] if text.ids[0] in special else text.ids[:0]
+    return Text(np.append(start, text.ids[text.skip :]), 0) if text.skip else text
 
 
 def main() -> None:

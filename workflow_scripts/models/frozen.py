@@ -6,6 +6,7 @@ batch's distinct texts and its rows. No encoder is run.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,22 @@ def rows_of_adaptors(tokens: Tokens, pairs: int) -> np.ndarray:
     return np.random.default_rng(0).permutation(len(tokens))[:pairs]
 
 
-def text_keys(tokens: Tokens, rows: np.ndarray) -> np.ndarray:
-    """A key `(3, rows)` uint64 for each text of these rows, by column: equal texts with equal instructions, equal keys."""
-    keys = np.stack([tokens.keys(column, rows) for column in COLUMNS])
+def text_keys(tokens: Tokens, rows: np.ndarray, instructions: bool) -> np.ndarray:
+    """A key `(3, rows)` uint64 for each text of these rows, by column: equal texts, equal keys.
+
+    With `instructions`, equal texts with equal instructions; without, a hash of the tokens behind the instruction.
+    `tokens` are uncut, so that the keys do not hang on the encoder that reads them.
+    """
     skips = np.stack([tokens.skips(column, rows) for column in COLUMNS])
-    return np.asarray(keys ^ (skips.astype(np.uint64) << np.uint64(48)))
+    if instructions:
+        keys = np.stack([tokens.keys(column, rows) for column in COLUMNS])
+        return np.asarray(keys ^ (skips.astype(np.uint64) << np.uint64(48)))
+    hashes = b"".join(
+        hashlib.blake2b(tokens.ids(column, row)[skip:].tobytes(), digest_size=8).digest()
+        for column, skipped in zip(COLUMNS, skips.tolist(), strict=True)
+        for row, skip in zip(rows.tolist(), skipped, strict=True)
+    )
+    return np.frombuffer(hashes, dtype="<u8").reshape(3, len(rows))
 
 
 @dataclass(frozen=True)
@@ -63,14 +75,14 @@ class FrozenPairs:
             yield self.batch(rows)
 
 
-def load_frozen_pairs(tokens: Tokens, store: Path, pairs: int, device: torch.device) -> FrozenPairs:
+def load_frozen_pairs(tokens: Tokens, store: Path, pairs: int, instructions: bool, device: torch.device) -> FrozenPairs:
     """The first `pairs` rows of the adaptors' order, with their embeddings from the store in that folder.
 
     Raises ModelError where the store lacks a text of them, or where the embeddings cannot be learned from.
     """
     rows = rows_of_adaptors(tokens, pairs)
     found = open_store(store)
-    keys = text_keys(tokens, rows)
+    keys = text_keys(tokens, rows, instructions)
     order = np.argsort(found.keys, kind="stable")
     places = order[np.minimum(np.searchsorted(found.keys[order], keys), len(found) - 1)]
     if not np.array_equal(found.keys[places], keys):

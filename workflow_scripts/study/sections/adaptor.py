@@ -16,6 +16,10 @@ class Adaptor(Section):
     """
 
     pairs: Positive = Field(100_000, description="Training pairs whose embeddings are used, drawn at random.")
+    instructions: bool = Field(
+        False,
+        description="Encode a pair's texts with their instructions, as training does; false: as evaluation texts are encoded, which have none.",
+    )
     steps: Positive = Field(500, description="Most steps; held-out tasks may say to stop earlier.")
     batch: Annotated[int, Field(ge=2)] = Field(256, description="Pairs per step, all from one training task.")
     learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="Rate of Adam, which falls linearly to 0.")
