@@ -28,6 +28,7 @@ import numpy as np
 import polars as pl
 import torch
 import yaml
+from safetensors.numpy import load_file, save_file
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -77,7 +78,7 @@ class Classification:
         for vectors, labels in zip(self.drawn, self.drawn_labels, strict=True):
             found = LogisticRegression(max_iter=100, random_state=0).fit(stored(vectors), labels)
             right.append(found.predict(stored(self.texts)) == self.labels)
-        return np.mean(right, axis=0)
+        return np.asarray(np.mean(right, axis=0))
 
 
 Task = Retrieval | Classification
@@ -114,10 +115,10 @@ def encoded_texts(results: Path, kept: Path, texts: dict[str, list[str]]) -> dic
     if not kept.exists():
         model = load_encoder(results / "models" / "base" / "s0")
         vectors = {name: encode_texts(model, wanted) for name, wanted in texts.items()}
-        part = kept.with_suffix(".part.npz")
-        np.savez(part, **vectors)
+        part = kept.with_suffix(".part")
+        save_file(vectors, part)
         part.rename(kept)
-    return dict(np.load(kept))
+    return load_file(kept)
 
 
 def retrieval(results: Path, name: str, folder: Path) -> Retrieval:
@@ -129,7 +130,7 @@ def retrieval(results: Path, name: str, folder: Path) -> Retrieval:
     identifier = "_id" if "_id" in corpus.columns else "id"
     titles = corpus["title"].fill_null("").to_list() if "title" in corpus.columns else [""] * len(corpus)
     documents = [f"{title} {text}".strip() for title, text in zip(titles, corpus["text"].to_list(), strict=True)]
-    stored = encoded_texts(results, folder / f"{name}.npz", {"q": queries["text"].to_list(), "d": documents})
+    stored = encoded_texts(results, folder / f"{name}.safetensors", {"q": queries["text"].to_list(), "d": documents})
     row = {key: i for i, key in enumerate(queries[identifier].to_list())}
     column = {key: i for i, key in enumerate(corpus[identifier].to_list())}
     grades = np.zeros((len(queries), len(corpus)), np.float32)
@@ -158,7 +159,7 @@ def classification(results: Path, name: str, folder: Path) -> Classification:
         ]
     )
     texts = {"drawn": train["text"][drawn.ravel()].to_list(), "test": test["text"].to_list()}
-    stored = encoded_texts(results, folder / f"{name}.npz", texts)
+    stored = encoded_texts(results, folder / f"{name}.safetensors", texts)
     return Classification(
         stored["drawn"].reshape(*drawn.shape, -1), labels[drawn], stored["test"], test["label"].to_numpy()
     )
@@ -183,7 +184,7 @@ class Scores:
         from workflow_scripts.coding.fit import Fitted
 
         data = self.tasks[task]
-        key = hashlib.sha256(np.ascontiguousarray(matrix[:dim] if precision == "float32" else matrix)).hexdigest()[:16]
+        key = hashlib.sha256((matrix[:dim] if precision == "float32" else matrix).tobytes()).hexdigest()[:16]
         kept = self.folder / f"{task}-{key}-{dim}-{precision}.npy"
         if kept.exists():
             return np.asarray(np.load(kept))
@@ -198,7 +199,7 @@ class Scores:
 
     def mean(self, task: str, matrices: list[Matrix], dim: int, precision: str = "float32") -> Matrix:
         """The same, mean over matrices (seeds)."""
-        return np.mean([self.values(task, matrix, dim, precision) for matrix in matrices], axis=0)
+        return np.asarray(np.mean([self.values(task, matrix, dim, precision) for matrix in matrices], axis=0))
 
     def best_of_64_bytes(self, task: str, matrices: list[Matrix]) -> Matrix:
         """`(codecs, units)`: values under each codec of 64 bytes."""
@@ -285,13 +286,14 @@ def dimensions_of(width: int) -> tuple[int, ...]:
 MEASURED = """
 import json, resource, sys, time
 sys.path.insert(0, {root!r})
-import numpy as np, torch
+import torch
+from safetensors.numpy import load_file
 from benchmarks.adaptor import objective_of
 from workflow_scripts.models.adaptor import learn
 from workflow_scripts.models.frozen import FrozenPairs
 from workflow_scripts.study.sections.adaptor import Adaptor
-stored = np.load({file!r})
-tasks = {{name[5:]: stored[name] for name in stored.files if name.startswith("task_")}}
+stored = load_file({file!r})
+tasks = {{name[5:]: rows for name, rows in stored.items() if name.startswith("task_")}}
 frozen = FrozenPairs(torch.from_numpy(stored["vectors"]), stored["places"], tasks)
 section = Adaptor()
 objective = objective_of(section, frozen.vectors.shape[1])
@@ -311,13 +313,9 @@ def measured(frozen: Any, rows: int, folder: Path) -> dict[str, float]:
         times = -(-rows // pairs)
         places = np.concatenate([frozen.places + texts * i for i in range(times)], axis=1)[:, :rows]
         numbers = {n: np.concatenate([r + pairs * i for i in range(times)]) for n, r in frozen.rows_by_task.items()}
-        file = folder / "measured.npz"
-        np.savez(
-            file,
-            vectors=frozen.vectors.repeat(times, 1).numpy(),
-            places=places,
-            **{f"task_{name}": chosen[chosen < rows] for name, chosen in numbers.items()},
-        )
+        file = folder / "measured.safetensors"
+        arrays = {f"task_{name}": chosen[chosen < rows] for name, chosen in numbers.items()}
+        save_file(arrays | {"places": places, "vectors": frozen.vectors.repeat(times, 1).numpy()}, file)
         code = MEASURED.format(root=str(ROOT), file=str(file))
         answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
         kept.write_text(answer.splitlines()[-1])

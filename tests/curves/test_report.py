@@ -120,7 +120,9 @@ def test_a_partial_report_is_made_of_the_scores_that_are_there(tmp_path: Path) -
     models = seeded(EMBEDDED_GRAPH, (0,))
     write_study(results, models, TASKS, [8, 16, 32, 64, 128, 256, 384])
     (results / "scores/matryoshka/s0/WordNetExamples.parquet").unlink()
-    (project / "few.yaml").write_text("intervals: {resamples: 100}\nvariants: {base_adapted: null}")  # not in the made study
+    (project / "few.yaml").write_text(
+        "intervals: {resamples: 100}\nvariants: {base_adapted: null}"
+    )  # not in the made study
     result = snakemake(project, "--cores", "1", "--configfile", "config.yaml", "few.yaml", "--", "partial_report")
     assert result.returncode == 0, result.stderr
     assert "results/embedded/partial/report.html" in result.stdout

@@ -21,9 +21,9 @@ class Adaptor(Section):
         description="Encode a pair's texts with their instructions, as training does; false: as evaluation texts are encoded, which have none.",
     )
     steps: Positive = Field(500, description="Most steps; held-out tasks may say to stop earlier.")
-    batch: Annotated[int, Field(ge=2)] = Field(256, description="Pairs per step, all from one training task.")
+    batch: Annotated[int, Field(ge=2)] = Field(128, description="Pairs per step, all from one training task.")
     learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="Rate of Adam, which falls linearly to 0.")
-    temperature: Annotated[float, Field(gt=0)] = Field(0.05, description="Divides the cosine.")
+    temperature: Annotated[float, Field(gt=0)] = Field(0.1, description="Divides the cosine.")
     spread_out: Annotated[float, Field(ge=0)] = Field(
         0.0, description="Weight of the regulariser that spreads unrelated texts over all directions; 0: none."
     )
