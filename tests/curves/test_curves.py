@@ -252,6 +252,10 @@ def test_what_could_have_been_found_stands_beside_what_the_data_cannot_tell(tmp_
     assert (unclear["detectable"] > unclear["difference"].abs()).all(), "else it would have been found"
     assert means.filter(pl.col("verdict") != "unclear")["detectable"].null_count() == means.height - unclear.height
     assert all((c.detectable is not None) == bool(c.unclear) for c in summary.comparisons)
+    units = summary.task_types["Retrieval"].units
+    for row in unclear.filter(task_type="Retrieval", detectable=pl.col("detectable")).iter_rows(named=True):
+        if row["detectable"] > summary.margin and row["units_needed"] is not None:
+            assert row["units_needed"] > units, "else the study would have found it"
 
 
 def test_searches_are_on_the_frontier_by_bytes_in_memory_and_by_bytes_read(tmp_path: Path) -> None:

@@ -208,7 +208,15 @@ def test_each_step_of_the_cost_frontier_says_what_it_loses(embedded: Found) -> N
 def compared(ratios: dict[str, float] | None = None, *, counts: dict[str, int]) -> list[Comparison]:
     verdicts = {name: list(range(counts.get(name, 0))) for name in ("better", "worse", "same", "unclear")}
     none = dict.fromkeys(
-        ("detectable", "own_steps_ratio", "own_seconds_ratio", "total_steps_ratio", "total_seconds_ratio")
+        (
+            "detectable",
+            "units_needed",
+            "seeds_needed",
+            "own_steps_ratio",
+            "own_seconds_ratio",
+            "total_steps_ratio",
+            "total_seconds_ratio",
+        )
     )
     pair = {"question": "start", "first": "a", "second": "b", "task_type": "t"}
     return [Comparison.model_validate(pair | verdicts | none | (ratios or {}))]
@@ -241,7 +249,7 @@ def test_a_cost_is_given_to_the_percent() -> None:
         "total_steps_ratio": 1.5,
     }
     (pair,) = compared(ratios, counts={"same": 1})
-    said = training_sentences.comparison(pair, 0.01)
+    said = training_sentences.comparison(pair, 0.01, "queries")
     assert "It took 5.1% of the other's training time (147% with its parents')." in plain(said)
 
 
@@ -253,3 +261,15 @@ def test_a_quantity_has_three_digits_whatever_it_rounds_to() -> None:
         "3.14",
         "250",
     ]
+
+
+def test_beside_the_undecided_stands_what_would_decide_it() -> None:
+    found = compared({"detectable": 0.031, "units_needed": 2870.0}, counts={"unclear": 2})[0]
+    said = training_sentences.comparison(found, 0.01, "queries")
+    assert "80% of studies like this one find a difference of 0.031; one of 0.01 takes 2,900 queries)" in said
+    more = found.model_copy(update={"seeds_needed": 7.0})
+    assert "one of 0.01 takes 2,900 queries or 7 seeds)" in training_sentences.comparison(more, 0.01, "queries")
+    none = found.model_copy(update={"units_needed": None})
+    assert "one of 0.01 takes more queries and more seeds)" in training_sentences.comparison(none, 0.01, "queries")
+    fine = found.model_copy(update={"detectable": 0.005})
+    assert "one of" not in training_sentences.comparison(fine, 0.01, "queries").replace("like this one", "")

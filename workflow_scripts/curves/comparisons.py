@@ -162,9 +162,11 @@ def comparisons(differences: pl.DataFrame, models: list[ModelEntry]) -> list[Com
                 a, b = getattr(mine, unit), getattr(others, unit)
                 ratios[f"{scope}_{unit}_ratio"] = a / b if a is not None and b else None
         by_verdict = {verdict: part.filter(pl.col("verdict") == verdict)["dim"].to_list() for verdict in VERDICTS}
-        detectable = part.filter(pl.col("verdict") == "unclear")["detectable"].max()
+        undecided = part.filter(pl.col("verdict") == "unclear")
         named = {
-            "detectable": detectable,
+            "detectable": undecided["detectable"].max(),
+            "units_needed": _most(undecided["units_needed"]),
+            "seeds_needed": _most(undecided["seeds_needed"]),
             "question": question,
             "first": first,
             "second": second,
@@ -172,6 +174,11 @@ def comparisons(differences: pl.DataFrame, models: list[ModelEntry]) -> list[Com
         }
         rows.append(Comparison.model_validate(named | by_verdict | ratios))
     return rows
+
+
+def _most(needed: pl.Series) -> float | None:
+    """The most that any dimension needs; None where one of them has no number."""
+    return None if needed.null_count() or not len(needed) else float(np.max(needed.to_numpy()))
 
 
 def _wide(by_name: dict[str, Model], model: Model) -> bool:

@@ -46,7 +46,13 @@ def smallest_effect(estimate: Estimate, confidence: float, comparisons: int = 1)
 
 
 def needed(
-    effect: float, variance: Variance, units: int, draws: int, seeds: int, confidence: float, comparisons: int = 1
+    effect: float,
+    variance: Variance,
+    units: int,
+    draws: int,
+    seeds: int | Array,
+    confidence: float,
+    comparisons: int = 1,
 ) -> Needed:
     """How many units, draws or seeds would find a true difference of `effect`, each if the others stay as they are.
 

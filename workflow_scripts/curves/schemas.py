@@ -100,6 +100,8 @@ DIFFERENCES_SCHEMA: dict[str, Any] = {
     "p_corrected": pl.Float64,
     "verdict": pl.String,
     "detectable": pl.Float64,
+    "units_needed": pl.Float64,
+    "seeds_needed": pl.Float64,
 }
 
 

@@ -118,7 +118,8 @@ class Comparison(Part):
     """One pair of models on one task type: the dimensions by verdict, and what either cost, `first` over `second`.
 
     `detectable`: the difference that 80% of studies like this one would find, at the worst of the dimensions that are
-    unclear.
+    unclear. `units_needed`, `seeds_needed`: how many units (queries, test texts) or seeds, each if only they grew, would
+    let as many studies find a difference of the margin there; None where no number of them would.
     """
 
     question: str
@@ -130,6 +131,8 @@ class Comparison(Part):
     same: list[int]
     unclear: list[int]
     detectable: float | None
+    units_needed: float | None
+    seeds_needed: float | None
     own_steps_ratio: float | None
     own_seconds_ratio: float | None
     total_steps_ratio: float | None

@@ -12,7 +12,16 @@ import numpy as np
 from workflow_scripts.curves import power, resampling
 from workflow_scripts.curves.comparisons import Pair, verdicts
 from workflow_scripts.curves.groups import Group
-from workflow_scripts.curves.intervals import Estimate, difference, holm, level, p_values, share
+from workflow_scripts.curves.intervals import (
+    Estimate,
+    Variance,
+    difference,
+    holm,
+    level,
+    p_values,
+    share,
+    variance_of_difference,
+)
 from workflow_scripts.curves.schemas import MEANS, number
 from workflow_scripts.curves.summary import Area
 from workflow_scripts.study.sections.intervals import Intervals
@@ -61,6 +70,8 @@ def difference_rows(group: Group, pairs: list[Pair], intervals: Intervals) -> li
     rows: list[dict[str, Any]] = []
     estimates: list[Estimate] = []
     larger: list[np.ndarray] = []
+    variances: list[Variance] = []
+    seeds: list[np.ndarray] = []
     for pair in pairs:
         curve, other = group.curve(pair.first), group.curve(pair.second)
         shared = [dim for dim in curve if dim in other]
@@ -70,6 +81,9 @@ def difference_rows(group: Group, pairs: list[Pair], intervals: Intervals) -> li
         first, second = group.pick(pair.first, cells), group.pick(pair.second, cells)
         estimates.append(difference(first, second, intervals.confidence))
         larger.append(np.fmax(first.score.mean(1), second.score.mean(1)))
+        if group.task in MEANS:  # solved for one by one, and sentences speak of means alone
+            variances.append(variance_of_difference(first, second, intervals.confidence))
+            seeds.append(np.full(len(shared), max(len(group.seeds[pair.first]), len(group.seeds[pair.second]))))
         rows += [
             {
                 "question": pair.question,
@@ -86,13 +100,17 @@ def difference_rows(group: Group, pairs: list[Pair], intervals: Intervals) -> li
     joined = Estimate(*(np.concatenate(parts) for parts in zip(*estimates, strict=True)))
     p = p_values(joined)
     corrected = holm(p)
-    unclear_effect = np.full(len(p), np.nan)
+    detectable, units_needed, seeds_needed = (np.full(len(p), np.nan) for _ in range(3))
     said = verdicts(joined, corrected, np.concatenate(larger), intervals.confidence, intervals.margin)
-    if group.task in MEANS:  # solved for one by one, and sentences speak of means alone
+    if variances:
         places = [i for i, verdict in enumerate(said) if verdict == "unclear"]
         some = Estimate(*(part[places] for part in joined))
         comparisons = max(1, int(np.isfinite(p).sum()))
-        unclear_effect[places] = power.smallest_effect(some, intervals.confidence, comparisons)
+        detectable[places] = power.smallest_effect(some, intervals.confidence, comparisons)
+        variance = Variance(*(np.concatenate(parts)[places] for parts in zip(*variances, strict=True)))
+        counts = (group.units, 1, np.concatenate(seeds)[places])
+        asked = power.needed(intervals.margin, variance, *counts, intervals.confidence, comparisons)
+        units_needed[places], seeds_needed[places] = asked.units, asked.seeds
     for i, row in enumerate(rows):
         row |= {
             "difference": number(joined.value[i]),
@@ -101,7 +119,9 @@ def difference_rows(group: Group, pairs: list[Pair], intervals: Intervals) -> li
             "p": number(p[i]),
             "p_corrected": number(corrected[i]),
             "verdict": said[i],
-            "detectable": number(unclear_effect[i]),
+            "detectable": number(detectable[i]),
+            "units_needed": number(units_needed[i]),
+            "seeds_needed": number(seeds_needed[i]),
         }
     return rows
 

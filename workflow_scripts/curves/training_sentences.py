@@ -102,7 +102,8 @@ def what_is_cheapest(answer: Answer) -> list[tuple[str, str, list[Markup]]]:
     for question, sentence, yes in ASKED:
         found = [c for c in answer.comparisons if c.question == question]
         if found:  # no two models of a study may be able to tell
-            items.append((sentence, overall(found, yes, answer.margin), [comparison(c, answer.margin) for c in found]))
+            pairs = [comparison(c, answer.margin, answer.task_types[c.task_type].values) for c in found]
+            items.append((sentence, overall(found, yes, answer.margin), pairs))
     return items
 
 
@@ -129,8 +130,9 @@ def overall(found: list[Comparison], yes: Sequence[str], margin: float) -> str:
     return f"{lead} Of {count(total, 'comparison')} (pair, task type, dimension): {', '.join(said)}."
 
 
-def comparison(found: Comparison, margin: float) -> Markup:
-    """One pair on one task type, in a sentence: where which one is better, and where nothing can be said."""
+def comparison(found: Comparison, margin: float, units: str) -> Markup:
+    """One pair on one task type, in a sentence: where which one is better, and where nothing can be said, with what would
+    decide it. `units`: what the score is a mean of."""
     measured = sorted(dim for verdict in VERDICTS for dim in getattr(found, verdict))
     named = {
         "better": "better at",
@@ -138,11 +140,12 @@ def comparison(found: Comparison, margin: float) -> Markup:
         "same": f"within {margin:g} of score at",
         "unclear": "the data cannot tell at",
     }
-    could = (
-        ""
-        if found.detectable is None
-        else f" (80% of studies like this one find a difference of {found.detectable:.3f})"
-    )
+    could = ""
+    if found.detectable is not None:
+        could = f" (80% of studies like this one find a difference of {found.detectable:.3f}"
+        if found.detectable > margin > 0:
+            could += f"; one of {margin:g} takes {would_decide(found, units)}"
+        could += ")"
     parts = [
         f"{words} {listed(runs(dims, measured))}"
         for verdict, words in named.items()
@@ -162,6 +165,22 @@ def comparison(found: Comparison, margin: float) -> Markup:
         f"{'; '.join(parts)}{could}" if parts else "no dimension in common",
         cost,
     )
+
+
+def would_decide(found: Comparison, units: str) -> str:
+    """`2,900 queries or 7 seeds`: what would show a difference of the margin in 80% of studies, each if only it grew."""
+    ways = [
+        f"{rounded_up(needed):,} {words}"
+        for needed, words in ((found.units_needed, units), (found.seeds_needed, "seeds"))
+        if needed is not None
+    ]
+    return " or ".join(ways) or f"more {units} and more seeds"
+
+
+def rounded_up(needed: float) -> int:
+    """To two digits: more is not known of what is needed."""
+    step = 10 ** max(0, len(f"{needed:.0f}") - 2)
+    return int(-(-needed // step) * step)
 
 
 def costs_the_same(answer: Answer) -> bool:
