@@ -133,6 +133,13 @@ def test_recommendations_rest_on_the_lower_end_of_the_interval(tmp_path: Path) -
         assert (kept >= row.share).all()
         smaller = points.filter(pl.col("dim") < row.dim).sort("dim")["share_low"]
         assert smaller.is_empty() or smaller[-1] < row.share
+        measured = points.filter(dim=row.dim).row(0, named=True) if row.dim else None
+        assert (row.kept is None) == (measured is None)
+        if (
+            measured and row.kept is not None and row.kept_low is not None and row.kept_high is not None
+        ):  # the choice flatters: what is kept is corrected downwards, its interval as wide
+            assert row.kept <= measured["share"] + 1e-9
+            assert row.kept_high - row.kept_low == pytest.approx(measured["share_high"] - measured["share_low"])
         above = points.filter(pl.col("dim") >= (row.dim_above_chance or 0))["share_above_chance_low"]
         if row.task_type == "Classification":
             assert (above >= row.share).all()

@@ -91,7 +91,7 @@ def answer(results: Path, models: list[Model], tasks: list[str], intervals: Inte
         domains=domains,
         reference=reference,
         storage=storage,
-        recommendations=recommendations(curves),
+        recommendations=recommendations(curves, means, intervals.confidence),
         comparisons=comparisons.comparisons(difference_table, described),
         areas=areas,
         cost_frontier=[

@@ -168,7 +168,7 @@ def recommendation_table(
         f"The smallest dimension from which on the {percent(answer.confidence)} interval stays at or above the share"
         " of the model's own full-width score. Small print: float32 storage for a million vectors"
         + (f", and exact searches per second here over {speeds.vectors:,} vectors" if speeds else "")
-        + "; perhaps: the dimension by the estimate alone, where the interval is too wide to be sure"
+        + "; keeps: the share that the dimension keeps, corrected for having been chosen on these data; perhaps: the dimension by the estimate alone, where the interval is too wide to be sure"
         + ("; above guessing: where it is another once the score of guessing is taken off" if chances else "")
         + "."
     )
@@ -331,9 +331,10 @@ def _dimension_cell(row: Recommendation, speeds: Speeds | None) -> Cell:
     notes = [storage((row.bytes or 0) * 1e6)]
     if speeds and row.dim in speeds.rate:
         notes[0] += f" · {speeds.rate[row.dim]:,.0f} q/s"
+    share = [] if row.kept is None or row.dim == row.full_width else [f"keeps {kept(row.kept)}"]
     guessing = [f"above guessing {above}"] if above not in (None, row.dim) else []
     whole = " (all)" if row.dim == row.full_width else ""
-    return Cell(f"{row.dim}{whole}", (*notes, *perhaps, *guessing), strong=True, dim=str(row.dim))
+    return Cell(f"{row.dim}{whole}", (*notes, *share, *perhaps, *guessing), strong=True, dim=str(row.dim))
 
 
 def _loss_cell(point: Row | None) -> Cell:

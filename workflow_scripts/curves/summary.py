@@ -99,7 +99,8 @@ class Recommendation(Part):
     """The smallest prefix dimension of a model that keeps a share of its full-width score.
 
     `dim`: with confidence; `dim_by_estimate`: by the estimate alone; `dim_above_chance`: with confidence, of the score
-    above guessing. None where none does or nothing is known.
+    above guessing. `kept`, with its interval: the share that `dim` keeps, corrected for its choice. None where none does or
+    nothing is known.
     """
 
     variant: str
@@ -112,6 +113,9 @@ class Recommendation(Part):
     full_width: int
     bytes: float | None
     full_bytes: float
+    kept: float | None
+    kept_low: float | None
+    kept_high: float | None
 
 
 class Comparison(Part):
