@@ -22,6 +22,7 @@ from workflow_scripts.launch.slurm import prepare
 from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.configuration import load_study
 from workflow_scripts.study.errors import StudyError
+from workflow_scripts.study.references import files_of_user
 
 try:
     STUDY = load_study(config)
@@ -101,15 +102,3 @@ def growing_with_texts(amount):
         return (amount + 4 * characters // 10**6) * 2 ** (attempt - 1)
 
     return resource
-
-
-def files_of_user(path):
-    """A file of the user's, or all in a folder of theirs but what is hidden: what an edit there makes again."""
-    root = Path(path)
-    if not root.is_dir():
-        return [path]
-
-    def hidden(path):
-        return any(part.startswith(".") for part in path.relative_to(root).parts)
-
-    return sorted(str(p) for p in root.rglob("*") if p.is_file() and not hidden(p))

@@ -27,7 +27,7 @@ BAD = {
     "a dimension listed twice": ({"dimensions": [8, 16, 8]}, ["dimensions", "8 is listed twice"]),
     "a dimension of zero": ({"dimensions": [0, 8]}, ["dimensions", "0 is not a dimension"]),
     "a negative dimension": ({"dimensions": [-8]}, ["dimensions", "-8 is not a dimension"]),
-    "a dimension that is no number": ({"dimensions": ["wide"]}, ["dimensions.0", "integer", "'wide'"]),
+    "a dimension that is no number": ({"dimensions": ["wide"]}, ["dimensions.0", "whole number", "'wide'"]),
     "a parent that does not exist": (
         {"variants": {"x": {"parent": "fixd"}}},
         ["variants.x.parent", "'fixd'", "did you mean 'fixed'?"],

@@ -32,8 +32,8 @@ def study(**changes: Any) -> Study:
             "corpus.sample_texts: 200 training texts are fewer than the 256 centroids",
         ),
         ({"codecs": {"precisions": ["int8", "int8"]}}, r"codecs.precisions: 'int8' is listed twice"),
-        ({"codecs": {"precisions": ["int5"]}}, r"codecs.precisions.0: input should be 'float32', 'float16'"),
-        ({"codecs": {"clip": 50}}, "codecs.clip: input should be less than 50"),
+        ({"codecs": {"precisions": ["int5"]}}, r"codecs.precisions.0: expected 'float32', 'float16'"),
+        ({"codecs": {"clip": 50}}, "codecs.clip: expected a number less than 50"),
         ({"search": {"shortlist": ["int8 of all"]}}, "search.shortlist: 'int8 of all' is not a codec; expected"),
         (
             {"search": {"shortlist": ["prefix-64-float32"], "rescore": ["prefix-full-binary"]}},

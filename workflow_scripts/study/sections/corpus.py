@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
-from workflow_scripts.study.sections.section import Positive, Section, Share
+from workflow_scripts.study.sections.section import Positive, Section, Seed, Share
 
 
 class Corpus(Section):
@@ -32,4 +30,4 @@ class Corpus(Section):
     sample_texts: Positive = Field(
         6000, description="Distinct training texts set aside for rotations, PCA and quantisation ranges."
     )
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of every draw made in preparing the pairs.")
+    seed: Seed = Field(0, description="Seed of every draw made in preparing the pairs.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from workflow_scripts.study.sections.section import Positive, Section
+from workflow_scripts.study.sections.section import Positive, Section, Seed
 
 
 class Intervals(Section):
@@ -18,4 +18,4 @@ class Intervals(Section):
         0.01,
         description="Two models count as equal where the whole interval of their difference in score lies within this of 0.",
     )
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of the resampling.")
+    seed: Seed = Field(0, description="Seed of the resampling.")
