@@ -79,6 +79,7 @@ def test_a_missing_key_is_called_one() -> None:
 
 def test_the_first_line_of_an_error_of_several_is_taken() -> None:
     assert first_line(ValueError("\nfirst\nsecond")) == "first"
+    assert first_line(ValueError("in loading:\n\tkey `a` is missing\nmore")) == "in loading: key `a` is missing"
     assert one_line(ValueError("\nfirst\n  second")) == "first second"
 
 

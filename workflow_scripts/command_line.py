@@ -74,8 +74,10 @@ def one_line(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of the error's message; its type's name where it has no message."""
-    return (_text(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line of the error's message, and the next where it ends in a colon; its type's name where it has no
+    message."""
+    first, *rest = _text(error).strip().splitlines() or [type(error).__name__]
+    return f"{first} {rest[0].strip()}" if rest and first.endswith(":") else first
 
 
 def _text(error: BaseException) -> str:

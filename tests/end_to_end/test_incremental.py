@@ -46,6 +46,17 @@ def test_a_finished_study_has_nothing_to_be_done(finished: Path) -> None:
     assert "Nothing to be done" in result.stderr + result.stdout
 
 
+def test_results_that_were_copied_without_snakemakes_records_are_done_after_one_touch(
+    finished: Path, small_model: Path, tmp_path: Path
+) -> None:
+    clone = copy_project(tmp_path)
+    shutil.copytree(finished / "results", clone / "results", dirs_exist_ok=True, copy_function=shutil.copyfile)
+    write_study(clone / "study.yaml", small_model)
+    touched = snakemake(clone, "--cores", "2", "--touch", "--configfile", "study.yaml")
+    assert touched.returncode == 0, touched.stderr
+    assert planned(clone) == Counter()
+
+
 def test_every_artefact_of_the_contract_is_there(finished: Path) -> None:
     results = finished / "results" / "small"
     scores = pl.read_parquet(results / "scores/fixed/s0/WordNetExamples.parquet")

@@ -25,6 +25,10 @@ def emptied(file: Path) -> None:
     file.write_bytes(b"")
 
 
+def nested_too_deeply(file: Path) -> None:
+    file.write_text("[" * 100_000)
+
+
 def removed(file: Path) -> None:
     file.unlink()
 
@@ -65,7 +69,7 @@ def test_the_last_two_are_kept_and_the_last_is_loaded_whole(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("broken", FILES)
-@pytest.mark.parametrize("breaking", [cut, emptied, removed])
+@pytest.mark.parametrize("breaking", [cut, emptied, nested_too_deeply, removed])
 def test_of_a_checkpoint_that_is_not_whole_the_one_before_is_taken(
     broken: str, breaking: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -116,3 +120,13 @@ def test_moments_of_another_shape_are_not_loaded(tmp_path: Path) -> None:
     state = checkpoints.load_last(tmp_path, FINGERPRINT, {}, layer, optimizer)
     assert state is not None
     assert state.step == 1
+
+
+def test_the_state_of_another_configuration_may_be_nested_too_deeply(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    *_, last = saved(tmp_path, 1)
+    nested_too_deeply(last / "state.json")
+    with caplog.at_level("INFO", logger="matryoshka"):
+        assert checkpoints.load_last(tmp_path, "another configuration", {}, *network(0.0)) is None
+    assert "is of another configuration (unreadable)" in caplog.text

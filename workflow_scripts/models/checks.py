@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import safe_open
 
 from workflow_scripts.artefact import log, read_json
 from workflow_scripts.command_line import users_file
@@ -37,7 +38,8 @@ TEXTS = (
 def check_weights(model: SentenceTransformer, folder: Path, reference: str) -> None:
     """Raises EncoderError where a weight of the encoder is not in the files in `folder`, but for a pooler's that nobody reads.
 
-    Layers in the files that the configuration does not count are logged; stock libraries leave them out as well.
+    Weights in the files that the encoder has no place for (layers that the configuration does not count, a classifier) are
+    logged; stock libraries leave them out as well. Quantised ones that no library has made numbers of are refused.
     """
     for name, module in _transformers(model):
         encoder = module.model
@@ -45,6 +47,11 @@ def check_weights(model: SentenceTransformer, folder: Path, reference: str) -> N
         with users_file(f"{reference}: its weights are not readable"):
             _, found = type(encoder).from_pretrained(
                 str(path), config=encoder.config, output_loading_info=True, use_safetensors=True, local_files_only=True
+            )
+        quantised = getattr(encoder.config, "quantization_config", None) or _whole_numbers(path)
+        if quantised and getattr(encoder, "hf_quantizer", None) is None:
+            raise EncoderError(
+                f"{reference}: its weights are quantised ({str(quantised)[:60]}); expected them as floating-point numbers"
             )
         outputs = [mode.get("method_output_name") for mode in module.modality_config.values()]
         missing = sorted(
@@ -55,8 +62,7 @@ def check_weights(model: SentenceTransformer, folder: Path, reference: str) -> N
                 f"{reference}: {len(missing)} weights are not in its files, the first is {missing[0]!r}; "
                 f"expected all weights of a {type(encoder).__name__} under its names"
             )
-        known = {_pattern(key) for key in encoder.state_dict()}
-        if beyond := sorted(key for key in found["unexpected_keys"] if _pattern(key) in known):
+        if beyond := sorted(key for key in found["unexpected_keys"] if not key.endswith("position_ids")):
             log.info("%s: %d weights are not used, the first is %s", reference, len(beyond), beyond[0])
 
 
@@ -65,6 +71,10 @@ def check_tokenizer(model: SentenceTransformer, reference: str) -> None:
     for _, module in _transformers(model):
         tokenizer = module.tokenizer
         table = module.model.get_input_embeddings()
+        if getattr(tokenizer, "pad_token_id", 0) is None:
+            raise EncoderError(
+                f"{reference}: its tokenizer has no padding token; name one in its tokenizer_config.json"
+            )
         if tokenizer is None or not hasattr(tokenizer, "get_vocab") or getattr(table, "num_embeddings", None) is None:
             continue
         rows = int(table.num_embeddings)
@@ -98,6 +108,8 @@ def check_copy(model: SentenceTransformer, folder: Path, reference: str) -> None
                 f"{reference}: says that its embeddings are {expected_width} wide, its saved copy {width}; they are "
                 f"{expected.shape[-1]}"
             )
+        if not np.isfinite(expected).all():
+            raise EncoderError(f"{reference}: its embeddings are not numbers (NaN or infinite); expected sound weights")
         found = encode_texts(copy, list(TEXTS), prompt=prompt)
         differences = np.abs(_unit(found) - _unit(expected)).max(axis=1)
         worst = int(differences.argmax())
@@ -130,9 +142,16 @@ def _path_of(folder: Path, name: str) -> str:
     return str(found[0].relative_to(folder)) if found else path
 
 
-def _pattern(key: str) -> str:
-    """A weight's name with the layer's number left out."""
-    return ".".join("#" if part.isdigit() else part for part in key.split("."))
+def _whole_numbers(folder: Path) -> str | None:
+    """The first matrix in the weights of a folder that holds whole numbers, with its type; None where none does."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            names: list[str] = file.keys()
+            for key in names:
+                part = file.get_slice(key)
+                if part.get_dtype()[0] in "IU" and len(part.get_shape()) > 1 and not key.endswith("position_ids"):
+                    return f"{key} is {part.get_dtype()}"
+    return None
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

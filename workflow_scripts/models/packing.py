@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workflow_scripts.artefact import log
-from workflow_scripts.encoder.loading import positions_of
+from workflow_scripts.encoder.loading import known_positions
 from workflow_scripts.models.attention import PACKED, attention_of, bf16_products_agree, register
 from workflow_scripts.models.batches import Text
 from workflow_scripts.models.folder import ModelError, encoder_of
@@ -140,13 +140,11 @@ def check_modules(model: SentenceTransformer) -> None:
 
 def longest_input(model: SentenceTransformer, wanted: int) -> int:
     """Tokens per text: `wanted`, or fewer where the encoder has fewer positions, which the log then says."""
-    positions = positions_of(model)
-    if positions is None:  # no table of them; its configuration may know
-        positions = getattr(encoder_of(model).config, "max_position_embeddings", None)
+    positions = known_positions(model)
     if positions is None or wanted <= positions:
         return wanted
     log.info("training.max_length is %d, the model has positions for %d tokens: texts are cut there", wanted, positions)
-    return int(positions)
+    return positions
 
 
 def compile_encoder(model: SentenceTransformer, backend: str = "inductor") -> Layout:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from workflow_scripts.study.errors import StudyError
 
-# Where modules and encoders state their width: Dense, Pooling (two generations), BERT and most, DistilBERT, T5, Flaubert.
+# Where modules and encoders state their width: Dense, Pooling (two generations), BERT and most, DistilBERT, T5, Flaubert, GPT.
 WIDTH_KEYS = (
     "out_features",
     "embedding_dimension",
@@ -25,6 +25,7 @@ WIDTH_KEYS = (
     "dim",
     "d_model",
     "emb_dim",
+    "n_embd",
 )
 # A revision is a commit, a branch, a tag (`v1.0+cu118`) or a reference (`refs/pr/3`).
 HUB_REFERENCE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>(?!.*\.\.)[\w.+-]+(/[\w.+-]+)*)\Z")
