@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +220,24 @@ def test_a_data_set_that_was_saved_to_disk_is_read(tmp_path: Path) -> None:
     assert list(manifest["tasks"]) == ["data"]
 
 
+def test_what_map_left_beside_a_saved_data_set_is_no_part_of_it(tmp_path: Path) -> None:
+    datasets.Dataset.from_dict({"query": ["a"], "pos": ["b"], "neg": ["c"]}).save_to_disk(tmp_path / "saved")
+    saved = datasets.load_from_disk(tmp_path / "saved")
+    saved.map(lambda r: {"query": r["query"] + "!"})
+    assert list((tmp_path / "saved").glob("cache-*.arrow"))
+    _, pairs = prepared(tmp_path / "saved", tmp_path / "out")
+    assert triples(pairs) == [("a", "b", "c")]
+
+
+@pytest.mark.parametrize("rest", ["[1]", "{}", ']\n[{"query": "a"}]'])
+def test_what_stands_behind_an_array_is_not_lost_without_a_word(rest: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(GOOD) + " \n" + rest)
+    with pytest.raises(InputError, match=r"a\.json: behind the end of its array stands '.*; expected one array"):
+        prepared(tmp_path / "a.json", tmp_path / "out")
+    (tmp_path / "a.json").write_text(json.dumps(GOOD) + " \n\n")
+    prepared(tmp_path / "a.json", tmp_path / "out")
+
+
 @pytest.mark.parametrize("name", ["config.json", "package.json", "state.json", "anything.json"])
 def test_an_object_beside_the_pairs_is_left_out(name: str, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "source" / "pairs.jsonl", GOOD)
@@ -359,3 +380,81 @@ def test_utf_16_is_refused_and_loses_no_rows_without_a_word(encoding: str, tmp_p
     (tmp_path / "a.jsonl").write_bytes(text.encode(encoding))
     with pytest.raises(InputError, match=r"a\.jsonl: begins as UTF-16 does; expected UTF-8"):
         prepared(tmp_path / "a.jsonl", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_gzip_is_read_whatever_the_files_name(name: str, tmp_path: Path) -> None:
+    text = json.dumps(GOOD) if name == "a.json" else "".join(json.dumps(r) + "\n" for r in GOOD)
+    (tmp_path / name).write_bytes(gzip.compress(text.encode()))
+    manifest, _ = prepared(tmp_path / name, tmp_path / "out")
+    assert manifest["rows_out"] == len(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b"PAR1", "parquet"),
+        (b"ARROW1", "Arrow"),
+        (b"PK\x03\x04", "a zip archive"),
+        (bz2.compress(b"{}"), "bzip2"),
+        (lzma.compress(b"{}"), "xz"),
+        (b"(\xb5/\xfd", "Zstandard"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_of_another_kind_is_named_whatever_its_name_says(
+    start: bytes, kind: str, packed: bool, tmp_path: Path
+) -> None:
+    content = start + b"\0" * 20
+    (tmp_path / "a.jsonl").write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(InputError, match=rf"a\.jsonl: begins as {kind} does; expected UTF-8 JSON"):
+        prepared(tmp_path / "a.jsonl", tmp_path / "out")
+
+
+@pytest.mark.parametrize("value", ["", "%20", "__HIVE_DEFAULT_PARTITION__"])
+def test_a_partition_without_a_value_names_no_task(value: str, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / f"task_name={value}" / "mine.jsonl", [{name: r[name][1] for name in TEXTS} for r in GOOD])
+    manifest, _ = prepared(tmp_path, tmp_path / "out")
+    assert list(manifest["tasks"]) == ["mine"]
+
+
+@pytest.mark.parametrize("source", [".", "part-0.jsonl"])
+@pytest.mark.parametrize("folder", ["task_name=nli", "TASK_NAME=nli"])
+def test_one_partition_given_by_itself_keeps_its_task(folder: str, source: str, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / folder / "part-0.jsonl", [{name: r[name][1] for name in TEXTS} for r in GOOD])
+    manifest, _ = prepared(tmp_path / folder / source, tmp_path / "out")
+    assert list(manifest["tasks"]) == ["nli"]
+
+
+@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
+def test_a_blank_task_name_is_none(layout: str, tmp_path: Path) -> None:
+    rows = [{"query": f"q{i}", "pos": f"p{i}", "neg": "n", "task_name": name} for i, name in enumerate(["", " ", "a"])]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    if layout == "parquet":
+        path = tmp_path / "a.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    manifest, _ = prepared(path, tmp_path / "out")
+    assert manifest["drops"] == {"malformed": {"(no task)": 2}}
+
+
+@pytest.mark.parametrize(
+    ("task", "said"), [("", "null or empty"), (None, "null or empty"), (True, "not what is expected")]
+)
+def test_rows_without_a_task_are_refused_by_that_column(task: Any, said: str, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [{"query": "q", "pos": "p", "neg": "n", "task_name": task}] * 2)
+    with pytest.raises(InputError, match=rf"a\.jsonl: task_name is {said} in every one of its 2 rows"):
+        prepared(tmp_path / "a.jsonl", tmp_path / "out")
+
+
+def test_a_negative_that_is_the_query_is_dropped(tmp_path: Path) -> None:
+    rows = [{"query": "soft", "pos": "hard", "neg": ["so\u00adft ", "x"]}]
+    manifest, pairs = prepared(write_jsonl(tmp_path / "a.jsonl", rows), tmp_path / "out")
+    assert manifest["drops"] == {"negative equals query": {"a": 1}}
+    assert triples(pairs) == [("soft", "hard", "x")]
+
+
+def test_a_folder_with_an_object_alone_says_what_it_has(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "pairs.json").write_text(json.dumps({"data": GOOD}))
+    with pytest.raises(InputError, match=r"no pairs here; expected .*; pairs\.json is one object without a query"):
+        prepared(tmp_path / "source", tmp_path / "out")

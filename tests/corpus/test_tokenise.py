@@ -187,3 +187,16 @@ def test_a_tokenizer_that_truncates_on_the_left_keeps_the_end(minilm: Path, tmp_
         assert table[f"{name}_ids"].to_pylist() == [expected]
     assert str(own.decode(table["query_ids"][0].as_py()[-4:-1])).endswith("9")
     assert manifest["truncated"] == 2
+
+
+def test_no_more_tokens_are_made_than_the_model_has_positions_for(
+    minilm: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(minilm, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    (tmp_path / "model" / "model.json").write_text('{"positions": 16}')
+    rows = [row("one two three", "word " * 40, "a " * 14, instruction="")]
+    prepared(write_jsonl(tmp_path / "rows.jsonl", rows), tmp_path)
+    with caplog.at_level("INFO", logger="matryoshka"):
+        manifest = tokenise(tmp_path / "pairs.parquet", tmp_path / "model", LONGEST, tmp_path / "out" / "tokens.json")
+    assert (manifest["max_length"], manifest["tokens"], manifest["truncated"]) == (16, 5 + 16 + 16, 1)
+    assert "max_length is 48, the model has positions for 16 tokens" in caplog.text

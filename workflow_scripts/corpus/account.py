@@ -19,6 +19,7 @@ MALFORMED = "malformed"
 EMPTY = "empty"
 POSITIVE_IS_QUERY = "positive equals query"
 NEGATIVE_IS_POSITIVE = "negative equals positive"
+NEGATIVE_IS_QUERY = "negative equals query"
 DUPLICATE = "exact duplicate"
 CONTAMINATED_EXACT = "contaminated, exact"
 CONTAMINATED_NEAR = "contaminated, near"
@@ -29,6 +30,7 @@ REASONS = (
     EMPTY,
     POSITIVE_IS_QUERY,
     NEGATIVE_IS_POSITIVE,
+    NEGATIVE_IS_QUERY,
     DUPLICATE,
     CONTAMINATED_EXACT,
     CONTAMINATED_NEAR,

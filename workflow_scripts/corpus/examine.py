@@ -24,6 +24,7 @@ from workflow_scripts.corpus.account import (
     EMPTY,
     MALFORMED,
     NEGATIVE_IS_POSITIVE,
+    NEGATIVE_IS_QUERY,
     POSITIVE_IS_QUERY,
     REASONS,
     Account,
@@ -100,9 +101,11 @@ def _codes(table: pa.Table) -> npt.NDArray[np.uint8]:
         return np.zeros(0, np.uint8)
     query, pos, neg = (visible(pl.Series(table.column(name).chunk(0))) for name in TEXTS)
     empty = (query == "") | (pos == "") | (neg == "")
+    equal = {POSITIVE_IS_QUERY: query == pos, NEGATIVE_IS_POSITIVE: neg == pos, NEGATIVE_IS_QUERY: neg == query}
+    found = {EMPTY: empty, **equal}
     return np.select(
-        [empty.to_numpy(), (query == pos).to_numpy(), (neg == pos).to_numpy()],
-        [np.uint8(CODE[reason]) for reason in (EMPTY, POSITIVE_IS_QUERY, NEGATIVE_IS_POSITIVE)],
+        [where.to_numpy() for where in found.values()],
+        [np.uint8(CODE[reason]) for reason in found],
         default=np.uint8(0),
     )
 

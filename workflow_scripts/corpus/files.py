@@ -44,11 +44,12 @@ def pairs_files(source: Path) -> list[PairsFile]:
         paths = sorted(path for path in source.rglob("*") if path.is_file() and not _is_hidden(path, source))
     else:
         raise InputError(f"{source}: there is no such file or folder of pairs")
-    paths = [path for path in paths if path.name.endswith(SUFFIXES)]
+    candidates = paths = [path for path in paths if path.name.endswith(SUFFIXES)]
     if source != root / source.name or not source.is_file() or source.suffix == ".sha256":
-        paths = [path for path in paths if not _is_manifest(path)]
+        paths = [path for path in paths if not _is_manifest(path) and not _is_cached_copy(path)]
     if not paths:
-        raise InputError(f"{source}: no pairs here; expected {', '.join(SUFFIXES)}")
+        others = f"; {candidates[0].name} is one object without a query" if candidates else ""
+        raise InputError(f"{source}: no pairs here; expected {', '.join(SUFFIXES)}{others}")
     return [PairsFile(path, task) for path, task in zip(paths, _tasks(paths, root), strict=True)]
 
 
@@ -85,6 +86,21 @@ def _is_manifest(path: Path) -> bool:
     return True
 
 
+def _is_cached_copy(path: Path) -> bool:
+    """Whether an Arrow file is one that `map` or `filter` left beside the files of a data set that was saved to disk."""
+    state = path.with_name("state.json")
+    if path.suffix != ".arrow" or not state.is_file():
+        return False
+    try:
+        names = [file["filename"] for file in json.loads(state.read_bytes())["_data_files"]]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return False
+    if path.name in names:
+        return False
+    log.info("%s: no file of the data set that state.json beside it describes, left out", path.name)
+    return True
+
+
 # ---- the task of a file
 
 
@@ -97,19 +113,18 @@ def _tasks(paths: list[Path], root: Path) -> list[str]:
     for path in paths:
         stem = stem_of(path)
         below = path.parent.relative_to(root)
-        partition = _partition(below)
+        partition = _partition(path.parent)
         shared = len(folders[stem]) > 1 and below != Path()
         tasks.append(partition if partition is not None else f"{below.as_posix()}/{stem}" if shared else stem)
     return tasks
 
 
-def _partition(below: Path) -> str | None:
-    """The task in the names of the folders, as Spark and Hive write it: `task_name=nli/part-0.parquet`."""
-    values = dict(part.split("=", 1) for part in below.parts if "=" in part)
-    for key in PARTITION_KEYS:
-        if key in values and values[key] != NO_VALUE:
-            return unquote(values[key])
-    return None
+def _partition(folder: Path) -> str | None:
+    """The task in the names of the folders, as Spark and Hive write it: `task_name=nli/part-0.parquet`; None where they
+    name none, or a blank one."""
+    values = dict(part.split("=", 1) for part in folder.parts if "=" in part)
+    named = {key.lower(): unquote(value) for key, value in values.items() if value != NO_VALUE}
+    return next((named[key] for key in PARTITION_KEYS if named.get(key, "").strip()), None)
 
 
 def stem_of(path: Path) -> str:

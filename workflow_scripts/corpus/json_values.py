@@ -18,25 +18,43 @@ from typing import IO, Any
 from workflow_scripts.command_line import InputError
 
 LONGEST_ROW = 256 * 2**20
+GZIP = b"\x1f\x8b"
+# What a file begins with that is no JSON, whatever its name says.
+OTHERS = {
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+    b"PAR1": "parquet",
+    b"ARROW1": "Arrow",
+    b"PK\x03\x04": "a zip archive",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"(\xb5/\xfd": "Zstandard",
+}
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
 def json_values(path: Path) -> Iterator[tuple[Any, int]]:
     """Each row's value and its size; a row that is not JSON, or nested too deeply to be read, gives None.
 
-    Raises InputError where an array breaks in a way after which no row can be told from the next.
+    Raises InputError for a file of another kind, and where an array breaks in a way after which no row can be told from
+    the next.
     """
     with _opened(path) as file:
+        if kind := next((kind for magic, kind in OTHERS.items() if file.peek(8).startswith(magic)), None):
+            raise InputError(f"{path}: begins as {kind} does; expected UTF-8 JSON (also behind gzip), convert it")
         start = file.read(1)
         while start and start in b" \t\r\n\xef\xbb\xbf":
             start = file.read(1)
-        if start in (b"\xff", b"\xfe"):
-            raise InputError(f"{path}: begins as UTF-16 does; expected UTF-8, convert it")
         yield from _elements(path, file) if start == b"[" else _lines(start, file)
 
 
-def _opened(path: Path) -> IO[bytes]:
-    return io.BufferedReader(gzip.open(path), 2**20) if path.suffix == ".gz" else path.open("rb", 2**20)
+def _opened(path: Path) -> io.BufferedReader:
+    """The file's bytes, unpacked where it is gzip by its name or by how it begins."""
+    file: io.BufferedReader = io.BufferedReader(path.open("rb", buffering=0), 2**20)
+    if path.suffix != ".gz" and not file.peek(2).startswith(GZIP):
+        return file
+    file.close()
+    return io.BufferedReader(gzip.open(path), 2**20)
 
 
 def _lines(start: bytes, file: IO[bytes]) -> Iterator[tuple[Any, int]]:
@@ -60,6 +78,11 @@ def _elements(path: Path, file: IO[bytes]) -> Iterator[tuple[Any, int]]:
         while place < len(text) and text[place] in " \t\r\n,":
             place += 1
         if place < len(text) and text[place] == "]":
+            if rest := (text[place + 1 :].encode("utf-8", "surrogateescape") + file.read(2**20)).strip():
+                found = rest[:40].decode(errors="replace")
+                raise InputError(
+                    f"{path}: behind the end of its array stands {found!r}; expected one array, or JSON lines"
+                )
             return
         value, end = None, 0  # 0: more of the text is needed
         if place < len(text):

@@ -170,6 +170,9 @@ def _text_columns(table: pa.Table, default_task: str) -> Chunk:
         if name in INSTRUCTIONS:  # none is as good as an empty one; a broken one is not
             valid = pc.or_(valid, pc.is_null(column))
             text = pc.fill_null(text, "")
+        elif name == "task_name":  # a blank one is none
+            valid = pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(text), ""), False)
+            text = pc.if_else(valid, text, None)
         columns[name] = text
         good = valid if good is None else pc.and_(good, valid)
     flat = pa.table({name: columns[name] for name in COLUMNS}, schema=SCHEMA)

@@ -37,7 +37,7 @@ class RowReader:
     def __init__(self, default_task: str) -> None:
         self.default_task = default_task
         self.instruction_first: bool | None = None
-        self.unusable: Counter[str] = Counter()  # rows by the first of TEXTS that could not be used
+        self.unusable: Counter[str] = Counter()  # rows by the first of task_name and TEXTS that could not be used
         self.null: Counter[str] = Counter()  # those of them where it is null or an empty list
 
     def triples(self, row: Any) -> list[tuple[str, ...]] | str:
@@ -47,7 +47,9 @@ class RowReader:
         task = row.get("task_name", row.get("task_id", self.default_task))
         if isinstance(task, int) and not isinstance(task, bool):
             task = str(task)
-        if (task := as_text(task)) is None:
+        if not (task := as_text(task) or "").strip():  # null, no text, or blank
+            self.unusable["task_name"] += 1
+            self.null["task_name"] += row.get("task_name", row.get("task_id")) in (None, "")
             return NO_TASK
         if self.instruction_first is None:
             self.instruction_first = _instruction_first(row.get("query"))
@@ -92,7 +94,7 @@ class RowReader:
 
     def why_none(self, rows: int) -> str:
         """Why not one of a file's rows was a pair, as far as one column says it."""
-        for name in TEXTS:
+        for name in ("task_name", *TEXTS):
             if self.unusable[name] == rows:
                 what = "null or empty" if self.null[name] == rows else "not what is expected"
                 return f"{name} is {what} in every one of its {rows} rows"

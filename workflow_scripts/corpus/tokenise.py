@@ -29,6 +29,7 @@ from workflow_scripts.artefact import (
     digest_of_file,
     exclusive_lock,
     log,
+    read_json,
     versions,
     write_digests,
     write_json,
@@ -113,6 +114,10 @@ def _end(text: str, characters: int) -> str:
 def tokenise(pairs: Path, model: Path, max_length: int, output: Path) -> dict[str, Any]:
     """Write tokens.arrow beside `output`, its manifest. Returns the manifest."""
     started = time.monotonic()
+    positions = _positions(model)
+    if positions is not None and positions < max_length:
+        log.info("max_length is %d, the model has positions for %d tokens: texts are cut there", max_length, positions)
+        max_length = positions
     tokenizer = BulkTokenizer(model, max_length)
     file = opened(pairs)
     tasks: dict[str, int] = {}
@@ -154,6 +159,13 @@ def tokenise(pairs: Path, model: Path, max_length: int, output: Path) -> dict[st
     write_json(output, manifest)
     write_digests(output.with_suffix(".sha256"), [arrow])
     return manifest
+
+
+def _positions(model: Path) -> int | None:
+    """The tokens that a fetched model has positions for, as its manifest says; None where it does not say it."""
+    manifest = model / "model.json"
+    positions: int | None = read_json(manifest).get("positions") if manifest.is_file() else None
+    return positions
 
 
 class _Batch:
