@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from tests.conftest import ROOT
 from tests.hub import Fault, Hub, small_hub
-from workflow_scripts.hub.retries import seconds_asked_for, with_retries
+from workflow_scripts.hub.retries import HubError, seconds_asked_for, with_retries
 
 CALL = """
 import json, sys
@@ -140,6 +141,40 @@ def test_a_window_of_a_rate_limit_is_waited_for(monkeypatch: pytest.MonkeyPatch)
 
     assert with_retries(ask, "an/encoder@main") == "here"
     assert slept == [280, 2]
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [ConnectionResetError(104, "reset"), BrokenPipeError(), TimeoutError("timed out"), socket.gaierror(-3, "again")],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_lost_connection_is_tried_again_whoever_raises_it(
+    lost: OSError, wrapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    failures = [lost, lost]
+
+    def ask() -> str:
+        if not failures:
+            return "here"
+        error = failures.pop()
+        if wrapped:  # as datasets and mteb do
+            raise ValueError("the data set cannot be loaded") from error
+        raise error
+
+    assert with_retries(ask, "an/encoder@main") == "here"
+
+
+def test_a_connection_that_stays_lost_is_one_line() -> None:
+    def ask() -> None:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    with pytest.raises(HubError) as raised:
+        with_retries(ask, "an/encoder@main", waits=())
+    assert str(raised.value) == (
+        "an/encoder@main: the connection failed (ConnectionResetError: [Errno 104] Connection reset by peer); "
+        "run again later, what is complete is kept"
+    )
 
 
 def test_an_error_that_is_not_the_hubs_keeps_its_traceback() -> None:

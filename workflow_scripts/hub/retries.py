@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import os
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -122,7 +123,8 @@ def _is_transient(error: BaseException) -> bool:
     causes = _causes(error)
     if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
         return False
-    return any(isinstance(cause, httpx2.TransportError) or _status(cause) in TRANSIENT for cause in causes)
+    lost = (httpx2.TransportError, ConnectionError, TimeoutError, socket.gaierror)
+    return any(isinstance(cause, lost) or _status(cause) in TRANSIENT for cause in causes)
 
 
 def _explain(error: BaseException, waits: Sequence[float]) -> str | None:
