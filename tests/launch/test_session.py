@@ -79,6 +79,16 @@ def test_a_host_whose_snakemake_ended_well_keeps_nobody_out(tmp_path: Path) -> N
     assert "login1" not in (tmp_path / ".snakemake" / "running").read_text()
 
 
+@pytest.mark.parametrize("record", [b"", b"\0" * 20, b"\xff\xfe", b"login1"])
+def test_a_record_that_a_crash_left_broken_keeps_nobody_out(record: bytes, tmp_path: Path) -> None:
+    locks = tmp_path / ".snakemake" / "locks"
+    locks.mkdir(parents=True)
+    (locks / "0.input.lock").touch()
+    (tmp_path / ".snakemake" / "running").write_bytes(record)
+    assert drop_stale_lock(tmp_path) is None
+    assert not locks.exists()
+
+
 def test_results_without_snakemakes_records_are_told_of(tmp_path: Path) -> None:
     results = tmp_path / "results" / "mine"
     assert copied_results(tmp_path, results) is None

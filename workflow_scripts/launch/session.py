@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import socket
 import sys
@@ -63,9 +64,10 @@ def record_process(path: Path) -> None:
 
 
 def other_host(path: Path) -> str | None:
-    """'host (process number)' of a record that was written on another host; None for this host's, or an empty one."""
-    host, _, process = path.read_text().strip().partition(" ")
-    return f"{host} (process {process})" if host and host != socket.gethostname() else None
+    """'host (process number)' of a record that was written on another host; None for this host's, and for one that is
+    empty or broken (what a crash of the machine leaves)."""
+    record = re.fullmatch(r"(\S+) (\d+)\n?", path.read_text(errors="replace"))
+    return f"{record[1]} (process {record[2]})" if record and record[1] != socket.gethostname() else None
 
 
 def copied_results(folder: Path, results: Path) -> str | None:
