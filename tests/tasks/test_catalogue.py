@@ -25,3 +25,10 @@ def test_a_member_of_an_aggregate_is_a_task_of_its_own() -> None:
     task = new_task("CQADupstackTexRetrieval")
     assert task.metadata.name == "CQADupstackTexRetrieval"
     assert (task.hf_subsets, list(task.eval_splits)) == (["default"], ["test"])
+
+
+def test_a_tasks_size_is_that_of_the_subsets_and_splits_that_are_scored() -> None:
+    task = new_task("STS17")
+    assert (task.hf_subsets, list(task.eval_splits)) == (["en-en"], ["test"])
+    assert task_catalogue()["STS17"]["texts"] == 2 * 250, "250 pairs of the 2,000 in eight pairs of languages"
+    assert task_catalogue()["MassiveScenarioClassification"]["texts"] < 6_000

@@ -33,15 +33,16 @@ def catalogue() -> dict[str, dict[str, Any]]:
         task.metadata.name: task
         for task in mteb.get_tasks(languages=["eng"], modalities=["text"], exclusive_modality_filter=True)
     }
+    scored: dict[str, Any] = {}  # in the form in which `new_task` makes it: the first benchmark's subsets and splits
     members: dict[str, list[str]] = {}
     aggregates: dict[str, str] = {}
     for benchmark in BENCHMARKS:
         for task, aggregate in tasks_of(benchmark):
             members.setdefault(task.metadata.name, []).append(benchmark)
-            tasks.setdefault(task.metadata.name, task)
+            scored.setdefault(task.metadata.name, task)
             if aggregate is not None:
                 aggregates[task.metadata.name] = aggregate
-    for name, task in sorted(tasks.items()):
+    for name, task in sorted((tasks | scored).items()):
         metadata = task.metadata
         if metadata.type not in TYPES or task.is_aggregate:
             continue
@@ -52,7 +53,7 @@ def catalogue() -> dict[str, dict[str, Any]]:
             "revision": metadata.dataset["revision"],
             "benchmarks": members.get(name, []),
             **({"aggregate": aggregates[name]} if name in aggregates else {}),
-            **_size(metadata.descriptive_stats or {}, list(metadata.eval_splits), list(task.hf_subsets)),
+            **_size(metadata.descriptive_stats or {}, list(task.eval_splits), list(task.hf_subsets)),
         }
     return entries
 
@@ -62,7 +63,7 @@ def _size(statistics: dict[str, Any], splits: list[str], subsets: list[str]) -> 
     own descriptive statistics."""
     texts = characters = 0
     for found in (part for split in splits for part in _parts(statistics.get(split, {}), subsets)):
-        texts += found.get("num_samples") or 0
+        texts += (found.get("num_samples") or 0) * (2 if found.get("text2_statistics") else 1)  # a pair has two
         for key in (
             "text_statistics",
             "documents_text_statistics",
