@@ -1,7 +1,8 @@
 # scores: MTEB's own scores of every codec and search, from embeddings encoded once.
 #
 # Takes: a store of embeddings and the task it belongs to (and the training texts' store, to fit what is fitted).
-# Leaves: scores/<model>/s<seed>/<task>.parquet, with the values per query or experiment beside it.
+# Leaves: scores/<model>/s<seed>/<task>.parquet, with the values per query or experiment beside it,
+# and what its codecs were fitted to.
 
 
 include: "functions/scores.smk"
@@ -17,6 +18,7 @@ rule score:
         scores=f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.parquet",
         values=f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.values.parquet",
         searches=f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.search.parquet",
+        fitted=f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.fitted.safetensors",
     log:
         f"{LOGS}/scores/{{model}}_s{{seed}}_{{task}}.log",
     benchmark:

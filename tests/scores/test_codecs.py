@@ -17,6 +17,7 @@ from mteb.types import OutputDType
 from testing.real_tasks import hashed, own_classification_task, own_retrieval_task, store_of
 from workflow_scripts.axes import Matrix, principal_axes
 from workflow_scripts.codecs import Codec, grid, parse
+from workflow_scripts.coding import state
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.coding.precisions import Steps
 from workflow_scripts.command_line import InputError
@@ -69,6 +70,30 @@ def test_every_codec_takes_the_bytes_that_it_says_and_decodes_to_what_is_scored(
         assert decoded.shape == (20, codec.dim)
         np.testing.assert_array_equal(decoded, precision.round_trip(kept), codec.name)
         np.testing.assert_array_equal(decoded, fitted.stored(codec, vectors), codec.name)
+
+
+def test_codecs_read_back_from_their_file_give_the_same_codes_queries_and_similarities(tmp_path: Path) -> None:
+    for unit in (True, False):
+        fitted, vectors = Fitted(WIDTH, texts(600), unit=unit), texts(20, 1)
+        codecs = [codec for codec in grid(EVERYTHING, [8], WIDTH) if codec.precision not in OUTPUT_DTYPES]
+        state.save(tmp_path / "fitted.safetensors", fitted, codecs, "digest")
+        again, about = state.load(tmp_path / "fitted.safetensors", codecs)
+        assert about == {"width": WIDTH, "unit": unit, "clip": 2.5, "on": "digest", "texts": 600}
+        for codec in codecs:
+            ours, theirs = (
+                f.precision(codec).encode(f.kept(codec, f.full_width(codec, vectors))) for f in (fitted, again)
+            )
+            np.testing.assert_array_equal(ours, theirs, codec.name)
+            before, after = (f.similarities(codec, vectors[:5], vectors) for f in (fitted, again))
+            np.testing.assert_array_equal(before, after, codec.name)
+    first = (tmp_path / "fitted.safetensors").read_bytes()
+    state.save(tmp_path / "fitted.safetensors", fitted, codecs, "digest")
+    assert (tmp_path / "fitted.safetensors").read_bytes() == first
+    with pytest.raises(InputError, match=r"fitted.safetensors: pca-4-int8 is not among its codecs"):
+        state.load(tmp_path / "fitted.safetensors", [Codec("pca", 4, "int8")])
+    (tmp_path / "fitted.safetensors").write_bytes(first[:100])
+    with pytest.raises(InputError, match="not readable as fitted codecs"):
+        state.load(tmp_path / "fitted.safetensors", codecs)
 
 
 def test_fewer_bits_lose_more_and_four_bits_little() -> None:

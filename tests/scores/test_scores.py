@@ -31,9 +31,10 @@ from testing.real_tasks import (
     retrieval_task,
     store_of,
 )
-from workflow_scripts.artefact import write_digests, write_json
+from workflow_scripts.artefact import digest_of_file, write_digests, write_json
 from workflow_scripts.codecs import Codec, prefixes
 from workflow_scripts.coding.fit import Fitted
+from workflow_scripts.coding.state import load as load_state
 from workflow_scripts.command_line import InputError
 from workflow_scripts.encoder.encoding import encode
 from workflow_scripts.encoder.loading import load_encoder
@@ -443,6 +444,14 @@ def test_a_run_leaves_every_table_and_what_mtebs_own_loader_reads(
     rescored = found.filter(search="prefix-4-int8@10>prefix-32-float32")
     assert rescored.select("bytes_in_memory", "bytes_read").row(0) == (4, documents * 4 + 10 * 128)
     assert rescored["stages"].item().to_list() == [{"codec": "prefix-4-int8", "candidates": 10}]
+    path = output.with_name("WordNetExamples.fitted.safetensors")
+    of_search, about = load_state(path, [Codec("pca", 16, "int8"), Codec("prefix", 4, "int8"), Codec("prefix", 32)])
+    digest = digest_of_file(embedded[0].with_name("training") / "embeddings.sha256")
+    assert (of_search.unit, about["on"], about["texts"]) == (
+        True,
+        digest,
+        len(open_store(embedded[0].with_name("training"))),
+    )
     assert values.filter(codec=rescored["search"].item())["value"].mean() == pytest.approx(
         rescored["score"].item(), abs=1e-5
     )

@@ -30,33 +30,41 @@ class Fitted:
                 f"training texts: the store is {training.shape[1]} wide, the task's is {width}; they are of two models"
             )
         self.width, self.training, self.clip, self.unit = width, training, clip, unit
-        self._full_width: dict[tuple[str, int], transforms.Function] = {}
+        self._full_width: dict[tuple[str, int], transforms.Transform] = {}
         self._within: dict[tuple[str, int], Matrix] = {}
         self._precisions: dict[str, precisions.Precision] = {}
 
     def full_width(self, codec: Codec, vectors: Matrix) -> Matrix:
         """Vectors `(n, width)` after the codec's transform, before any coordinate is dropped."""
+        return self.transform(codec)(vectors)
+
+    def transform(self, codec: Codec) -> transforms.Transform:
+        """What is done to vectors before any coordinate is dropped."""
         basis = ("pca", 0) if codec.rotates_within else (codec.transform, codec.draw)
         if basis not in self._full_width:
             needs = basis[0] not in ("prefix", "last", "random")
             training = self._training_for(codec) if needs else None
             self._full_width[basis] = transforms.full_width(*basis, self.width, training)
-        return self._full_width[basis](vectors)
+        return self._full_width[basis]
 
     def kept(self, codec: Codec, transformed: Matrix) -> Matrix:
         """The coordinates `(n, dim)` that the codec keeps of what `full_width` gave."""
         kept = np.ascontiguousarray(transformed[:, : codec.dim])
         if codec.rotates_within:
-            key = (codec.transform, codec.dim)
-            if key not in self._within:
-                training = self.full_width(codec, self._training_for(codec))[:, : codec.dim]
-                self._within[key] = transforms.rotation_within(codec.transform, training)
-            kept = kept @ self._within[key]
+            kept = kept @ self.rotation_within(codec)
         return normalised(kept) if self.unit else kept
+
+    def rotation_within(self, codec: Codec) -> Matrix:
+        """The rotation `(dim, dim)` of the coordinates kept, of a codec that has one."""
+        key = (codec.transform, codec.dim)
+        if key not in self._within:
+            training = self.full_width(codec, self._training_for(codec))[:, : codec.dim]
+            self._within[key] = transforms.rotation_within(codec.transform, training)
+        return self._within[key]
 
     def precision(self, codec: Codec) -> precisions.Precision:
         """How the coordinates that the codec keeps are stored."""
-        name = dataclasses.replace(codec, queries=FLOAT32).name
+        name = _stored_name(codec)
         if name not in self._precisions:
             training = None
             if codec.precision not in ("float32", "float16", "float8", "binary"):
@@ -64,6 +72,21 @@ class Fitted:
                 training = self.kept(codec, self.full_width(codec, texts))
             self._precisions[name] = precisions.fit(codec, training, self.clip)
         return self._precisions[name]
+
+    def arrays(self, codec: Codec) -> precisions.Arrays:
+        """What was fitted for a codec, by name: of its transform, of its rotation, of its precision."""
+        found = {name: array for name, array in vars(self.transform(codec)).items() if array is not None}
+        if codec.rotates_within:
+            found["rotation"] = self.rotation_within(codec)
+        return found | self.precision(codec).arrays()
+
+    def restore(self, codec: Codec, arrays: precisions.Arrays) -> None:
+        """Take the `arrays` of a codec instead of fitting it."""
+        basis = ("pca", 0) if codec.rotates_within else (codec.transform, codec.draw)
+        self._full_width[basis] = transforms.Transform(arrays.get("columns"), arrays.get("mean"), arrays.get("matrix"))
+        if codec.rotates_within:
+            self._within[codec.transform, codec.dim] = arrays["rotation"]
+        self._precisions[_stored_name(codec)] = precisions.restored(codec, arrays)
 
     def stored(self, codec: Codec, vectors: Matrix) -> Matrix:
         """Vectors `(n, width)` as a search or a classifier sees them once they are stored: `(n, dim)` float32."""
@@ -85,6 +108,11 @@ class Fitted:
         if self.training is None or len(self.training) < 2:
             raise InputError(f"{codec.name}: needs the embeddings of training texts to fit on; found none")
         return self.training
+
+
+def _stored_name(codec: Codec) -> str:
+    """Codecs that differ in their queries alone store the same."""
+    return dataclasses.replace(codec, queries=FLOAT32).name
 
 
 def normalised(vectors: Matrix) -> Matrix:

@@ -2,6 +2,7 @@
 
 Takes the coordinates `(n, dim)` of training texts, as they are kept; leaves a `Precision`, whose `encode` gives what is
 stored and whose `decode` gives the numbers that a search or a classifier sees. Codes of whole vectors are faiss's own.
+What was fitted is a few arrays (`arrays`), from which `restored` makes the same precision again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from workflow_scripts.codecs import BITS, CENTROIDS, RABITQ_SCALARS, Codec
 from workflow_scripts.command_line import InputError
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Arrays = dict[str, np.ndarray[Any, Any]]
 OPQ_ITERATIONS = 15  # faiss takes 50, which for 384 coordinates lasts minutes on one core and finds hardly less error
 
 
@@ -35,6 +37,10 @@ class Precision(ABC):
     def round_trip(self, vectors: Matrix) -> Matrix:
         """`decode(encode(vectors))`, without the packing where there is a shorter way."""
         return self.decode(self.encode(vectors))
+
+    def arrays(self) -> Arrays:
+        """What was fitted, by name; empty where nothing was."""
+        return {}
 
     def compared(self, vectors: Matrix) -> tuple[Matrix, Matrix | None]:
         """What a query is compared with once `(n, dim)` vectors are stored: the numbers whose inner product with it is
@@ -62,11 +68,13 @@ class Float(Precision):
 
 
 class Steps(Precision):
-    """Coordinates as whole numbers of `bits`: even steps between a lowest and a highest value of each `(dim,)`."""
+    """Coordinates as whole numbers of `bits`: even steps `(dim,)` upwards from a lowest value of each `(dim,)`."""
 
-    def __init__(self, bits: int, low: Matrix, high: Matrix) -> None:
-        self.bits, self.low, self.most = bits, low, 2**bits - 1
-        self.step = np.maximum((high - low) / np.float32(self.most), np.finfo(np.float32).tiny)
+    def __init__(self, bits: int, low: Matrix, step: Matrix) -> None:
+        self.bits, self.low, self.step, self.most = bits, low, step, 2**bits - 1
+
+    def arrays(self) -> Arrays:
+        return {"low": self.low, "step": self.step}
 
     def _levels(self, vectors: Matrix) -> Matrix:
         levels = vectors - self.low
@@ -107,6 +115,9 @@ class Signs(Precision):
     def __init__(self, threshold: Matrix) -> None:
         self.threshold = threshold
 
+    def arrays(self) -> Arrays:
+        return {"threshold": self.threshold}
+
     def encode(self, vectors: Matrix) -> Bytes:
         return np.packbits(vectors > self.threshold, axis=1)
 
@@ -123,6 +134,15 @@ class Faiss(Precision):
 
     def __init__(self, index: Any) -> None:
         self.index = index
+
+    def arrays(self) -> Arrays:
+        """`centroids` (parts, 256, coordinates of a part) of the index, and the `rotation` (dim, dim) before it."""
+        parts: Any = self.index
+        found: Arrays = {}
+        if not isinstance(self.index, faiss.IndexPQ):
+            found, parts = {"code_rotation": _matrix_of(parts.chain.at(0))}, faiss.downcast_index(parts.index)
+        shape = (parts.pq.M, CENTROIDS, parts.pq.dsub)
+        return found | {"centroids": faiss.vector_to_array(parts.pq.centroids).reshape(shape)}
 
     def encode(self, vectors: Matrix) -> Bytes:
         codes: Bytes = self.index.sa_encode(np.ascontiguousarray(vectors))
@@ -143,6 +163,11 @@ class RaBitQ(Faiss):
         center = faiss.vector_to_array(signs.center).astype(np.float32)
         self.center_norm = float(center @ center)
         self.center: Matrix = index.chain.at(0).reverse_transform(center[None])[0]
+
+    def arrays(self) -> Arrays:
+        """The `code_rotation` (dim, dim), and the `center` (dim,) in its coordinates."""
+        signs: Any = faiss.downcast_index(self.index.index)
+        return {"code_rotation": _matrix_of(self.index.chain.at(0)), "center": faiss.vector_to_array(signs.center)}
 
     def compared(self, vectors: Matrix) -> tuple[Matrix, Matrix | None]:
         codes = self.encode(vectors)
@@ -172,33 +197,63 @@ def fit(codec: Codec, training: Matrix | None, clip: float) -> Precision:
             low, high = training.min(axis=0), training.max(axis=0)
         else:
             low, high = np.percentile(training, [clip, 100 - clip], axis=0).astype(np.float32)
-        return Steps(BITS[precision], low, high)
-    index = _faiss_index(codec, np.ascontiguousarray(training))
+        most = np.float32(2 ** BITS[precision] - 1)
+        return Steps(BITS[precision], low, np.maximum((high - low) / most, np.finfo(np.float32).tiny))
+    if precision in ("pq", "opq") and len(training) < CENTROIDS:
+        raise InputError(
+            f"{codec.name}: {len(training)} training texts are fewer than its {CENTROIDS} centroids; use at least {CENTROIDS}"
+        )
+    index = _empty_index(codec)
+    index.train(np.ascontiguousarray(training))
     return RaBitQ(index) if precision == "rabitq" else Faiss(index)
 
 
-def _faiss_index(codec: Codec, training: Matrix) -> Any:
-    """A trained, empty index: its codes are the codec's, its inner products those that rank."""
+def restored(codec: Codec, arrays: Arrays) -> Precision:
+    """The precision whose `arrays` these are."""
+    precision = codec.precision
+    if precision in ("float32", "float16", "float8"):
+        return Float(precision)
+    if precision in ("binary", "binary_median"):
+        return Signs(arrays["threshold"])
+    if precision in ("int8", "int4", "int2"):
+        return Steps(BITS[precision], arrays["low"], arrays["step"])
+    index = _empty_index(codec)
+    codes = index
+    if precision != "pq":
+        rotation: Any = faiss.downcast_VectorTransform(index.chain.at(0))
+        faiss.copy_array_to_vector(arrays["code_rotation"].ravel(), rotation.A)
+        rotation.is_trained = True
+        rotation.is_orthonormal = True
+        codes = faiss.downcast_index(index.index)
+    if precision == "rabitq":
+        faiss.copy_array_to_vector(arrays["center"], codes.center)
+    else:
+        faiss.copy_array_to_vector(arrays["centroids"].ravel(), codes.pq.centroids)
+    codes.is_trained = index.is_trained = True
+    return RaBitQ(index) if precision == "rabitq" else Faiss(index)
+
+
+def _empty_index(codec: Codec) -> Any:
+    """The index that is trained: its codes are the codec's, its inner products those that rank."""
     dim, inner = codec.dim, faiss.METRIC_INNER_PRODUCT
     if codec.precision == "rabitq":
         random_rotation = faiss.RandomRotationMatrix(dim, dim)
         random_rotation.init(dim)
-        signs = faiss.IndexPreTransform(random_rotation, faiss.IndexRaBitQ(dim, inner))
-        signs.train(training)
-        return signs
-    if len(training) < CENTROIDS:
-        raise InputError(
-            f"{codec.name}: {len(training)} training texts are fewer than its {CENTROIDS} centroids; use at least {CENTROIDS}"
-        )
+        return faiss.IndexPreTransform(random_rotation, faiss.IndexRaBitQ(dim, inner))
     parts: Any = faiss.IndexPQ(dim, codec.code_bytes, 8, inner)
     parts.pq.cp.min_points_per_centroid = 1  # else faiss warns once for each part of the code
-    index = parts
-    if codec.precision == "opq":
-        rotation: Any = faiss.OPQMatrix(dim, codec.code_bytes)
-        rotation.niter = OPQ_ITERATIONS
-        quantiser: Any = faiss.ProductQuantizer(dim, codec.code_bytes, 8)
-        quantiser.cp.min_points_per_centroid = 1
-        rotation.pq = quantiser
-        index = faiss.IndexPreTransform(rotation, parts)
-    index.train(training)
-    return index
+    if codec.precision == "pq":
+        return parts
+    rotation: Any = faiss.OPQMatrix(dim, codec.code_bytes)
+    rotation.niter = OPQ_ITERATIONS
+    quantiser: Any = faiss.ProductQuantizer(dim, codec.code_bytes, 8)
+    quantiser.cp.min_points_per_centroid = 1
+    rotation.pq = quantiser
+    return faiss.IndexPreTransform(rotation, parts)
+
+
+def _matrix_of(rotation: Any) -> Matrix:
+    """The matrix `(dim, dim)` of faiss's rotation: rotated = vectors @ matrix.T."""
+    rotation = faiss.downcast_VectorTransform(rotation)
+    matrix: Matrix = faiss.vector_to_array(rotation.A).reshape(rotation.d_out, rotation.d_in)
+    return matrix

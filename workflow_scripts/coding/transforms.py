@@ -1,12 +1,12 @@
 """The transforms: which coordinates of a vector are kept, or which axes it is rotated onto.
 
-Takes embeddings of training texts; leaves functions of full-width vectors whose first `dim` coordinates are what a codec
+Takes embeddings of training texts; leaves a `Transform` of full-width vectors, whose first `dim` coordinates are what a codec
 keeps. So one product serves every dimension; `random_rotation` and `itq` alone are another rotation at each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import faiss
@@ -14,29 +14,43 @@ import numpy as np
 
 from workflow_scripts.axes import Matrix, principal_axes
 
-Function = Callable[[Matrix], Matrix]
+Columns = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def full_width(transform: str, draw: int, width: int, training: Matrix | None) -> Function:
-    """The function from vectors `(n, width)` to `(n, width)` of which a codec keeps the first coordinates.
+@dataclass(frozen=True)
+class Transform:
+    """From vectors `(n, width)` to `(n, width)`, of which a codec keeps the first coordinates: the columns `(width,)` are
+    taken, or the mean `(width,)` is removed and the rest multiplied by the matrix `(width, width)`; nothing where none is set."""
+
+    columns: Columns | None = None
+    mean: Matrix | None = None
+    matrix: Matrix | None = None
+
+    def __call__(self, vectors: Matrix) -> Matrix:
+        if self.columns is not None:
+            return vectors[:, self.columns]
+        if self.mean is not None:
+            vectors = vectors - self.mean
+        return vectors if self.matrix is None else vectors @ self.matrix
+
+
+def full_width(transform: str, draw: int, width: int, training: Matrix | None) -> Transform:
+    """The transform of a codec, fitted.
 
     `training` is (texts, width), needed for all but prefix, last and random.
     """
     if transform == "prefix":
-        return lambda vectors: vectors
+        return Transform()
     if transform == "last":
-        return _taking(np.arange(width)[::-1])
+        return Transform(columns=np.arange(width)[::-1])
     if transform == "random":
-        return _taking(np.random.default_rng(draw).permutation(width))
+        return Transform(columns=np.random.default_rng(draw).permutation(width))
     assert training is not None
     if transform == "variance":
-        return _taking(np.argsort(-training.var(axis=0), kind="stable"))
+        return Transform(columns=np.argsort(-training.var(axis=0), kind="stable"))
     centered = transform == "pca_centered"
     matrix = np.ascontiguousarray(principal_axes(training, centered=centered).T)
-    if not centered:
-        return lambda vectors: vectors @ matrix
-    mean = training.mean(axis=0)
-    return lambda vectors: (vectors - mean) @ matrix
+    return Transform(mean=training.mean(axis=0) if centered else None, matrix=matrix)
 
 
 def rotation_within(transform: str, training: Matrix) -> Matrix:
@@ -54,7 +68,3 @@ def rotation_within(transform: str, training: Matrix) -> Matrix:
     fitted.train(np.ascontiguousarray(training))
     matrix: Matrix = faiss.vector_to_array(fitted.A).reshape(dim, dim).T.copy()
     return matrix
-
-
-def _taking(columns: np.ndarray[Any, np.dtype[np.int64]]) -> Function:
-    return lambda vectors: vectors[:, columns]

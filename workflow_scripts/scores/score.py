@@ -2,7 +2,7 @@
 
 Takes a task's folder, the store of its texts' embeddings and, where something is fitted, that of the training
 texts. Leaves `<task>.parquet`, `<task>.values.parquet` (what each score is the mean of), `<task>.search.parquet`,
-and the scores that mteb has a name for in its own results layout under `<study>/scores/mteb/`. One process does all of
+`<task>.fitted.safetensors` (what the codecs were fitted to), and the scores that mteb has a name for in its own results layout under `<study>/scores/mteb/`. One process does all of
 it, since a job that does one dimension spends most of its life importing.
 """
 
@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from workflow_scripts import command_line
-from workflow_scripts.artefact import Progress, exclusive_lock, log, read_json
+from workflow_scripts.artefact import Progress, digest_of_file, exclusive_lock, log, read_json
 from workflow_scripts.codecs import grid
+from workflow_scripts.coding import state
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation.task_files import load_task
@@ -28,6 +29,8 @@ from workflow_scripts.scratch import staged_copy
 from workflow_scripts.store import FILE, open_store
 from workflow_scripts.study.sections.codecs import Codecs
 from workflow_scripts.study.sections.search import Search
+
+DIGEST = "embeddings.sha256"
 
 
 class Settings(command_line.Settings):
@@ -62,7 +65,8 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
         for one in score_all(task, store, fitted, codecs):
             scored.append(one)
             progress.add(1, f"{one.codec.name}: {one.score:.4f}")
-    searched = score_searches(task, store, fitted, searches.grid(settings.search, store.width))
+    wanted = searches.grid(settings.search, store.width)
+    searched = score_searches(task, store, fitted, wanted)
     described = {
         "study": settings.study,
         "variant": settings.model,
@@ -74,6 +78,9 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
     model, revision = f"{settings.study}/{settings.model}", f"s{settings.seed}"
     write_mteb_layout(scored, model, revision, settings.task, output.parents[2] / "mteb")
     write_tables(scored, searched, described, output)
+    of_searches = [codec for one in wanted if searched for codec in one.codecs]
+    on = "" if training_texts is None else digest_of_file(training_texts / DIGEST)
+    state.save(output.with_suffix(".fitted.safetensors"), fitted, [*codecs, *of_searches], on)
     log.info(
         "%s: %d codecs and %d searches in %.1f s",
         settings.task,

@@ -38,6 +38,11 @@ class Search:
         return ">".join([*(f"{codec.name}@{kept}" for codec, kept in self.stages), self.rescore.name])
 
     @property
+    def codecs(self) -> list[Codec]:
+        """The codec of each stage, then that of the final ranking."""
+        return [*(codec for codec, _ in self.stages), self.rescore]
+
+    @property
     def bytes_in_memory(self) -> int:
         """Per vector: what the first stage reads of every document. What later stages read may lie on disk."""
         return self.stages[0][0].bytes if self.stages else self.rescore.bytes
@@ -47,7 +52,7 @@ class Search:
         counts = [documents]
         for _, kept in self.stages:
             counts.append(min(counts[-1], kept))
-        return list(zip([*(codec for codec, _ in self.stages), self.rescore], counts, strict=True))
+        return list(zip(self.codecs, counts, strict=True))
 
     def bytes_read(self, documents: int) -> int:
         """Per query."""
