@@ -44,8 +44,10 @@ $(VENV)/study: envs/lock.txt
 	$(PIP) $(PIP_FLAGS) "$(TORCH)"
 	touch $@
 
-$(VENV)/development: $(VENV)/study envs/development-lock.txt
-	$(PIP) $(LOCKED) -r envs/development-lock.txt
+$(VENV)/development: $(VENV)/study envs/development-lock.txt envs/deploy-lock.txt envs/node/package-lock.json
+	$(PIP) $(LOCKED) -r envs/development-lock.txt -r envs/deploy-lock.txt
+	mkdir -p $(VENV)/node && cp envs/node/package.json envs/node/package-lock.json $(VENV)/node
+	if command -v npm > /dev/null; then npm ci --silent --prefix $(VENV)/node; else echo "no npm here: the test of pgvector is skipped"; fi
 	touch $@
 
 # After a change of *.in. Versions that are locked stay; to change one, name it there (`numpy==…`) or delete its lines here.
@@ -59,6 +61,8 @@ lock:
 	$(COMPILE) envs/requirements.in --output-file envs/lock.txt
 	$(COMPILE) envs/development.in --constraint envs/requirements.in --constraint envs/lock.txt \
 	  --output-file envs/development-lock.txt
+	$(COMPILE) envs/deploy.in --constraint envs/requirements.in --constraint envs/lock.txt \
+	  --constraint envs/development-lock.txt --output-file envs/deploy-lock.txt
 	{ printf '%s\n' '# Made by `make lock` from lock.txt.' 'channels:' '  - conda-forge' 'dependencies:' '  - python=3.11' '  - pip' \
 	  '  - pip:' "      - $(TORCH)"; sed -n 's/^\([a-z0-9].*[^ ]\) \\$$/      - \1/p' envs/lock.txt; } > envs/environment.yaml
 	rm -rf $(VENV)-lock

@@ -18,6 +18,7 @@ include: "rules/models.smk"
 include: "rules/embeddings.smk"
 include: "rules/scores.smk"
 include: "rules/curves.smk"
+include: "rules/deploy.smk"
 include: "rules/plan.smk"
 
 

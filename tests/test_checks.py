@@ -20,7 +20,7 @@ from workflow_scripts.study import documentation
 from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.configuration import load_study
 
-ROOMS = ("tasks", "corpus", "models", "embeddings", "scores", "curves")
+ROOMS = ("tasks", "corpus", "models", "embeddings", "scores", "curves", "deploy")
 
 
 def locked(name: str = "lock.txt") -> dict[str, str]:
@@ -32,7 +32,7 @@ def locked(name: str = "lock.txt") -> dict[str, str]:
 def required(name: str) -> dict[str, bool]:
     """The packages of a *.in file, in the lock's spelling; True where a reason says that they are not imported."""
     lines = [line for line in (ROOT / "envs" / name).read_text().splitlines() if line and not line.startswith("#")]
-    return {canonical(line.split("#")[0].split("==")[0].strip()): "#" in line for line in lines}
+    return {canonical(re.split("[#;=]", line)[0].strip()): "#" in line for line in lines}
 
 
 def canonical(name: str) -> str:
@@ -93,7 +93,12 @@ def test_conda_environment_has_the_locks_versions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("requirements", "lock"), [("requirements.in", "lock.txt"), ("development.in", "development-lock.txt")]
+    ("requirements", "lock"),
+    [
+        ("requirements.in", "lock.txt"),
+        ("development.in", "development-lock.txt"),
+        ("deploy.in", "deploy-lock.txt"),
+    ],
 )
 def test_every_requirement_is_locked_with_checksums(requirements: str, lock: str) -> None:
     assert required(requirements).keys() - {"torch"} <= locked(lock).keys(), "run `make lock`"
@@ -102,8 +107,9 @@ def test_every_requirement_is_locked_with_checksums(requirements: str, lock: str
     assert all("--hash=sha256:" in block for block in blocks)
 
 
-def test_the_development_lock_agrees_with_the_jobs() -> None:
-    jobs, tools = locked(), locked("development-lock.txt")
+@pytest.mark.parametrize("lock", ["development-lock.txt", "deploy-lock.txt"])
+def test_the_lock_of_tests_agrees_with_the_jobs(lock: str) -> None:
+    jobs, tools = locked(), locked(lock)
     both = jobs.keys() & tools.keys()
     assert {name: tools[name].split(" ")[0] for name in both} == {name: jobs[name].split(" ")[0] for name in both}
 
@@ -123,7 +129,7 @@ def test_every_import_is_required_and_every_requirement_is_imported() -> None:
 
 
 def test_installed_versions_are_the_locks() -> None:
-    pinned = {**locked(), **locked("development-lock.txt")}
+    pinned = {**locked(), **locked("development-lock.txt"), **locked("deploy-lock.txt")}
     here = {name: pin.split(" ")[0] for name, pin in pinned.items() if " ; " not in pin}
     assert {name: f"=={version(name)}" for name in here} == here
 

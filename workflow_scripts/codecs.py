@@ -142,3 +142,18 @@ def parse(name: str, width: int) -> Codec | None:
         int(parts["length"] or 0),
     )
     return codec if codec.dim <= width else None
+
+
+def parse_search(name: str, width: int) -> tuple[list[tuple[Codec, int]], Codec] | None:
+    """The stages (codec, candidates) and the final codec of a search's name, `prefix-64-binary@100>prefix-full-int8`; of
+    a codec's, no stages. None where the model is too narrow. Raises InputError for a name that is neither."""
+    *before, last = name.split(">")
+    stages = []
+    for stage in before:
+        codec, _, kept = stage.partition("@")
+        if not kept.isdecimal() or int(kept) < 1:
+            raise InputError(f"{name!r} is not a search; expected <codec>@<candidates>><codec>, found {stage!r}")
+        stages.append((parse(codec, width), int(kept)))
+    final = parse(last, width)
+    found = [(codec, kept) for codec, kept in stages if codec is not None]
+    return (found, final) if final is not None and len(found) == len(stages) else None

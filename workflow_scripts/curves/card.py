@@ -70,6 +70,8 @@ def front_matter(
             *["matryoshka"] * nested,
         ],
     }
+    if language := manifest.get("language"):
+        meta["language"] = language
     if licence := manifest.get("licence"):
         # On one line: a line of dashes in it would end the metadata.
         meta["license"] = " ".join(str(licence).split())
@@ -92,6 +94,10 @@ def is_number(score: float | None) -> bool:
 
 def card(study: Study, manifest: dict[str, Any], scores: pl.DataFrame, splits: dict[str, list[str]]) -> str:
     """The whole card, in Markdown; `splits`: the evaluated splits of each task."""
+    manifest = manifest | {
+        "licence": manifest.get("licence") or study.deploy.licence,
+        "language": manifest.get("language") or study.deploy.language,
+    }
     model, seed = str(manifest["model"]), int(manifest["seed"])
     name = f"{study.study}-{model}-s{seed}"
     dims = sorted(scores.filter(is_prefix())["dim"].unique().to_list())
@@ -111,6 +117,12 @@ def card(study: Study, manifest: dict[str, Any], scores: pl.DataFrame, splits: d
         "",
         "Embeddings cut short are not of unit length: compare them by cosine, or normalise them first.",
         "",
+        "The folder as the study saves it needs sentence-transformers 6.0 or newer. `snakemake deploy` leaves a copy that 5.0",
+        "loads too, without a trace of the machine that made it: publish that one.",
+        "",
+        "`model-index` above is for the model's page on the hub. MTEB's leaderboards no longer read it: their scores come from",
+        "the results repository.",
+        "",
         "## Recipe and cost",
         "",
     ]
@@ -128,7 +140,8 @@ def _origin(study: Study, manifest: dict[str, Any]) -> list[str]:
         "base": study.graph.reference_of(chain[-1]),
         "width": manifest.get("width"),
         "seed": manifest.get("seed"),
-        "licence": manifest.get("licence") or "not stated by the base model",
+        "licence": manifest.get("licence") or "not stated by the base model; `deploy: licence:` of the study sets it",
+        "language": ", ".join(manifest.get("language") or []) or None,
     }
     if study.graph.trains_anywhere(model):
         corpus = study.corpus

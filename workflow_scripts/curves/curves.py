@@ -18,9 +18,11 @@ from workflow_scripts.curves.collect import Model, graph_of, missing_scores, rea
 from workflow_scripts.curves.domain import domains_of
 from workflow_scripts.curves.frontier import Shares, frontier_rows, reference_of, storage_advice
 from workflow_scripts.curves.groups import Group, group_of_task, means_of, task_types_of
+from workflow_scripts.curves.indexes import ANY, RESCORING
 from workflow_scripts.curves.notes import adaptor_notes, notes_of, seeds_measured
 from workflow_scripts.curves.recommendations import recommendations
 from workflow_scripts.curves.schemas import CURVES_SCHEMA, DIFFERENCES_SCHEMA, FRONTIER_SCHEMA, MEAN
+from workflow_scripts.curves.sentences import advised
 from workflow_scripts.curves.summary import Answer, StorageAdvice, write_answer
 from workflow_scripts.curves.tables import area_rows, curve_rows, difference_rows
 from workflow_scripts.study.configuration import Study, load_study
@@ -104,6 +106,12 @@ def answer(results: Path, models: list[Model], tasks: list[str], intervals: Inte
         missing=missing,
         notes=[*notes_of(models, groups, means, curves, missing, domains), *adaptor_notes(results, models)],
     )
+    first = [
+        advised(summary, task_type, model, engine)
+        for task_type, model in reference.items()
+        for engine in (ANY, RESCORING)
+    ]
+    summary = summary.model_copy(update={"advised": [row for row in first if row is not None]})
     return Found(curves, difference_table, pl.DataFrame(points, schema=FRONTIER_SCHEMA), summary)
 
 

@@ -186,7 +186,8 @@ class Missing(Part):
 
 
 class Answer(Part):
-    """summary.json."""
+    """summary.json. `advised`: of `storage`, what the report's first sentences say of each task type's reference model, in
+    any index, and with re-scoring."""
 
     study: str
     confidence: float
@@ -198,6 +199,7 @@ class Answer(Part):
     domains: dict[str, Domain]
     reference: dict[str, str]
     storage: list[StorageAdvice]
+    advised: list[StorageAdvice] = []
     recommendations: list[Recommendation]
     comparisons: list[Comparison]
     areas: list[Area]

@@ -132,6 +132,7 @@ def adapt(
         "reference": parent_manifest["reference"],
         "revision": parent_manifest["revision"],
         "licence": parent_manifest["licence"],
+        "language": parent_manifest.get("language"),
         "width": settings.width,
         "recipe": facts
         | {
@@ -322,7 +323,7 @@ def main() -> None:
 
     def work() -> None:
         settings = command_line.parse_settings(AdaptorSettings, arguments.settings)
-        with artefact.exclusive_lock(arguments.output):
+        with artefact.exclusive_lock(arguments.output.parent):
             adapt(
                 settings,
                 arguments.parent,

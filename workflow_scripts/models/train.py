@@ -210,6 +210,7 @@ def train(
         "reference": parent_manifest["reference"],
         "revision": parent_manifest["revision"],
         "licence": parent_manifest["licence"],
+        "language": parent_manifest.get("language"),
         "width": settings.width,
         "recipe": facts
         | {
@@ -253,7 +254,7 @@ def main() -> None:
         first = ranks_of_environment().rank == 0
         with (
             process_group(),
-            artefact.exclusive_lock(arguments.output) if first else contextlib.nullcontext(),
+            artefact.exclusive_lock(arguments.output.parent) if first else contextlib.nullcontext(),
             staged_copy(arguments.tokens, "tokens.arrow", copy=bool(arguments.scratch)) as tokens,
         ):
             train(settings, arguments.parent, arguments.pairs, tokens, arguments.output, arguments.checkpoint_seconds)

@@ -54,6 +54,7 @@ def transform(settings: TransformSettings, parent: Path, pairs: Path, output: Pa
         "reference": parent_manifest["reference"],
         "revision": parent_manifest["revision"],
         "licence": parent_manifest["licence"],
+        "language": parent_manifest.get("language"),
         "width": settings.width,
         "recipe": settings_as_recipe(settings) | {"parent_digest": read_digest(parent), "texts": len(texts)},
         "cost": cost(
@@ -80,7 +81,7 @@ def main() -> None:
 
     def work() -> None:
         settings = command_line.parse_settings(TransformSettings, arguments.settings)
-        with artefact.exclusive_lock(arguments.output):
+        with artefact.exclusive_lock(arguments.output.parent):
             transform(settings, arguments.parent, arguments.pairs, arguments.output)
 
     command_line.run(work)

@@ -7,6 +7,7 @@ wrong and what would be right. Imports nothing heavy: every cluster job parses i
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -14,9 +15,9 @@ from typing import Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from workflow_scripts.codecs import CENTROIDS, Codec, grid, parse
+from workflow_scripts.codecs import CENTROIDS, MTEB_BITS, Codec, grid, parse, parse_search
 from workflow_scripts.command_line import InputError
-from workflow_scripts.study.catalogue import known_names, prompt_names, spelled_out
+from workflow_scripts.study.catalogue import known_names, prompt_names, spelled_out, task_catalogue
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
 from workflow_scripts.study.references import HUB_REFERENCE, exists, is_reference, refuse_wildcards
@@ -26,6 +27,7 @@ from workflow_scripts.study.sections.base import Base
 from workflow_scripts.study.sections.budget import Budget
 from workflow_scripts.study.sections.codecs import Codecs
 from workflow_scripts.study.sections.corpus import Corpus
+from workflow_scripts.study.sections.deploy import Bundle, Deploy
 from workflow_scripts.study.sections.encoding import Encoding
 from workflow_scripts.study.sections.intervals import Intervals
 from workflow_scripts.study.sections.search import Search
@@ -62,6 +64,7 @@ class Study(Section):
     encoding: Encoding = Field(Encoding(), description="How evaluation texts are encoded.")
     intervals: Intervals = Field(Intervals(), description="Confidence intervals.")
     budget: Budget = Field(Budget(), description="What the study may cost.")
+    deploy: Deploy = Field(Deploy(), description="What `snakemake deploy` exports.")
 
     # ---- checks, in the order in which a reader of the configuration meets the keys
 
@@ -217,6 +220,8 @@ class Study(Section):
             refuse_wildcards(source, "corpus.source")
         self._widths_fit()
         self._codecs_fit()
+        for name, bundle in self.deploy.bundles.items():
+            self._bundle_is_measured(name, bundle)
         return self
 
     def _codecs_fit(self) -> None:
@@ -244,6 +249,60 @@ class Study(Section):
                     raise StudyError(
                         f"search.rescore: {fine.name} ({fine.bytes} bytes a vector) is not finer than the shortlist's {coarse.name} ({coarse.bytes}); put it in search.shortlist or take it out"
                     )
+
+    def _bundle_is_measured(self, name: str, bundle: Bundle) -> None:
+        """An export names what the study measures: a model, a seed and a task of its own, and a codec or search of these."""
+        where = f"deploy.bundles.{name}"
+        if not NAME.match(name):
+            raise StudyError(f"{where}: {name!r} cannot name an export; use letters, digits, '_', '-' and '.'")
+        model = bundle.model or self.graph.models[0]
+        if model not in self.graph.models:
+            raise StudyError(f"{where}.model: {model!r} is no model of the study{_nearest(model, self.graph.models)}")
+        seeds = self.graph.seeds_of(model)
+        if bundle.seed is not None and bundle.seed not in seeds:
+            raise StudyError(f"{where}.seed: {bundle.seed} is no seed of {model!r}; its seeds: {_listed(seeds)}")
+        if bundle.task is not None and bundle.task not in self.tasks:
+            raise StudyError(
+                f"{where}.task: {bundle.task!r} is no task of the study{_nearest(bundle.task, self.tasks)}"
+            )
+        width = self.graph.width_of(model)
+        measured = list(dict.fromkeys(codec.name for codec in self.codecs_of(model)))
+        searched = [*self.search.shortlist, *self.search.rescore]
+        try:
+            found = parse_search(bundle.choice, width)
+        except InputError as error:
+            raise StudyError(f"{where}.choice: {error}{_nearest(bundle.choice, measured)}") from None
+        if found is None:
+            raise StudyError(f"{where}.choice: {bundle.choice!r} has more dimensions than {model!r}, which has {width}")
+        stages, final = found
+        for codec in [*(codec for codec, _ in stages), final]:
+            if codec.precision in MTEB_BITS:
+                raise StudyError(
+                    f"{where}.choice: {codec.name!r} takes its ranges from each call, which no index can; use {codec.name.split('-mteb_')[0]}-int8, -float8 or -binary"
+                )
+            of_searches = {one.name for name in searched if (one := parse(name, width))} if stages else None
+            if codec.name not in (measured if of_searches is None else of_searches):
+                known = measured if of_searches is None else sorted(of_searches)
+                key = "codecs" if of_searches is None else "search"
+                raise StudyError(
+                    f"{where}.choice: {codec.name!r} is not measured by `{key}` of this study{_nearest(codec.name, known)}"
+                )
+        names = [*(codec for codec, _ in stages), final]
+        for coarse, fine in itertools.pairwise(names):
+            if fine.bytes <= coarse.bytes:
+                raise StudyError(
+                    f"{where}.choice: {fine.name} ({fine.bytes} bytes a vector) is not finer than {coarse.name} ({coarse.bytes}) before it"
+                )
+        known_types = {task: entry["type"] for task, entry in task_catalogue().items()}
+        if stages and not any(
+            known_types.get(task, "Retrieval") == "Retrieval" for task in ([bundle.task] if bundle.task else self.tasks)
+        ):
+            raise StudyError(f"{where}.task: a search is measured on retrieval tasks; name one of them")
+        for _, kept in stages:
+            if kept not in self.search.candidates:
+                raise StudyError(
+                    f"{where}.choice: {kept} candidates are not measured; search.candidates: {_listed(self.search.candidates)}"
+                )
 
     def _widths_fit(self) -> None:
         graph = self.graph
@@ -384,6 +443,8 @@ def section_at(place: Sequence[int | str]) -> Any:
         return Study
     if place[0] == "variants" and len(place) > 1:
         return Variant
+    if len(place) > 2 and tuple(place[:2]) == ("deploy", "bundles"):
+        return Bundle
     return Base if place[0] == "base" else Study.model_fields[str(place[0])].annotation
 
 

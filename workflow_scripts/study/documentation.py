@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from workflow_scripts.study.configuration import Study, section_at
+from workflow_scripts.study.sections.deploy import Bundle
 from workflow_scripts.study.sections.section import Section
 from workflow_scripts.study.sections.variant import Variant
 
@@ -28,7 +29,7 @@ def sections() -> dict[str, type[Section]]:
         kind = section_at([name])
         if isinstance(kind, type) and issubclass(kind, Section):
             found[name] = kind
-    return found
+    return {**found, "deploy.bundles.<name>": Bundle}
 
 
 def documentation() -> str:

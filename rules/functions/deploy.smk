@@ -1,0 +1,100 @@
+# What decides the jobs of ../deploy.smk: the bundles of the study, their inputs and settings.
+
+RETRIEVAL = "Retrieval"
+
+
+def tasks_of_type(task_type):
+    return [task for task in STUDY.tasks if CATALOGUE[task]["type"] == task_type]
+
+
+def own_bundle(choice):
+    """A bundle of the study's own, its defaults filled in."""
+    model = choice.model or GRAPH.models[0]
+    task = choice.task or next(iter([*tasks_of_type(RETRIEVAL), *STUDY.tasks]))
+    seed = GRAPH.seeds_of(model)[0] if choice.seed is None else choice.seed
+    return dict(
+        choice=choice.choice,
+        model=model,
+        seeds={model: seed},
+        tasks=[task],
+        task_type=CATALOGUE[task]["type"],
+        rescored=False,
+    )
+
+
+def recommended_bundle(task_type, rescored):
+    """What the report will recommend for a task type: of the fetched model with the highest score, not known yet."""
+    return dict(
+        choice=None,
+        model=None,
+        seeds={model: GRAPH.seeds_of(model)[0] for model in FETCHED},
+        tasks=tasks_of_type(task_type),
+        task_type=task_type,
+        rescored=rescored,
+    )
+
+
+def all_bundles():
+    """The study's own by name, or else what the report recommends: by task type."""
+    if STUDY.deploy.bundles:
+        return {name: own_bundle(one) for name, one in STUDY.deploy.bundles.items()}
+    types = list(dict.fromkeys(CATALOGUE[task]["type"] for task in STUDY.tasks))
+    found = {task_type: recommended_bundle(task_type, False) for task_type in types}
+    if RETRIEVAL in types and STUDY.search.shortlist:
+        found[f"{RETRIEVAL}-rescored"] = recommended_bundle(RETRIEVAL, True)
+    return found
+
+
+BUNDLES = all_bundles()
+
+
+def of_bundle(wildcards, path):
+    """A path for each model that the bundle may be of."""
+    bundle = BUNDLES[wildcards.bundle]
+    return [
+        path.format(model=model, seed=seed, task=bundle["tasks"][0])
+        for model, seed in bundle["seeds"].items()
+    ]
+
+
+def bundle_models(wildcards):
+    return of_bundle(wildcards, f"{RESULTS}/models/{{model}}/s{{seed}}/model.sha256")
+
+
+def bundle_manifests(wildcards):
+    return of_bundle(wildcards, f"{RESULTS}/models/{{model}}/s{{seed}}/model.json")
+
+
+def bundle_fitted(wildcards):
+    return of_bundle(
+        wildcards,
+        f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.fitted.safetensors",
+    )
+
+
+def bundle_scores(wildcards):
+    return [
+        *of_bundle(wildcards, f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.parquet"),
+        *of_bundle(
+            wildcards, f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.search.parquet"
+        ),
+    ]
+
+
+def bundle_stores(wildcards):
+    return of_bundle(
+        wildcards,
+        f"{RESULTS}/embeddings/{{model}}/s{{seed}}/{{task}}/embeddings.sha256",
+    )
+
+
+def bundle_settings(wildcards):
+    bundle = BUNDLES[wildcards.bundle]
+    return settings(
+        study=STUDY.study,
+        name=wildcards.bundle,
+        widths={model: GRAPH.width_of(model) for model in bundle["seeds"]},
+        licence=STUDY.deploy.licence,
+        language=STUDY.deploy.language,
+        **bundle,
+    )

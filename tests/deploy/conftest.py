@@ -1,0 +1,118 @@
+"""A study of one real model on one real retrieval task, as the rooms before leave it: models, embeddings, scores, curves."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from testing.real_tasks import own_classification_task, retrieval_task, store_of
+from testing.small_study import one_layer_model
+from workflow_scripts.artefact import digest_of_file, write_digests, write_json
+from workflow_scripts.axes import Matrix
+from workflow_scripts.codecs import grid
+from workflow_scripts.coding import state
+from workflow_scripts.coding.fit import Fitted
+from workflow_scripts.curves.collect import Model
+from workflow_scripts.curves.curves import answer, write_results
+from workflow_scripts.encoder.encoding import encode_texts
+from workflow_scripts.encoder.loading import load_encoder
+from workflow_scripts.models.fetch import FetchSettings, fetch
+from workflow_scripts.scores import searches
+from workflow_scripts.scores.by_task_type import score_all, score_searches
+from workflow_scripts.scores.tables import write_tables
+from workflow_scripts.store import Store, open_store
+from workflow_scripts.study.sections.codecs import Codecs
+from workflow_scripts.study.sections.intervals import Intervals
+from workflow_scripts.study.sections.search import Search
+
+TASK = "SharedLegalSummarization"
+WIDTH = 384
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def study(shared_data: Path, minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`results/<study>` of a study that measured the first layer of all-MiniLM-L6-v2 on LegalSummarization with few codecs
+    and searches."""
+    torch.set_num_threads(1)
+    results = tmp_path_factory.mktemp("deployed") / "results" / "legal"
+    reference = str(one_layer_model(minilm, tmp_path_factory.mktemp("model") / "one-layer"))
+    folder = results / "models" / "base" / "s0"
+    fetch(FetchSettings(model="base", reference=reference, width=WIDTH), folder / "model.json")
+    model = load_encoder(folder, device="cpu")
+
+    def encoded(texts: list[str]) -> Matrix:
+        return encode_texts(model, texts, batch_tokens=1024)
+
+    task = retrieval_task(shared_data / "retrieval" / "legal_summarization")
+    write_json(
+        results / "tasks" / TASK / "task.json",
+        {"name": TASK, "type": "Retrieval", "metric": "ndcg_at_10", "chance": None},
+    )
+    with gzip.open(shared_data / "medi_like" / "quora_duplicates.jsonl.gz", "rt") as file:
+        rows = [(json.loads(line)["query"][1], 0) for _, line in zip(range(700), file, strict=False)]
+    stores = results / "embeddings" / "base" / "s0"
+    for name, of in ((TASK, task), ("training_texts", own_classification_task("Training", rows, []))):
+        store_of(of, stores / name, encoded)
+        write_digests(stores / name / "embeddings.sha256", [stores / name / "embeddings.arrow"])
+    codecs = Codecs(precisions=["float32", "float16", "float8", "int8", "int4", "int2", "binary"], pq=[48])
+    search = Search(
+        shortlist=["prefix-full-binary", "prefix-full-int2"],
+        candidates=[20, 100],
+        rescore=["prefix-full-int8", "prefix-full-float32"],
+    )
+    training = np.array(open_store(stores / "training_texts").vectors)
+    leave_scores(task, open_store(stores / TASK), Fitted(WIDTH, training, unit=True), codecs, search, results)
+    found = answer(results, [Model("base", None, width=WIDTH)], [TASK], Intervals(resamples=200), "legal")
+    (results / "curves").mkdir()
+    write_results(results / "curves" / "curves.parquet", found)
+    return results
+
+
+def leave_scores(task: Any, store: Store, fitted: Fitted, codecs: Codecs, search: Search, results: Path) -> None:
+    """What `scores/score.py` leaves of a task, which has to be one of mteb's there."""
+    output = results / "scores" / "base" / "s0" / f"{TASK}.parquet"
+    of_codecs, of_searches = grid(codecs, [128], WIDTH), searches.grid(search, WIDTH)
+    described = {
+        "study": "legal",
+        "variant": "base",
+        "seed": 0,
+        "task": TASK,
+        "task_type": "Retrieval",
+        "metric": "ndcg_at_10",
+    }
+    write_tables(
+        list(score_all(task, store, fitted, of_codecs)),
+        score_searches(task, store, fitted, of_searches),
+        described,
+        output,
+    )
+    searched = [codec for one in of_searches for codec in one.codecs]
+    digest = digest_of_file(results / "embeddings" / "base" / "s0" / "training_texts" / "embeddings.sha256")
+    state.save(output.with_suffix(".fitted.safetensors"), fitted, [*of_codecs, *searched], digest)
+
+
+def bundle_settings(name: str, choice: str | None, rescored: bool = False, **changed: Any) -> dict[str, Any]:
+    return {
+        "study": "legal",
+        "name": name,
+        "task_type": "Retrieval",
+        "tasks": [TASK],
+        "seeds": {"base": 0},
+        "widths": {"base": WIDTH},
+        "choice": choice,
+        "model": None if choice is None else "base",
+        "rescored": rescored,
+        "licence": None,
+        "language": [],
+    } | changed

@@ -1,0 +1,327 @@
+"""A bundle gives the codes that were measured, and every engine that a package carries reaches what the report expects."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args
+
+import faiss
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from testing.real_tasks import retrieval_task
+from tests.conftest import ROOT
+from tests.deploy.conftest import TASK, WIDTH, bundle_settings
+from tests.scores.test_codecs import texts
+from workflow_scripts.artefact import digest_of_file, read_json
+from workflow_scripts.axes import Matrix
+from workflow_scripts.codecs import Codec, parse
+from workflow_scripts.coding.fit import Fitted
+from workflow_scripts.command_line import InputError
+from workflow_scripts.deploy import check, choice, faiss_index, numpy_lines
+from workflow_scripts.deploy.bundle import Settings, arrays_of, bundle
+from workflow_scripts.scores import retrieval
+from workflow_scripts.store import open_store
+from workflow_scripts.study.sections.codecs import Precision, Transform
+
+STAGED = "prefix-full-binary@100>prefix-full-int8"
+# What the engines are tried on: a search by bits, an int8 and a float codec, bits alone.
+CHOICES = {"staged": STAGED, "int8": "pca-128-int8", "float16": "prefix-128-float16", "bits": "prefix-full-binary"}
+NODE = ROOT / ".venv" / "node"
+
+
+@pytest.fixture(scope="module")
+def bundles(study: Path) -> Path:
+    """The folder of the bundles: the report's own two, and one for each of `CHOICES`."""
+    folder = study / "deploy"
+    for name, chosen, rescored in [("Retrieval", None, False), ("Retrieval-rescored", None, True)]:
+        bundle(Settings(**bundle_settings(name, chosen, rescored)), study, folder / name / "codec.json")
+    for name, chosen in CHOICES.items():
+        bundle(Settings(**bundle_settings(name, chosen)), study, folder / name / "codec.json")
+    return folder
+
+
+class Measured:
+    """The real task: its vectors, and the score of documents found."""
+
+    def __init__(self, study: Path, shared_data: Path) -> None:
+        self.task = retrieval_task(shared_data / "retrieval" / "legal_summarization")
+        store = open_store(study / "embeddings" / "base" / "s0" / TASK)
+        (self.split,) = retrieval.gather(self.task, store)
+        self.documents = np.array(store.vectors[self.split.documents], dtype=np.float32)
+        self.queries = np.array(store.vectors[self.split.queries], dtype=np.float32)
+
+    def score(self, found: Iterable[Any]) -> float:
+        """nDCG@10 of the documents found `(queries, 10)`."""
+        best = np.stack(
+            [
+                np.pad(np.asarray(ids, dtype=np.int64)[:10], (0, max(0, 10 - len(ids))), constant_values=-1)
+                for ids in found
+            ]
+        )
+        ranks = retrieval.ranks_in(self.split, best)
+        return float(retrieval.score(self.task, self.split, ranks, ["ndcg_at_10"])[0]["ndcg_at_10"])
+
+
+@pytest.fixture(scope="module")
+def measured(study: Path, shared_data: Path) -> Measured:
+    return Measured(study, shared_data)
+
+
+def blocks(folder: Path, title: str) -> list[str]:
+    """The code blocks of a part of the bundle's README."""
+    parts = re.split(r"^## ", (folder / "README.md").read_text(), flags=re.MULTILINE)
+    (part,) = [part for part in parts if part.startswith(title)]
+    return re.findall(r"```\w+\n(.*?)```", part, re.DOTALL)
+
+
+def run_lines(folder: Path, *titles: str) -> dict[str, Any]:
+    """Run the README's Python of these parts in the bundle's folder, as a reader would; what it defined."""
+    before, names = Path.cwd(), {"__name__": "readme"}
+    os.chdir(folder)
+    try:
+        for title in titles:
+            for block in blocks(folder, title):
+                if not block.startswith(("CREATE", "SET", "PUT", "POST")):
+                    exec(block, names)  # noqa: S102  # the lines that the bundle's reader is given
+    finally:
+        os.chdir(before)
+    return names
+
+
+def within_the_reports_interval(folder: Path, score: float) -> None:
+    about = read_json(folder / "codec.json")
+    share = score / about["measured"]["full_width"]
+    low, high = about["expected"]["low"], about["expected"]["high"]
+    if low is None:  # the report states no interval of this search; it states its score
+        low, high = (about["measured"]["score"] / about["measured"]["full_width"] + by for by in (-0.01, 0.01))
+    assert low <= share <= high, f"{share:.4f} is not within {low:.4f} to {high:.4f}"
+
+
+# ---- codes
+
+
+ALL = [*(Codec("prefix", 32, precision) for precision in get_args(Precision))]
+ALL += [Codec(transform, 16, "int4") for transform in get_args(Transform)]
+ALL += [
+    Codec("pca", 10, "int2"),
+    Codec("last", 10, "binary_median", queries="coded"),
+    Codec("pca_centered", 10, "float8"),
+]
+ALL += [
+    Codec("pca", 32, "pq", code_bytes=8),
+    Codec("prefix", 32, "opq", code_bytes=4),
+    Codec("pca", 32, "rabitq", code_bytes=12),
+]
+
+
+@pytest.mark.parametrize("unit", [True, False])
+def test_the_numpy_lines_and_the_faiss_index_do_what_was_measured_for_every_codec(
+    unit: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fitted, vectors = Fitted(32, texts(300), unit=unit), texts(600, 1)
+    for codec in ALL if unit else ALL[:8]:
+        save_file(arrays_of(fitted, [codec], vectors[:4]), tmp_path / "codec.safetensors")
+        lines: dict[str, Any] = {}
+        exec(numpy_lines.source([codec], unit), lines)  # noqa: S102
+        codes = fitted.precision(codec).encode(fitted.kept(codec, fitted.full_width(codec, vectors)))
+        ours, whole = lines["encode"](vectors), codec.bytes - 8 if codec.precision == "rabitq" else codec.bytes
+        np.testing.assert_array_equal(ours[:, :whole], codes[:, :whole], codec.name)
+        similar = fitted.similarities(codec, vectors[:50], vectors)
+        assert lines["similarity"](vectors[:50], codes) == pytest.approx(similar, abs=1e-6), codec.name
+        built = faiss_index.of_codec(fitted, codec)
+        assert built.index.sa_code_size() == codec.bytes
+        assert (
+            faiss.index_factory(32, built.factory.replace("Pad", "PCA"), faiss.METRIC_INNER_PRODUCT).sa_code_size()
+            == codec.bytes
+        )
+        if codec.queries == "float32":
+            built.index.add(vectors)
+            found = built.index.search(vectors[:50], 10)[1]
+            tenth = np.sort(similar, axis=1)[:, -10]
+            assert np.take_along_axis(similar, found, 1).min(axis=1) == pytest.approx(tenth, abs=3e-6), codec.name
+
+
+@pytest.mark.parametrize("name", ["Retrieval", "Retrieval-rescored", *CHOICES])
+def test_the_readmes_lines_give_the_codes_that_the_scores_were_computed_from(
+    name: str, bundles: Path, study: Path, measured: Measured, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = run_lines(bundles / name, "Codes with NumPy")
+    assert set(capsys.readouterr().out.split()) == {"1.0"}
+    about = read_json(bundles / name / "codec.json")
+    training = np.array(open_store(study / "embeddings" / "base" / "s0" / "training_texts").vectors)
+    fitted = Fitted(WIDTH, training, unit=True)  # anew, as the scores room did
+    for stage in about["stages"]:
+        codec = parse(stage["codec"], WIDTH)
+        assert codec is not None
+        codes = fitted.precision(codec).encode(fitted.kept(codec, fitted.full_width(codec, measured.documents)))
+        behind = f"_{stage['stage']}" if stage["stage"] else ""
+        np.testing.assert_array_equal(lines[f"encode{behind}"](measured.documents), codes)
+
+
+# ---- engines
+
+
+@pytest.mark.parametrize("name", ["Retrieval", "Retrieval-rescored", *CHOICES])
+def test_faiss_reaches_the_measured_score(name: str, bundles: Path, measured: Measured) -> None:
+    index = faiss.read_index(str(bundles / name / "index.faiss"))
+    assert (index.ntotal, index.is_trained) == (0, True)
+    index.add(measured.documents)
+    score = measured.score(index.search(measured.queries, 10)[1])
+    assert score == pytest.approx(read_json(bundles / name / "codec.json")["measured"]["score"], abs=1e-3)
+    within_the_reports_interval(bundles / name, score)
+
+
+def engine(name: str) -> None:
+    """Skip where the engine is not installed; `make test` installs it, so in CI it is there."""
+    if os.environ.get("CI"):
+        importlib.import_module(name)
+    pytest.importorskip(name, reason=f"{name} is not installed: envs/deploy-lock.txt")
+
+
+@pytest.mark.parametrize("name", list(CHOICES))
+def test_usearch_reaches_the_reports_number(name: str, bundles: Path, measured: Measured) -> None:
+    engine("usearch.index")
+    lines = run_lines(bundles / name, "Codes with NumPy", "usearch")
+    later = [lines["encode_later"](measured.documents)] if "encode_later" in lines else []
+    found = lines["search"](lines["create"](measured.documents), measured.queries, *later)
+    within_the_reports_interval(bundles / name, measured.score(found))
+
+
+@pytest.mark.parametrize("name", list(CHOICES))
+def test_sqlite_vec_reaches_the_reports_number(
+    name: str, bundles: Path, measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine("sqlite_vec")
+    if not hasattr(sqlite3.Connection, "enable_load_extension"):  # this Python was built without
+        engine("pysqlite3")
+        monkeypatch.setitem(sys.modules, "sqlite3", importlib.import_module("pysqlite3"))
+    lines = run_lines(bundles / name, "Codes with NumPy", "sqlite-vec")
+    found = lines["search"](lines["create"](measured.documents), measured.queries)
+    within_the_reports_interval(bundles / name, measured.score(found))
+
+
+@pytest.mark.parametrize("name", list(CHOICES))
+def test_lancedb_reaches_the_reports_number(name: str, bundles: Path, measured: Measured, tmp_path: Path) -> None:
+    engine("lancedb")
+    lines = run_lines(bundles / name, "Codes with NumPy", "LanceDB")
+    found = lines["search"](lines["create"](measured.documents, str(tmp_path)), measured.queries)
+    within_the_reports_interval(bundles / name, measured.score(found))
+
+
+def test_pgvector_reaches_the_reports_number(bundles: Path, measured: Measured, tmp_path: Path) -> None:
+    if not (shutil.which("node") and (NODE / "node_modules").is_dir()):
+        reason = "needs node and, from envs/node, pglite in .venv/node; `make test` installs it where npm is"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    lines, given = {}, {}
+    for name in CHOICES:  # in one Postgres: it takes seconds to start
+        lines[name] = run_lines(bundles / name, "Codes with NumPy", "pgvector")
+        create, search, _ = blocks(bundles / name, "pgvector")
+        rows = [[i, *row] for i, row in enumerate(lines[name]["rows"](measured.documents))]
+        parameters = lines[name]["parameters"](measured.queries)
+        given[name] = {"create": create, "search": search, "rows": rows, "parameters": parameters}
+    (tmp_path / "given.json").write_text(json.dumps(given))
+    script = ROOT / "tests" / "deploy" / "pgvector.mjs"
+    result = subprocess.run(
+        ["node", script, NODE, tmp_path / "given.json"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    for name, of_queries in json.loads(result.stdout).items():
+        found = []
+        for query, rows in zip(measured.queries, of_queries, strict=True):
+            ids = np.array([row["id"] for row in rows])
+            if "embedding" in rows[0]:  # bits, which the NumPy lines rank
+                codes = np.packbits([[int(bit) for bit in row["embedding"]] for row in rows], axis=1)
+                ids = lines[name]["rescored"](query, ids, codes)
+            found.append(ids)
+        within_the_reports_interval(bundles / name, measured.score(found))
+
+
+def test_what_no_package_carries_is_marked_as_not_run(bundles: Path) -> None:
+    create, search = blocks(bundles / "staged", "Qdrant (not run)")
+    created = json.loads(create.split("\n", 1)[1])
+    assert created["vectors"]["shortlist"]["quantization_config"] == {"binary": {"always_ram": True}}
+    assert created["vectors"]["shortlist"]["size"] == created["vectors"]["rescore"]["size"] == WIDTH
+    asked = json.loads(re.sub(r"<.*?>", "0", search.split("\n", 1)[1]))
+    assert (asked["prefetch"]["limit"], asked["limit"]) == (100, 10)
+
+
+# ---- the bundle as a whole
+
+
+def test_a_bundle_says_what_it_is_and_keeps_nothing_of_an_earlier_one(bundles: Path, study: Path) -> None:
+    folder = bundles / "staged"
+    about = read_json(folder / "codec.json")
+    assert about["choice"] == STAGED.replace("full", "384")
+    assert about["bytes_in_memory"] == 48
+    assert [stage["candidates"] for stage in about["stages"]] == [100, None]
+    training = study / "embeddings" / "base" / "s0" / "training_texts" / "embeddings.sha256"
+    assert about["fitted_on"] == {"texts": 698, "digest": digest_of_file(training), "task": TASK} or about["fitted_on"][
+        "digest"
+    ] == digest_of_file(training)
+    assert about["model"]["licence"] == "apache-2.0"
+    listed = [line.split("  ", 1) for line in (folder / "codec.sha256").read_text().splitlines()]
+    assert {name for _, name in listed} == {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} - {
+        "codec.json",
+        "codec.sha256",
+    }
+    assert all(digest_of_file(folder / name) == digest for digest, name in listed)
+    assert set(load_file(folder / "codec.safetensors")) == set(about["arrays"])
+    (folder / "left over").touch()
+    before = (folder / "codec.sha256").read_bytes()
+    bundle(Settings(**bundle_settings("staged", STAGED)), study, folder / "codec.json")
+    assert not (folder / "left over").exists()
+    assert (folder / "codec.sha256").read_bytes() == before, "the same again is the same bytes"
+
+
+def test_the_command_of_the_readme_checks_a_bundle_on_ones_own_vectors(
+    bundles: Path, measured: Measured, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "documents.npy", measured.documents)
+    np.save(tmp_path / "queries.npy", measured.queries)
+    (command,) = blocks(bundles / "int8", "On your own data")
+    words = (
+        command.strip()
+        .replace(" documents.npy", f" {tmp_path}/documents.npy")
+        .replace(" queries.npy", f" {tmp_path}/queries.npy")
+        .split()
+    )
+    result = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True, check=True)
+    overlap, low, high = map(float, re.findall(r"overlap at 10: ([\d.]+) \(([\d.]+) to ([\d.]+)", result.stdout)[0])
+    assert 0.7 < low < overlap < high < 1
+
+
+def test_vectors_that_cannot_be_checked_are_one_line(tmp_path: Path) -> None:
+    np.save(tmp_path / "narrow.npy", np.ones((3, 8), dtype=np.float32))
+    with pytest.raises(InputError, match=r"narrow.npy: an array of shape \(3, 8\); expected \(vectors, 16\)"):
+        check.read_vectors(tmp_path / "narrow.npy", 16)
+    broken: Matrix = np.ones((3, 16), dtype=np.float32)
+    broken[1, 2] = np.nan
+    np.save(tmp_path / "broken.npy", broken)
+    with pytest.raises(InputError, match=r"broken.npy: row 1 has a number that is not finite"):
+        check.read_vectors(tmp_path / "broken.npy", 16)
+
+
+def test_what_cannot_be_exported_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text(json.dumps({"advised": [], "confidence": 0.95}))
+    with pytest.raises(
+        InputError, match="recommends nothing smaller than the full width for Retrieval; name what to export"
+    ):
+        choice.advised(tmp_path / "summary.json", "Retrieval", rescored=False)
+    with pytest.raises(InputError, match="takes its ranges from each call, which no index can"):
+        choice.stages_of("prefix-64-mteb_int8-coded", 384)
+    with pytest.raises(InputError, match=r"found 'pca-64-binary'"):
+        choice.stages_of("pca-64-binary>prefix-full-int8", 384)

@@ -1,0 +1,218 @@
+"""A recommendation as files that a vector index takes: the model, all that was fitted, a trained index, and a README.
+
+Takes the choice (the report's own, or one of the study's), the scores' fitted state, the model and the store of a task;
+leaves `<study>/deploy/<name>/`. What was fitted is what the scores were measured with, never fitted anew.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import yaml
+from safetensors.numpy import save_file
+
+from workflow_scripts import command_line
+from workflow_scripts.artefact import (
+    atomic_folder,
+    digest_of_file,
+    exclusive_lock,
+    log,
+    read_json,
+    versions,
+    write_digests,
+    write_json,
+)
+from workflow_scripts.axes import Matrix
+from workflow_scripts.codecs import Codec
+from workflow_scripts.coding import state
+from workflow_scripts.coding.fit import Fitted
+from workflow_scripts.deploy import choice, faiss_index, model_folder
+from workflow_scripts.deploy.numpy_lines import array_key, stage_names
+from workflow_scripts.deploy.readme import readme
+from workflow_scripts.store import open_store
+
+CHECKED = 16  # vectors that stand in a bundle with their codes
+MANIFEST, DIGEST = "codec.json", "codec.sha256"
+
+
+class Settings(command_line.Settings):
+    """`choice`, `model` and `seed`: null where the report recommends. `tasks`: the first of them is the one whose score is
+    stated; `rescored`: whether the report's recommendation with re-scoring is meant."""
+
+    study: str
+    name: str
+    task_type: str
+    tasks: list[str]
+    seeds: dict[str, int]
+    widths: dict[str, int]
+    choice: str | None
+    model: str | None
+    rescored: bool
+    licence: str | None
+    language: list[str]
+
+
+def bundle(settings: Settings, results: Path, output: Path) -> None:
+    """Write the bundle of `output` (its codec.json), replacing what was there. Raises InputError, one line."""
+    chosen = _choice(settings, results)
+    width, seed = settings.widths[chosen.variant], settings.seeds[chosen.variant]
+    stages, final = choice.stages_of(chosen.name, width)
+    codecs = [*(codec for codec, _ in stages), final]
+    of_model = results / "scores" / chosen.variant / f"s{seed}"
+    task = settings.tasks[0]
+    fitted, fitted_on = state.load(of_model / f"{task}.fitted.safetensors", codecs)
+    store = open_store(results / "embeddings" / chosen.variant / f"s{seed}" / task)
+    checked = np.array(store.vectors[:CHECKED], dtype=np.float32)
+    built = faiss_index.of_search(fitted, stages, final)
+    folder = results / "models" / chosen.variant / f"s{seed}"
+    with atomic_folder(output.parent) as part:
+        arrays = arrays_of(fitted, codecs, checked)
+        save_file(arrays, part / "codec.safetensors")
+        faiss.write_index(built.index, str(part / "index.faiss"))
+        manifest = read_json(folder / "model.json")
+        truncate_dim = _coordinates_read(codecs, width)
+        oldest = None
+        if (folder / "modules.json").is_file():
+            oldest = model_folder.export(folder, part / "model", truncate_dim)
+        about = {
+            "name": settings.name,
+            "study": settings.study,
+            "choice": chosen.name,
+            "words": chosen.words,
+            "task_type": chosen.task_type,
+            "width": width,
+            "unit": fitted.unit,
+            "bytes_in_memory": codecs[0].bytes,
+            "stages": [
+                _described(codec, stage, kept)
+                for codec, stage, kept in zip(
+                    codecs, stage_names(len(codecs)), [*(kept for _, kept in stages), None], strict=True
+                )
+            ],
+            "fitted_on": {"texts": fitted_on["texts"], "digest": fitted_on["on"], "task": task},
+            "expected": {
+                "kept": chosen.share.kept,
+                "low": chosen.share.low,
+                "high": chosen.share.high,
+                "from": chosen.share.source,
+            },
+            "confidence": chosen.share.confidence,
+            "measured": choice.score_of(
+                of_model, task, ">".join([*(f"{codec.name}@{kept}" for codec, kept in stages), final.name])
+            ),
+            "model": {
+                "name": chosen.variant,
+                "seed": seed,
+                "folder": "model" if oldest else None,
+                "truncate_dim": truncate_dim,
+                "sentence_transformers": oldest,
+                "licence": manifest.get("licence") or settings.licence,
+                "language": manifest.get("language") or settings.language,
+                "reference": manifest.get("reference"),
+                "digest": digest_of_file(folder / "model.sha256"),
+            },
+            "faiss": {"factory": built.factory, "version": faiss.__version__},
+            "arrays": {name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in arrays.items()},
+            "versions": versions("faiss-cpu", "numpy", "safetensors", "sentence-transformers"),
+        }
+        command = f"python -m workflow_scripts.deploy.check --bundle {output.parent} --documents documents.npy --queries queries.npy"
+        (part / "README.md").write_text(readme(about, stages, final, _limit(fitted, codecs[0], checked), command))
+        if oldest:
+            (part / "model" / "README.md").write_text(_model_card(about))
+        files = sorted(path for path in part.rglob("*") if path.is_file())
+        for file in files:
+            file.chmod(0o644)
+        write_digests(part / DIGEST, files)
+        write_json(part / MANIFEST, about)
+        if output.parent.is_dir():
+            shutil.rmtree(output.parent)
+    log.info("%s: %s of %s, %d bytes a vector", output.parent, chosen.name, chosen.variant, codecs[0].bytes)
+
+
+def arrays_of(fitted: Fitted, codecs: list[Codec], checked: Matrix) -> dict[str, np.ndarray[Any, Any]]:
+    """Everything that encoding needs, by stage, and a few vectors with their codes."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {"check": checked}
+    for codec, stage in zip(codecs, stage_names(len(codecs)), strict=True):
+        of_codec: dict[str, np.ndarray[Any, Any]] = dict(fitted.arrays(codec))
+        if codec.precision == "float8":
+            of_codec["float8"] = faiss_index.float8_values()
+        of_codec["check_codes"] = fitted.precision(codec).encode(fitted.kept(codec, fitted.full_width(codec, checked)))
+        arrays |= {array_key(stage, name): np.ascontiguousarray(array) for name, array in of_codec.items()}
+    return arrays
+
+
+def _choice(settings: Settings, results: Path) -> choice.Choice:
+    curves = results / "curves"
+    if settings.choice is None:
+        return choice.advised(curves / "summary.json", settings.task_type, settings.rescored)
+    assert settings.model is not None
+    name = choice.full_names(settings.choice, settings.widths[settings.model])
+    return choice.named(curves / "curves.parquet", name, settings.model, settings.task_type)
+
+
+def _coordinates_read(codecs: list[Codec], width: int) -> int:
+    """How many of the model's first coordinates the codecs read."""
+    return max(codec.dim if codec.transform == "prefix" else width for codec in codecs)
+
+
+def _described(codec: Codec, stage: str, candidates: int | None) -> dict[str, Any]:
+    return {
+        "stage": stage or None,
+        "codec": codec.name,
+        "transform": codec.transform,
+        "dim": codec.dim,
+        "precision": codec.precision,
+        "queries": codec.queries,
+        "bytes": codec.bytes,
+        "candidates": candidates,
+    }
+
+
+def _limit(fitted: Fitted, codec: Codec, checked: Matrix) -> float:
+    """The greatest absolute value that a codec decodes to: of its ranges, where it has some."""
+    arrays = fitted.precision(codec).arrays()
+    if "step" in arrays:
+        levels = 2 ** {"int8": 8, "int4": 4, "int2": 2}[codec.precision] - 1
+        return float(max(np.abs(arrays["low"]).max(), np.abs(arrays["low"] + arrays["step"] * levels).max()))
+    return float(np.abs(fitted.stored(codec, checked)).max()) or 1.0
+
+
+def _model_card(about: dict[str, Any]) -> str:
+    """The model's own README.md, in the hub's form."""
+    model = about["model"]
+    meta: dict[str, Any] = {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "tags": ["sentence-transformers", "sentence-similarity", "feature-extraction"],
+    }
+    if model["licence"]:
+        meta["license"] = " ".join(str(model["licence"]).split())
+    if model["language"]:
+        meta["language"] = model["language"]
+    front = yaml.safe_dump(meta, sort_keys=False, allow_unicode=True)
+    return (
+        f"---\n{front}---\n\n# {about['study']}-{model['name']}-s{model['seed']}\n\n"
+        f"Needs sentence-transformers {model['sentence_transformers']} or newer. Made for the codec `{about['choice']}`: see the README beside this folder.\n"
+    )
+
+
+def main() -> None:
+    parser = command_line.parser(__doc__, ", ".join(Settings.model_fields))
+    parser.add_argument("--results", required=True, type=Path, help="the study's results folder")
+    parser.add_argument("--output", required=True, type=Path, help="<study>/deploy/<name>/codec.json")
+    arguments = parser.parse_args()
+
+    def work() -> None:
+        settings = command_line.parse_settings(Settings, arguments.settings)
+        with exclusive_lock(arguments.output.parent):
+            bundle(settings, arguments.results, arguments.output)
+
+    command_line.run(work)
+
+
+if __name__ == "__main__":
+    main()
