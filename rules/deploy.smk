@@ -19,6 +19,7 @@ rule bundle:
         summary=rules.curves.output.summary,
         models=bundle_models,
         manifests=bundle_manifests,
+        cards=bundle_cards,
         fitted=bundle_fitted,
         scores=bundle_scores,
         stores=bundle_stores,

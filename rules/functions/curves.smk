@@ -54,8 +54,8 @@ def training_logs(wildcards):
 
 
 def curves_settings(wildcards):
-    """Everything, for the report says what was run; in the order of the configuration, which is that of the lines."""
-    return json.dumps({"study": STUDY.model_dump()})
+    """Everything but what is exported of it, for the report says what was run; in the order of the configuration, which is that of the lines."""
+    return json.dumps({"study": STUDY.model_dump(exclude={"deploy": {"bundles"}})})
 
 
 def page_assets():

@@ -65,6 +65,10 @@ def bundle_manifests(wildcards):
     return of_bundle(wildcards, f"{RESULTS}/models/{{model}}/s{{seed}}/model.json")
 
 
+def bundle_cards(wildcards):
+    return of_bundle(wildcards, f"{RESULTS}/curves/cards/{{model}}/s{{seed}}/README.md")
+
+
 def bundle_fitted(wildcards):
     return of_bundle(
         wildcards,

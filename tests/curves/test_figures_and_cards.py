@@ -21,6 +21,7 @@ from workflow_scripts.curves import figures
 from workflow_scripts.curves.card import card, read_scores
 from workflow_scripts.curves.curves import Found, answer
 from workflow_scripts.study.configuration import Study, load_study
+from workflow_scripts.study.sections.deploy import Deploy
 from workflow_scripts.study.sections.intervals import Intervals
 
 HOSTILE = 'a <b>&"$x^2$ ' + "long" * 75
@@ -138,6 +139,23 @@ def test_a_card_opens_with_metadata_that_the_hub_reads(results: Path, study: Stu
     values = {r.metric_type: r.metric_value for r in found if r.dataset_name == "WordNetExamples"}
     assert values == {"main_score": pytest.approx(expected, abs=1e-6), "ndcg_at_10": pytest.approx(expected, abs=1e-6)}
     assert "matryoshka\\_from\\_fixed ← fixed ← base" in read.text
+
+
+def test_a_card_states_licence_and_language_of_the_source_or_of_the_study(results: Path, study: Study) -> None:
+    asked = Deploy(licence="mit", language=["de"])
+    own = study.model_copy(update={"deploy": asked})
+    cases: list[tuple[dict[str, object], tuple[str, list[str]]]] = [
+        ({"licence": None}, ("mit", ["de"])),
+        ({"licence": "apache-2.0", "language": ["en"]}, ("apache-2.0", ["en"])),
+    ]
+    for changes, expected in cases:
+        front = yaml.safe_load(card_of(results, own, "fixed", changes).split("---\n")[1])
+        assert (front["license"], front["language"]) == expected
+    text = card_of(results, study, "fixed", {"licence": None})
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert not {"license", "language"} & set(front)
+    assert "sets it" in text
+    assert "no longer read it" in text
 
 
 def test_a_card_tells_mtebs_tasks_their_splits_and_nested_models_apart(results: Path, study: Study) -> None:

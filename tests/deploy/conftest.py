@@ -74,7 +74,9 @@ def study(shared_data: Path, minilm: Path, tmp_path_factory: pytest.TempPathFact
     training = np.array(open_store(stores / "training_texts").vectors)
     leave_scores(task, open_store(stores / TASK), Fitted(WIDTH, training, unit=True), codecs, search, results)
     found = answer(results, [Model("base", None, width=WIDTH)], [TASK], Intervals(resamples=200), "legal")
-    (results / "curves").mkdir()
+    card = results / "curves" / "cards" / "base" / "s0" / "README.md"
+    card.parent.mkdir(parents=True)
+    card.write_text("---\nlicense: apache-2.0\n---\n\n# The card\n")
     write_results(results / "curves" / "curves.parquet", found)
     return results
 

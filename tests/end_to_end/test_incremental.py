@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -87,6 +88,24 @@ def test_adding_a_variant_trains_only_that_variant(finished: Path, small_model: 
     assert jobs["train"] == 1
     assert jobs["embed"] == jobs["score"] == 2
     assert not set(jobs) & {"fetch", "pairs", "tokens", "task", "transform"}
+
+
+def test_a_bundle_is_made_of_what_is_measured_and_runs_nothing_else(finished: Path, small_model: Path) -> None:
+    choice = "prefix-16-float32@100>prefix-full-float32"
+    deploy = {"bundles": {"small": {"choice": choice, "model": "fixed_rotated"}}}
+    assert changed(finished, small_model, deploy=deploy) == Counter()
+    write_study(finished / "deploy.yaml", small_model, deploy=deploy)
+    result = snakemake(finished, "--cores", "1", "--configfile", "deploy.yaml", "deploy")
+    assert result.returncode == 0, result.stderr + logs(finished)
+    bundle = finished / "results" / "small" / "deploy" / "small"
+    about = json.loads((bundle / "codec.json").read_text())
+    assert about["choice"] == choice.replace("full", "384")
+    assert about["bytes_in_memory"] == 64
+    assert (bundle / "index.faiss").is_file()
+    assert (
+        "language: en" in (bundle / "model" / "README.md").read_text()
+        or "- en" in (bundle / "model" / "README.md").read_text()
+    )
 
 
 def test_changing_two_settings_for_each_other_is_seen(finished: Path, small_model: Path) -> None:

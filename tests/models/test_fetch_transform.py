@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from workflow_scripts.axes import principal_axes
 from workflow_scripts.command_line import InputError
 from workflow_scripts.embeddings.multiply import last_dense
-from workflow_scripts.models.fetch import FetchSettings, fetch
+from workflow_scripts.models.fetch import FetchSettings, fetch, licence_and_languages
 from workflow_scripts.models.transform import TransformSettings, transform
 
 TEXTS = ["How far is the moon?", "A small dog.", "The capital of France is Paris, on the Seine."]
@@ -86,6 +86,18 @@ def test_a_package_s_model_is_fetched_with_its_own_embeddings(tmp_path: Path, mi
     assert np.array_equal(SentenceTransformer(str(output.parent), device="cpu").encode(TEXTS), theirs)
     manifest = json.loads(output.read_text())
     assert (manifest["kind"], manifest["revision"], manifest["licence"]) == ("fetched", "0.1.0", "apache-2.0")
+    assert manifest["language"] == ["en"]
+
+
+def test_a_cards_languages_are_read_in_each_form_that_the_hub_has(tmp_path: Path) -> None:
+    for text, expected in (
+        ("language: en", ["en"]),
+        ("language: [en, pt-BR]", ["en", "pt-BR"]),
+        ("language:\n- en\n- de\nlicense: mit", ["en", "de"]),
+        ("license: mit", None),
+    ):
+        (tmp_path / "README.md").write_text(f"---\n{text}\n---\n# Card\n")
+        assert licence_and_languages(tmp_path / "README.md")[1] == expected
 
 
 def test_a_bare_encoder_gets_mean_pooling_that_leaves_the_prompt_out(tmp_path: Path, bert: Path) -> None:

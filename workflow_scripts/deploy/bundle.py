@@ -12,7 +12,6 @@ from typing import Any
 
 import faiss
 import numpy as np
-import yaml
 from safetensors.numpy import save_file
 
 from workflow_scripts import command_line
@@ -78,6 +77,9 @@ def bundle(settings: Settings, results: Path, output: Path) -> None:
         oldest = None
         if (folder / "modules.json").is_file():
             oldest = model_folder.export(folder, part / "model", truncate_dim)
+            shutil.copyfile(
+                results / "curves" / "cards" / chosen.variant / f"s{seed}" / "README.md", part / "model" / "README.md"
+            )
         about = {
             "name": settings.name,
             "study": settings.study,
@@ -121,8 +123,6 @@ def bundle(settings: Settings, results: Path, output: Path) -> None:
         }
         command = f"python -m workflow_scripts.deploy.check --bundle {output.parent} --documents documents.npy --queries queries.npy"
         (part / "README.md").write_text(readme(about, stages, final, _limit(fitted, codecs[0], checked), command))
-        if oldest:
-            (part / "model" / "README.md").write_text(_model_card(about))
         files = sorted(path for path in part.rglob("*") if path.is_file())
         for file in files:
             file.chmod(0o644)
@@ -179,25 +179,6 @@ def _limit(fitted: Fitted, codec: Codec, checked: Matrix) -> float:
         levels = 2 ** {"int8": 8, "int4": 4, "int2": 2}[codec.precision] - 1
         return float(max(np.abs(arrays["low"]).max(), np.abs(arrays["low"] + arrays["step"] * levels).max()))
     return float(np.abs(fitted.stored(codec, checked)).max()) or 1.0
-
-
-def _model_card(about: dict[str, Any]) -> str:
-    """The model's own README.md, in the hub's form."""
-    model = about["model"]
-    meta: dict[str, Any] = {
-        "library_name": "sentence-transformers",
-        "pipeline_tag": "sentence-similarity",
-        "tags": ["sentence-transformers", "sentence-similarity", "feature-extraction"],
-    }
-    if model["licence"]:
-        meta["license"] = " ".join(str(model["licence"]).split())
-    if model["language"]:
-        meta["language"] = model["language"]
-    front = yaml.safe_dump(meta, sort_keys=False, allow_unicode=True)
-    return (
-        f"---\n{front}---\n\n# {about['study']}-{model['name']}-s{model['seed']}\n\n"
-        f"Needs sentence-transformers {model['sentence_transformers']} or newer. Made for the codec `{about['choice']}`: see the README beside this folder.\n"
-    )
 
 
 def main() -> None:

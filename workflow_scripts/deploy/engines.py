@@ -70,6 +70,7 @@ def rescoring_source(plan: Plan) -> str:
     encoded = ", ".join(f"encode{behind}(x)" for _, behind, _ in plan.later)
     lines = [
         "",
+        "",
         "def encode_later(x):  # what ranks the candidates; may lie on disk",
         f"    return np.hstack([{encoded}])" if len(plan.later) > 1 else f"    return {encoded}",
         "",
@@ -334,8 +335,11 @@ def qdrant(plan: Plan) -> Section:
             f'    "{name}": {{"size": {codec.dim}, "distance": "Dot", "datatype": "{stored.get(kind_of(codec), "float16")}", {more}}}'
         )
     create = ["PUT /collections/vectors", "{", '  "vectors": {', ",\n".join(vectors), "  }", "}"]
-    oversampling = f'"params": {{"quantization": {{"rescore": {"true" if own_bits else "false"}, "oversampling": {plan.candidates / TOP:g}}}}}'
-    query = f'"query": [<query{plan.behind} of the text>], "using": "{names[0][0]}", "limit": {TOP if own_bits else plan.candidates}, {oversampling}'
+    quantised_search = (
+        f'{{"rescore": true, "oversampling": {plan.candidates / TOP:g}}}' if own_bits else '{"rescore": false}'
+    )
+    params = f', "params": {{"quantization": {quantised_search}}}' if plan.kind in quantised else ""
+    query = f'"query": [<query{plan.behind} of the text>], "using": "{names[0][0]}", "limit": {TOP if own_bits else plan.candidates}{params}'
     for (name, _), (_, behind, keep) in zip(names[1:], later, strict=True):
         query = (
             f'"prefetch": {{{query}}},\n  "query": [<query{behind} of the text>], "using": "{name}", "limit": {keep}'

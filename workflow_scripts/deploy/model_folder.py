@@ -31,6 +31,8 @@ MODULES = (
     "CNN",
     "LSTM",
 )
+TASK, SENTENCE = "feature-extraction", "sentence_embedding"
+TEXT_ALONE = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
 
 
 def export(source: Path, target: Path, truncate_dim: int | None) -> str:
@@ -43,11 +45,14 @@ def export(source: Path, target: Path, truncate_dim: int | None) -> str:
     oldest = OLDEST
     for module in modules:
         kind = module["type"].rpartition(".")[2]
-        if kind not in MODULES or not module["type"].startswith("sentence_transformers."):
+        if (
+            kind in MODULES
+            and module["type"].startswith("sentence_transformers.")
+            and _both_read(target / module["path"], kind)
+        ):
+            module["type"] = f"sentence_transformers.models.{kind}"
+        else:
             oldest = "6.0"
-            continue
-        module["type"] = f"sentence_transformers.models.{kind}"
-        _both_read(target / module["path"], kind)
     write_json(target / "modules.json", modules)
     for name in ("tokenizer_config.json", "config.json"):
         if (path := target / name).is_file():
@@ -64,11 +69,14 @@ def export(source: Path, target: Path, truncate_dim: int | None) -> str:
     return oldest
 
 
-def _both_read(folder: Path, kind: str) -> None:
-    """Write a module's configuration with the keys that both versions know."""
+def _both_read(folder: Path, kind: str) -> bool:
+    """Write a module's configuration with the keys that both versions know; False where it says what 5 cannot."""
+    config: dict[str, Any]
     if kind == "Transformer":
         path = folder / "sentence_bert_config.json"
-        config: dict[str, Any] = read_json(path) if path.is_file() else {}
+        config = read_json(path) if path.is_file() else {}
+        if config.get("modality_config", TEXT_ALONE) != TEXT_ALONE or config.get("transformer_task", TASK) != TASK:
+            return False
         tokenizer = folder / "tokenizer_config.json"
         length = config.get("max_seq_length") or (
             read_json(tokenizer).get("model_max_length") if tokenizer.is_file() else None
@@ -79,7 +87,7 @@ def _both_read(folder: Path, kind: str) -> None:
         config = read_json(folder / "config.json")
         modes = config.get("pooling_mode")
         if modes is None:
-            return  # as version 5 wrote it
+            return True  # as version 5 wrote it
         modes = [modes] if isinstance(modes, str) else modes
         keys = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens", "weightedmean": "weightedmean_tokens"}
         flags = {f"pooling_mode_{keys.get(mode, mode)}": mode in modes for mode in POOLING_MODES}
@@ -88,9 +96,13 @@ def _both_read(folder: Path, kind: str) -> None:
             folder / "config.json",
             {"word_embedding_dimension": width, **flags, "include_prompt": config["include_prompt"]},
         )
+        return set(modes) <= set(POOLING_MODES)
     elif kind == "Normalize":
         write_json(folder / "config.json", {})  # 5 reads none; without a file git would drop the folder
     elif kind == "Dense":
         config = read_json(folder / "config.json")
+        if {config.get(key, SENTENCE) for key in ("module_input_name", "module_output_name")} != {SENTENCE}:
+            return False
         known = ("in_features", "out_features", "bias", "activation_function")
         write_json(folder / "config.json", {key: config[key] for key in known if key in config})
+    return True

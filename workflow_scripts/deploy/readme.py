@@ -35,8 +35,8 @@ def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec,
         f"- Measured on {measured['task']}: {measured['metric']} {measured['score']:.4f}; full width {measured['full_width']:.4f}.",
         f"- Model: `{model['name']}`, seed {model['seed']}, of the study `{about['study']}`; licence: {model['licence'] or 'not stated by its source'}.",
         f"- Fitted on {about['fitted_on']['texts']} training texts (digest `{about['fitted_on']['digest'][:16]}…`), none of which is scored."
-        if about["fitted_on"]["digest"]
-        else "- Nothing was fitted.",
+        if any(codec.is_fitted for codec in codecs)
+        else "- Nothing is fitted.",
         "",
         "| file | what it is |",
         "|---|---|",
@@ -49,7 +49,7 @@ def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec,
         cut = (
             f"Its vectors end at {model['truncate_dim']} of {about['width']} coordinates."
             if model["truncate_dim"] < about["width"]
-            else "Its vectors are whole: the codec's matrix or columns choose among them."
+            else "Its vectors are whole."
         )
         lines += [
             "```python",

