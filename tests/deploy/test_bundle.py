@@ -140,7 +140,7 @@ def test_the_numpy_lines_and_the_faiss_index_do_what_was_measured_for_every_code
         np.testing.assert_array_equal(ours[:, :whole], codes[:, :whole], codec.name)
         similar = fitted.similarities(codec, vectors[:50], vectors)
         assert lines["similarity"](vectors[:50], codes) == pytest.approx(similar, abs=1e-6), codec.name
-        built = faiss_index.of_codec(fitted, codec)
+        built = faiss_index.of_codec(fitted, codec, 32)
         assert built.index.sa_code_size() == codec.bytes
         assert (
             faiss.index_factory(32, built.factory.replace("Pad", "PCA"), faiss.METRIC_INNER_PRODUCT).sa_code_size()
@@ -177,8 +177,9 @@ def test_the_readmes_lines_give_the_codes_that_the_scores_were_computed_from(
 def test_faiss_reaches_the_measured_score(name: str, bundles: Path, measured: Measured) -> None:
     index = faiss.read_index(str(bundles / name / "index.faiss"))
     assert (index.ntotal, index.is_trained) == (0, True)
-    index.add(measured.documents)
-    score = measured.score(index.search(measured.queries, 10)[1])
+    coordinates = read_json(bundles / name / "codec.json")["coordinates"]
+    index.add(measured.documents[:, :coordinates])
+    score = measured.score(index.search(measured.queries[:, :coordinates], 10)[1])
     assert score == pytest.approx(read_json(bundles / name / "codec.json")["measured"]["score"], abs=1e-3)
     within_the_reports_interval(bundles / name, score)
 
@@ -273,6 +274,7 @@ def test_a_bundle_says_what_it_is_and_keeps_nothing_of_an_earlier_one(bundles: P
     assert (about["model"]["licence"], about["model"]["language"]) == ("apache-2.0", ["en"])
     assert (folder / "model" / "README.md").read_text().endswith("# The card\n")
     assert read_json(folder / "model" / "config_sentence_transformers.json")["truncate_dim"] == WIDTH
+    assert read_json(bundles / "float16" / "model" / "config_sentence_transformers.json")["truncate_dim"] == 128
     listed = [line.split("  ", 1) for line in (folder / "codec.sha256").read_text().splitlines()]
     assert {name for _, name in listed} == {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} - {
         "codec.json",

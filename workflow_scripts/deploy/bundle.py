@@ -73,10 +73,10 @@ def bundle(settings: Settings, results: Path, output: Path) -> None:
         save_file(arrays, part / "codec.safetensors")
         faiss.write_index(built.index, str(part / "index.faiss"))
         manifest = read_json(folder / "model.json")
-        truncate_dim = _coordinates_read(codecs, width)
+        coordinates = faiss_index.coordinates_read(codecs, width)
         oldest = None
         if (folder / "modules.json").is_file():
-            oldest = model_folder.export(folder, part / "model", truncate_dim)
+            oldest = model_folder.export(folder, part / "model", coordinates)
             shutil.copyfile(
                 results / "curves" / "cards" / chosen.variant / f"s{seed}" / "README.md", part / "model" / "README.md"
             )
@@ -87,6 +87,7 @@ def bundle(settings: Settings, results: Path, output: Path) -> None:
             "words": chosen.words,
             "task_type": chosen.task_type,
             "width": width,
+            "coordinates": coordinates,
             "unit": fitted.unit,
             "bytes_in_memory": codecs[0].bytes,
             "stages": [
@@ -110,7 +111,6 @@ def bundle(settings: Settings, results: Path, output: Path) -> None:
                 "name": chosen.variant,
                 "seed": seed,
                 "folder": "model" if oldest else None,
-                "truncate_dim": truncate_dim,
                 "sentence_transformers": oldest,
                 "licence": manifest.get("licence") or settings.licence,
                 "language": manifest.get("language") or settings.language,
@@ -152,11 +152,6 @@ def _choice(settings: Settings, results: Path) -> choice.Choice:
     assert settings.model is not None
     name = choice.full_names(settings.choice, settings.widths[settings.model])
     return choice.named(curves / "curves.parquet", name, settings.model, settings.task_type)
-
-
-def _coordinates_read(codecs: list[Codec], width: int) -> int:
-    """How many of the model's first coordinates the codecs read."""
-    return max(codec.dim if codec.transform == "prefix" else width for codec in codecs)
 
 
 def _described(codec: Codec, stage: str, candidates: int | None) -> dict[str, Any]:

@@ -44,11 +44,11 @@ def overlap(bundle: Path, documents: Matrix, queries: Matrix) -> Matrix:
     exact = faiss.IndexFlatIP(documents.shape[1])
     for start in range(0, len(documents), AT_ONCE):
         block = np.ascontiguousarray(documents[start : start + AT_ONCE], dtype=np.float32)
-        index.add(block)
+        index.add(np.ascontiguousarray(block[:, : index.d]))
         exact.add(normalised(block))
     asked = np.ascontiguousarray(queries, dtype=np.float32)
     top = min(TOP, len(documents))
-    found, nearest = index.search(asked, top)[1], exact.search(asked, top)[1]
+    found, nearest = index.search(np.ascontiguousarray(asked[:, : index.d]), top)[1], exact.search(asked, top)[1]
     shared = np.array([len(np.intersect1d(a, b)) / top for a, b in zip(found, nearest, strict=True)])
     return np.stack([shared, found[:, 0] == nearest[:, 0]], axis=1).astype(np.float32)
 

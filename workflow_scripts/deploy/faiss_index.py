@@ -32,15 +32,22 @@ class Built(NamedTuple):
     factory: str
 
 
+def coordinates_read(codecs: Sequence[Codec], width: int) -> int:
+    """How many of a model's first coordinates these codecs read: that many an index takes, and a model has to give."""
+    return max(codec.dim if codec.transform == "prefix" else width for codec in codecs)
+
+
 def of_search(fitted: Fitted, stages: Sequence[tuple[Codec, int]], final: Codec) -> Built:
-    """The index of a search: each stage's within the next one's, which re-scores what it found. No stages: the codec's."""
+    """The index of a search: each stage's within the next one's, which re-scores what it found. No stages: the codec's.
+    It takes `coordinates_read` coordinates."""
     codecs = [codec for codec, _ in stages] + [final]
+    width = coordinates_read(codecs, fitted.width)
     candidates = [kept for _, kept in stages]
-    built = of_codec(fitted, codecs[0])
+    built = of_codec(fitted, codecs[0], width)
     index = built.index
     strings = [built.factory]
     for place, codec in enumerate(codecs[1:]):
-        finer = of_codec(fitted, codec)
+        finer = of_codec(fitted, codec, width)
         refined = faiss.IndexRefine(index, finer.index)
         following = candidates[place + 1] if place + 1 < len(candidates) else TOP
         refined.k_factor = candidates[place] / following
@@ -52,10 +59,10 @@ def of_search(fitted: Fitted, stages: Sequence[tuple[Codec, int]], final: Codec)
     return Built(index, ",Refine(".join(strings) + ")" * (len(strings) - 1))
 
 
-def of_codec(fitted: Fitted, codec: Codec) -> Built:
-    """The index of one codec, behind what is done to vectors before they are stored."""
+def of_codec(fitted: Fitted, codec: Codec, width: int) -> Built:
+    """The index of one codec, behind what is done to vectors of `width` coordinates before they are stored."""
     stored, kind = _of_precision(fitted, codec)
-    chain = _transforms(fitted, codec)
+    chain = _transforms(fitted, codec, width)
     if stored.d > codec.dim:  # whole bytes: the coordinates added are zeros
         chain.append(_taking(codec.dim, np.where(np.arange(stored.d) < codec.dim, np.arange(stored.d), -1)))
     index = faiss.IndexPreTransform(stored)
@@ -68,9 +75,9 @@ def of_codec(fitted: Fitted, codec: Codec) -> Built:
     return Built(index, ",".join([*names, kind]))
 
 
-def _transforms(fitted: Fitted, codec: Codec) -> list[Any]:
-    """From full width to the coordinates that are stored."""
-    transform, width = fitted.transform(codec), fitted.width
+def _transforms(fitted: Fitted, codec: Codec, width: int) -> list[Any]:
+    """From `width` coordinates to those that are stored."""
+    transform = fitted.transform(codec)
     chain: list[Any] = []
     matrix: Matrix | None = None if transform.matrix is None else transform.matrix[:, : codec.dim]
     if codec.rotates_within and matrix is not None:

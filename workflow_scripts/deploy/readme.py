@@ -47,15 +47,15 @@ def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec,
     ]
     if model["folder"]:
         cut = (
-            f"Its vectors end at {model['truncate_dim']} of {about['width']} coordinates."
-            if model["truncate_dim"] < about["width"]
+            f"Its vectors end at {about['coordinates']} of {about['width']} coordinates."
+            if about["coordinates"] < about["width"]
             else "Its vectors are whole."
         )
         lines += [
             "```python",
             "from sentence_transformers import SentenceTransformer",
             "",
-            f'model = SentenceTransformer("model", truncate_dim={model["truncate_dim"]})',
+            f'model = SentenceTransformer("model", truncate_dim={about["coordinates"]})',
             "vectors = model.encode(texts)",
             "```",
             "",
@@ -65,7 +65,7 @@ def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec,
     lines += [
         "## Codes with NumPy",
         "",
-        "In this folder. `vectors` and `queries` are float32, `(n, coordinates)`, as the model gives them.",
+        "In this folder. `vectors` and `queries` are float32, `(n, coordinates)`, as the model gives them. Needs numpy, safetensors.",
         "",
         "```python",
         numpy_lines.source(codecs, about["unit"]).rstrip(),
@@ -104,12 +104,12 @@ def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec,
         "```python",
         "import faiss",
         "",
-        'index = faiss.read_index("index.faiss")  # vectors go in as the model gives them, whole',
-        "index.add(vectors)",
-        f"similarities, ids = index.search(queries, {engines.TOP})",
+        'index = faiss.read_index("index.faiss")  # it transforms, cuts and normalises by itself',
+        f"index.add(vectors[:, :{about['coordinates']}])",
+        f"similarities, ids = index.search(queries[:, :{about['coordinates']}], {engines.TOP})",
         "```",
         "",
-        f"Its kind as a factory string: `{about['faiss']['factory']}` ({about['width']} coordinates, inner product)."
+        f"Its kind as a factory string: `{about['faiss']['factory']}` ({about['coordinates']} coordinates, inner product)."
         " It compares with every vector; an IVF in front of it was not measured.",
         "",
     ]
