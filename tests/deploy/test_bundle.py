@@ -105,6 +105,8 @@ def within_the_reports_interval(folder: Path, score: float) -> None:
     low, high = about["expected"]["low"], about["expected"]["high"]
     if low is None:  # the report states no interval of this search; it states its score
         low, high = (about["measured"]["score"] / about["measured"]["full_width"] + by for by in (-0.01, 0.01))
+    # What the report expects of its own choice is less what choosing on these queries flatters, so these may lie above it.
+    high = max(high, about["measured"]["score"] / about["measured"]["full_width"] + 0.002)
     assert low <= share <= high, f"{share:.4f} is not within {low:.4f} to {high:.4f}"
 
 
