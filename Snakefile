@@ -23,6 +23,7 @@ include: "rules/plan.smk"
 
 
 onstart:  # Snakemake keeps one of these, the last
+    gc.enable()
     refuse_over_budget()
     retry_no_mistakes(workflow)
     prepare(workflow, logger)

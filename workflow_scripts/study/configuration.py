@@ -335,7 +335,7 @@ class Study(Section):
         """The graph of models: parents, seeds, widths, dimensions."""
         return Graph(self.base, self.variants, tuple(self.seeds), tuple(self.dimensions), self.training)
 
-    @property
+    @cached_property
     def fits_on_training_texts(self) -> bool:
         """Whether a codec is fitted, so that the sample of training texts is encoded like a task."""
         return any(codec.is_fitted for model in self.graph.models for codec in self.codecs_of(model))
