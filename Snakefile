@@ -3,7 +3,7 @@ and what is the cheapest way to make it lose less?"""
 
 from snakemake.utils import min_version
 
-min_version("9.19")
+min_version("9.27")
 
 
 if not workflow.overwrite_configfiles:  # a study of one's own stands alone
@@ -36,3 +36,4 @@ rule all:
         rules.figures.output.svg,
         all_scores,  # named, so that one that was deleted is made again
         model_cards(),
+        first_report(),

@@ -53,6 +53,7 @@ GRAPH = STUDY.graph
 MODELS = GRAPH.runs  # (model, seed)
 FETCHED, TRAINED, TRANSFORMED = GRAPH.fetched, GRAPH.trained, GRAPH.transformed
 ADAPTED = GRAPH.adapted  # those of the transformed whose matrix is learned
+FIRST = 1  # the priority of what the first report waits for
 # What every job but the local ones exports: downloads happen on the login node, and nowhere else.
 OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
 KEEP_FREED_MEMORY = " ".join(
@@ -105,3 +106,8 @@ def growing_with_texts(amount):
         return (amount + 4 * characters // 10**6) * 2 ** (attempt - 1)
 
     return resource
+
+
+def first_without_training(wildcards):
+    """The priority of a model's job: models that need no training go into the first report."""
+    return 0 if GRAPH.trains_anywhere(wildcards.model) else FIRST

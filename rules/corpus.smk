@@ -21,6 +21,7 @@ rule download_pairs:
         f"{LOGS}/corpus/download.log",
     benchmark:
         f"{BENCHMARKS}/corpus/download.tsv"
+    priority: FIRST
     retries: 0  # what waiting mends is tried again inside
     conda:
         ENVIRONMENT
@@ -50,6 +51,7 @@ rule pairs:
         f"{LOGS}/corpus/pairs.log",
     benchmark:
         f"{BENCHMARKS}/corpus/pairs.tsv"
+    priority: FIRST
     conda:
         ENVIRONMENT
     threads: 4

@@ -2,6 +2,7 @@
 #
 # Takes: all scores of the study and every room's manifests. Leaves: curves/curves.parquet, curves.csv, frontier.parquet,
 # differences.parquet, summary.json, speed.json, curves.svg, curves.png, report.html, cards/<model>/s<seed>/README.md.
+# first/report.html comes before any training ends, from the models that need none.
 # `snakemake partial_report` leaves partial/report.html, from the scores that are there already.
 
 
@@ -12,6 +13,7 @@ localrules:
     curves,
     figures,
     report,
+    first_report,
     partial_report,
     card,
 
@@ -145,6 +147,36 @@ rule report:
         "python -m workflow_scripts.curves.report --settings {params.settings:q}"
         f" --results {RESULTS}"
         " --output {output.page:q} > {log:q} 2>&1"
+
+
+# What the models that need no training keep, at once. Nothing hangs on it: `report` tells of all models.
+rule first_report:
+    input:
+        code=code("curves"),
+        assets=page_assets(),
+        scores=scores_without_training,
+    output:
+        page=f"{RESULTS}/first/report.html",
+    log:
+        f"{LOGS}/curves/first_report.log",
+    benchmark:
+        f"{BENCHMARKS}/curves/first_report.tsv"
+    priority: FIRST
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=30,
+    params:
+        settings=first_report_settings,
+    shell:
+        "(python -m workflow_scripts.curves.curves --settings {params.settings:q}"
+        f" --results {RESULTS} --output {RESULTS}/first/curves.parquet"
+        " && python -m workflow_scripts.curves.report --settings {params.settings:q}"
+        f" --results {RESULTS}"
+        " --output {output.page:q}) > {log:q} 2>&1"
+        " && echo 'a first report, of the models that need no training: '{output.page:q}"
 
 
 # Asked for by name, and made anew each time: it depends on no file, so that no missing score is made for it.

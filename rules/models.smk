@@ -24,6 +24,7 @@ rule fetch:
         f"{BENCHMARKS}/models/{{model}}_s{{seed}}.tsv"
     wildcard_constraints:
         model=either_of(FETCHED),
+    priority: first_without_training
     conda:
         ENVIRONMENT
     threads: 1
@@ -51,6 +52,7 @@ rule transform:
         f"{BENCHMARKS}/models/{{model}}_s{{seed}}.tsv"
     wildcard_constraints:
         model=either_of([m for m in TRANSFORMED if m not in ADAPTED]),
+    priority: first_without_training
     conda:
         ENVIRONMENT
     threads: 8

@@ -25,6 +25,7 @@ rule score:
         f"{BENCHMARKS}/scores/{{model}}_s{{seed}}_{{task}}.tsv"
     wildcard_constraints:
         task=either_of(STUDY.tasks),
+    priority: first_without_training
     conda:
         ENVIRONMENT
     threads: score_threads

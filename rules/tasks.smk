@@ -22,6 +22,7 @@ rule task:
         f"{LOGS}/tasks/{{task}}.log",
     benchmark:
         f"{BENCHMARKS}/tasks/{{task}}.tsv"
+    priority: FIRST
     retries: 0  # what waiting mends is tried again inside
     conda:
         ENVIRONMENT

@@ -22,6 +22,23 @@ def of_all_scores(ending):
     ]
 
 
+def scores_without_training(wildcards):
+    """All scores of the models that need no training."""
+    return [
+        f"{RESULTS}/scores/{model}/s{seed}/{task}.{ending}"
+        for model, seed in MODELS
+        for task in STUDY.tasks
+        for ending in ("parquet", "values.parquet", "search.parquet")
+        if not GRAPH.trains_anywhere(model)
+    ]
+
+
+def first_report():
+    """A report before training: where the study trains, and has models that need none."""
+    waits = {GRAPH.trains_anywhere(model) for model in GRAPH.models}
+    return rules.first_report.output.page if waits == {True, False} else []
+
+
 def model_manifests(wildcards):
     """What every model cost and came from."""
     return [f"{RESULTS}/models/{model}/s{seed}/model.json" for model, seed in MODELS]
@@ -56,6 +73,19 @@ def training_logs(wildcards):
 def curves_settings(wildcards):
     """Everything but what is exported of it, for the report says what was run; in the order of the configuration, which is that of the lines."""
     return json.dumps({"study": STUDY.model_dump(exclude={"deploy": {"bundles"}})})
+
+
+def first_report_settings(wildcards):
+    """The same without what training alone depends on, a change of which draws the first report no second time."""
+    study = STUDY.model_dump(exclude={"adaptor", "budget", "deploy"})
+    study["variants"] = {
+        name: variant
+        for name, variant in study["variants"].items()
+        if not GRAPH.trains_anywhere(name)
+    }
+    study["training"] = {"max_length": STUDY.training.max_length}
+    study["seeds"] = study["seeds"][:1]
+    return json.dumps({"study": study, "before_training": True})
 
 
 def page_assets():

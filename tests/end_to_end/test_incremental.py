@@ -70,14 +70,33 @@ def test_every_artefact_of_the_contract_is_there(finished: Path) -> None:
     assert not list(results.rglob("*.part"))
 
 
+def test_a_first_report_of_the_models_that_need_no_training_is_drawn_before_any_training_ends(finished: Path) -> None:
+    results = finished / "results/small"
+    page = results / "first/report.html"
+    assert page.stat().st_mtime_ns < (results / "models/fixed/s0/model.json").stat().st_mtime_ns
+    answer = json.loads((results / "first/summary.json").read_text())
+    assert [model["name"] for model in answer["models"]] == ["base"]
+    assert not answer["missing"]
+    assert "A first report, of the models that need no training" in page.read_text()
+
+
+def test_what_training_depends_on_draws_the_first_report_no_second_time(finished: Path, small_model: Path) -> None:
+    training = SMALL["training"] | {"learning_rate": 0.001}
+    jobs = changed(finished, small_model, training=training, seeds=[0, 1])
+    assert jobs["train"] == 4
+    assert "first_report" not in jobs
+
+
 def test_adding_a_dimension_runs_no_training_and_no_encoding(finished: Path, small_model: Path) -> None:
     jobs = changed(finished, small_model, dimensions=[8, 32, 64, 384])
-    assert set(jobs) == {"score", "speed", "curves", "figures", "report", "card"}
+    assert set(jobs) == {"score", "speed", "curves", "figures", "report", "first_report", "card"}
 
 
 def test_adding_a_task_runs_no_training(finished: Path, small_model: Path) -> None:
     jobs = changed(finished, small_model, tasks=["WordNetLexicographerFiles", "WordNetExamples", "SciFact"])
-    assert set(jobs) == {"task", "embed", "embed_by_matrix", "score", "curves", "figures", "report", "card"}
+    assert set(jobs) == {
+        *("task", "embed", "embed_by_matrix", "score", "curves", "figures", "report", "first_report", "card")
+    }
     assert jobs["task"] == 1
     assert jobs["score"] == 4
 

@@ -28,6 +28,8 @@ from workflow_scripts.curves.tables import area_rows, curve_rows, difference_row
 from workflow_scripts.study.configuration import Study, load_study
 from workflow_scripts.study.sections.intervals import Intervals
 
+BEFORE_TRAINING = "A first report, of the models that need no training; curves/report.html will tell of all."
+
 
 class Found(NamedTuple):
     """The room's tables and the summary."""
@@ -42,6 +44,7 @@ class StudySettings(Settings):
     """The `--settings` of this room's scripts."""
 
     study: dict[str, Any]
+    before_training: bool = False  # of a study's models, those that need no training
 
 
 def study_of(settings: str) -> Study:
@@ -134,7 +137,10 @@ def main() -> None:
 
     def work() -> None:
         study = study_of(given.settings)
-        write_results(given.output, answer(given.results, graph_of(study), study.tasks, study.intervals, study.study))
+        found = answer(given.results, graph_of(study), study.tasks, study.intervals, study.study)
+        if parse_settings(StudySettings, given.settings).before_training:
+            found.summary.notes.insert(0, BEFORE_TRAINING)
+        write_results(given.output, found)
 
     run(work)
 
