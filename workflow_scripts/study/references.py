@@ -66,6 +66,12 @@ def installed_version(package: str, version: str | None) -> str:
     return found
 
 
+def portable_reference(reference: str) -> str:
+    """A reference as others may read it: of a folder on this machine, its name alone."""
+    kind, name, _ = parse_reference(reference)
+    return Path(name).resolve().name if kind == "path" else reference
+
+
 def package_model_folder(package: str) -> Path | None:
     """The model folder that an installed package carries, found without importing the package.
 
