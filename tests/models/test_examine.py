@@ -393,3 +393,9 @@ def test_roberta_reads_as_many_tokens_as_it_has_positions_behind_the_padding(min
     manifest = json.loads(output.read_text())
     assert model.max_seq_length == manifest["max_length"] == manifest["positions"] == 139
     assert np.isfinite(model.encode("word " * 500)).all()
+
+
+def test_texts_of_one_word_and_none_keep_robertas_positions(minilm: Path, tmp_path: Path) -> None:
+    model = tiny_model("roberta", minilm, tmp_path / "raw")
+    for texts in (["", "a"], ["", "a", "a b"], ["a"]):
+        np.testing.assert_allclose(encode_texts(model, texts), model.encode(texts), rtol=0, atol=1e-6)

@@ -105,7 +105,8 @@ def encode(
         return output[:, :width].float()
 
     start = None
-    if device.type == "cpu" and lengths.min() < lengths.max():
+    # Where no text is longer than the shortest that is compared, nothing would be padded, and any position would do.
+    if device.type == "cpu" and lengths.min() < lengths.max() > COMPARED_LENGTHS[-1]:
         start = first_position(first.model, lambda: embed([rows[order[0]][:length] for length in COMPARED_LENGTHS]))
     with arithmetic(model, precision), unpadded(first.model, start):
         for batch in budgeted_batches(lengths[order], batch_tokens):
