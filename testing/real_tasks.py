@@ -107,7 +107,7 @@ def own_retrieval_task(
 
 def store_of(task: Any, folder: Path, encode: Any) -> Store:
     """A store of every text of the task; `encode` maps a list of texts to (texts, width) float32."""
-    texts = texts_of(task)
+    texts = list(texts_of(task))
     keys = np.array([keys_of([text], prompt_type)[0] for prompt_type, text, _ in texts], dtype=np.uint64)
     vectors = np.asarray(encode([text for _, text, _ in texts]), dtype=np.float32)
     folder.mkdir(parents=True, exist_ok=True)

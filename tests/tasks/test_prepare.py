@@ -9,6 +9,8 @@ from typing import Any
 import mteb
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, DatasetDict
 from mteb.abstasks.retrieval import AbsTaskRetrieval
@@ -33,7 +35,7 @@ from workflow_scripts.evaluation.task_files import (
     undersampled_rows,
 )
 from workflow_scripts.study.catalogue import task_catalogue
-from workflow_scripts.tasks.prepare import load, main, prepare, texts_of
+from workflow_scripts.tasks.prepare import TEXTS, load, main, prepare, texts_of, write_texts
 from workflow_scripts.tasks.recording import RecordingEncoder
 
 
@@ -53,7 +55,7 @@ def given_back(task: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_classification_texts_are_those_that_mteb_asks_for(shared_data: Path) -> None:
     task: Any = classification_task(shared_data / "mteb_cls" / "trec_coarse", trains=300, tests=100)
-    texts = texts_of(task)
+    texts = list(texts_of(task))
     assert {(prompt_type, text) for prompt_type, text, _ in texts} == asked_by_mteb(task)
     tests = set(column(task.dataset["test"], "text"))
     assert {text for _, text, evaluation in texts if evaluation} == tests
@@ -62,12 +64,30 @@ def test_classification_texts_are_those_that_mteb_asks_for(shared_data: Path) ->
 
 def test_retrieval_texts_are_those_that_mteb_asks_for_titles_and_empty_documents_too(shared_data: Path) -> None:
     task = retrieval_task(shared_data / "retrieval" / "cranfield")
-    texts = texts_of(task)
+    texts = list(texts_of(task))
     assert {(prompt_type, text) for prompt_type, text, _ in texts} == asked_by_mteb(task)
     assert ("document", "") in {(prompt_type, text) for prompt_type, text, _ in texts}
     relevant = sum(evaluation for prompt_type, _, evaluation in texts if prompt_type == "document")
     assert 0 < relevant < 1400
     assert all(evaluation for prompt_type, _, evaluation in texts if prompt_type == "query")
+
+
+def test_a_text_that_stands_in_several_documents_is_of_evaluation_where_one_of_them_is_relevant() -> None:
+    corpus = {"id": ["a", "b", "c", "d"], "text": ["x", "y", "x", "z"]}
+    task = own_retrieval_task("Twice", corpus, {"id": ["1"], "text": ["x"]}, {"1": {"c": 1, "d": 0}})
+    documents = [("document", "x", True), ("document", "y", False), ("document", "z", False)]
+    assert list(texts_of(task)) == [*documents, ("query", "x", True)]
+
+
+def test_texts_are_written_in_pieces_to_the_file_that_one_table_would_be(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflow_scripts.tasks.prepare.TEXTS_AT_ONCE", 100)
+    texts = list(texts_of(retrieval_task(shared_data / "retrieval" / "cranfield")))
+    assert write_texts(iter(texts), tmp_path / "pieces.parquet") == (len(texts), sum(flag for *_, flag in texts))
+    columns = {field: [row[i] for row in texts] for i, field in enumerate(TEXTS.names)}
+    pq.write_table(pa.table(columns, schema=TEXTS), tmp_path / "whole.parquet", compression="zstd")
+    assert (tmp_path / "pieces.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
 def test_texts_of_a_task_of_pairs_are_written_down_from_mtebs_own_evaluation() -> None:

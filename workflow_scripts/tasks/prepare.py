@@ -10,11 +10,16 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workflow_scripts.artefact import (
@@ -51,6 +56,9 @@ if TYPE_CHECKING:
 
 Text = tuple[str, str, bool]  # prompt type, text, whether it is a text of evaluation
 TEXTS = pa.schema([("prompt_type", pa.string()), ("text", pa.string()), ("evaluation", pa.bool_())])
+TEXTS_AT_ONCE = 50_000  # texts that are Python objects at a time
+ROW_GROUP = 1 << 20  # texts in a row group: what parquet's writers take by default
+DIGEST_BYTES = 16
 
 
 class TaskSettings(Settings):
@@ -120,26 +128,71 @@ def _fill_from_wordnet(task: Any) -> None:
     task.data_loaded = True
 
 
-def texts_of(task: Any) -> list[Text]:
+def texts_of(task: Any) -> Iterator[Text]:
     """Each distinct (prompt type, text) that mteb will ask an encoder for, in order of appearance.
 
-    A text is of evaluation when it is a test text, a query or a relevant document anywhere in the task.
+    A text is of evaluation when it is a test text, a query or a relevant document anywhere in the task. Documents are
+    read twice, a slice at a time, and never all held: 17 bytes of each are kept in between.
     Raises InputError for a column or text that is missing (null), naming the subset and split.
     """
     from mteb.abstasks.classification import AbsTaskClassification
 
+    read: Callable[[], Iterable[Text]]
     if is_retrieval(task):
-        found = _retrieval_texts(task)
+        read = partial(_retrieval_texts, task)
     elif isinstance(task, AbsTaskClassification) and isinstance(task.input_column_name, str):
-        found = _classification_texts(task)
+        read = partial(iter, list(_classification_texts(task)))
     else:
-        found = _recorded_texts(task)
-    distinct: dict[tuple[str, str], bool] = {}
-    for prompt_type, text, evaluation in found:
+        read = partial(iter, _recorded_texts(task))
+    digests, evaluations = bytearray(), bytearray()
+    for prompt_type, text, evaluation in read():
         if not isinstance(text, str):
             raise InputError(f"{task.metadata.name}: found {text!r} for a {prompt_type or 'text'}, expected a string")
-        distinct[prompt_type, text] = evaluation or distinct.get((prompt_type, text), False)
-    return [(prompt_type, text, evaluation) for (prompt_type, text), evaluation in distinct.items()]
+        content, kind = text.encode("utf-8", "surrogatepass"), prompt_type.encode()
+        digests += blake2b(content, digest_size=DIGEST_BYTES, person=kind).digest()
+        evaluations.append(evaluation)
+    first, evaluated = _first_of_each(digests, evaluations)
+    return (
+        (prompt_type, text, bool(evaluation))
+        for (prompt_type, text, _), is_first, evaluation in zip(read(), first, evaluated, strict=True)
+        if is_first
+    )
+
+
+def _first_of_each(digests: bytearray, evaluations: bytearray) -> tuple[bytes, bytes]:
+    """For each text, in its order, by the digests (16 bytes each) and flags of all: 1 where it appears for the first
+    time, and there 1 where any appearance of it is of evaluation."""
+    halves = np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2)
+    order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: of equal texts the first stays first
+    first, evaluated = np.zeros((2, len(order)), dtype=np.uint8)
+    if len(order):
+        halves = halves[order]
+        starts = np.flatnonzero(np.append(True, (halves[1:] != halves[:-1]).any(axis=1)))
+        first[order[starts]] = 1
+        evaluated[order[starts]] = np.maximum.reduceat(np.frombuffer(evaluations, dtype=np.uint8)[order], starts)
+    return first.tobytes(), evaluated.tobytes()
+
+
+def write_texts(texts: Iterator[Text], path: Path) -> tuple[int, int]:
+    """Write `texts.parquet`, one row group in memory at a time; leaves the number of texts, and of those of evaluation."""
+    count = evaluated = 0
+    with pq.ParquetWriter(path, TEXTS, compression="zstd") as writer:
+        while rows := _row_group(texts):
+            writer.write_table(rows)
+            count += len(rows)
+            evaluated += pc.sum(rows.column("evaluation")).as_py()
+    return count, evaluated
+
+
+def _row_group(texts: Iterator[Text]) -> pa.Table:
+    """The next rows of texts.parquet, at most as many as parquet puts into a row group."""
+    tables = [TEXTS.empty_table()]
+    left = ROW_GROUP
+    while left and (some := list(islice(texts, min(TEXTS_AT_ONCE, left)))):
+        columns = {field: [row[i] for row in some] for i, field in enumerate(TEXTS.names)}
+        tables.append(pa.table(columns, schema=TEXTS))
+        left -= len(some)
+    return pa.concat_tables(tables).combine_chunks()
 
 
 def _refuse_missing(task: Any, part: Part, rows: Any, *names: str) -> None:
@@ -148,9 +201,10 @@ def _refuse_missing(task: Any, part: Part, rows: Any, *names: str) -> None:
     for name in names:
         if name not in rows.column_names:
             raise InputError(f"{where}: column {name!r} is missing, found {', '.join(rows.column_names)}")
-        values = column(rows, name)
-        if None in values:
-            raise InputError(f"{where}: row {values.index(None)}: {name!r} is missing (null); expected a value")
+        values = rows.select_columns([name]).with_format("arrow")[:].column(name)
+        if values.null_count:
+            row = pc.index(pc.is_null(values), True).as_py()
+            raise InputError(f"{where}: row {row}: {name!r} is missing (null); expected a value")
 
 
 def _retrieval_texts(task: Any) -> Iterable[Text]:
@@ -160,8 +214,11 @@ def _retrieval_texts(task: Any) -> Iterable[Text]:
         _refuse_missing(task, part, rows["queries"], "id", "text")
         judged = rows["relevant_docs"]
         relevant = {document for scores in judged.values() for document, score in scores.items() if score > 0}
-        for identifier, text in zip(column(rows["corpus"], "id"), document_texts(rows["corpus"]), strict=True):
-            yield DOCUMENT, text, identifier in relevant
+        corpus = rows["corpus"]
+        for start in range(0, len(corpus), TEXTS_AT_ONCE):
+            documents = corpus.select(range(start, min(start + TEXTS_AT_ONCE, len(corpus))))
+            for identifier, text in zip(column(documents, "id"), document_texts(documents), strict=True):
+                yield DOCUMENT, text, identifier in relevant
         for identifier, text in zip(column(rows["queries"], "id"), query_texts(task, rows["queries"]), strict=True):
             if judged.get(identifier):
                 yield QUERY, text, True
@@ -182,7 +239,7 @@ def _classification_texts(task: Any) -> Iterable[Text]:
         yield from ((TRAIN, text, True) for text in column(test, task.input_column_name))
 
 
-def _recorded_texts(task: Any) -> Iterable[Text]:
+def _recorded_texts(task: Any) -> list[Text]:
     """What mteb's own evaluation asks for, written down by an encoder that answers with small vectors."""
     import mteb
 
@@ -213,13 +270,11 @@ def prepare(name: str, folder: Path) -> None:
     """Make the task's folder. Raises InputError."""
     started = time.monotonic()
     task = load(name)
-    texts = texts_of(task)
-    if not any(evaluation for _, _, evaluation in texts):
-        raise InputError(f"{name}: nothing to evaluate, expected at least one test text or judged query")
     with atomic_folder(folder) as part:
+        texts, evaluated = write_texts(texts_of(task), part / "texts.parquet")
+        if not evaluated:
+            raise InputError(f"{name}: nothing to evaluate, expected at least one test text or judged query")
         save_task(task, part)
-        columns = {field: [row[i] for row in texts] for i, field in enumerate(TEXTS.names)}
-        pq.write_table(pa.table(columns, schema=TEXTS), part / "texts.parquet", compression="zstd")
         write_digests(
             part / "task.sha256",
             [*sorted(file for file in (part / "data").rglob("*") if file.is_file()), part / "texts.parquet"],
@@ -236,13 +291,13 @@ def prepare(name: str, folder: Path) -> None:
                 "revision": entry.get("revision") or "3.0",
                 "splits": list(task.eval_splits),
                 "subsets": list(task.hf_subsets),
-                "texts": len(texts),
+                "texts": texts,
                 "texts_sha256": digest_of_file(part / "texts.parquet"),
                 "seconds": round(time.monotonic() - started, 3),
                 "versions": versions("mteb", "datasets", "pyarrow"),
             },
         )
-    log.info("%s: %d distinct texts, %.1f s", name, len(texts), time.monotonic() - started)
+    log.info("%s: %d distinct texts, %.1f s", name, texts, time.monotonic() - started)
 
 
 def main() -> None:
