@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from workflow_scripts.models.adaptor import (
     Penalty,
     adapt,
     choose,
+    compared,
     folds_of,
     uncentred_axes,
 )
@@ -235,11 +237,23 @@ def test_a_penalty_keeps_the_matrix_near_where_it_started_or_near_a_rotation() -
 
 
 def test_a_careful_choice_is_preferred_to_one_that_gains_little_more_and_none_to_a_loss() -> None:
-    careful, free = Choice(PENALTIES[0], 5, 0.095, 0.0), Choice(PENALTIES[-1], 5, 0.1, 0.0)
+    careful, free = Choice(PENALTIES[0], 5, 0.097, 0.0), Choice(PENALTIES[-1], 5, 0.1, 0.0)
     assert choose([careful, free], 0.5) == careful
     assert choose([Choice(PENALTIES[0], 5, 0.05, 0.0), free], 0.5) == free
     assert choose([careful, Choice(PENALTIES[-1], 5, 0.5, -0.1)], 0.5) == careful, "it lost too much at full width"
     assert choose([Choice(PENALTIES[0], 5, 0.0, 0.0)], 0.5) is None
+
+
+def test_of_stops_that_gain_as_much_the_last_is_taken() -> None:
+    learner = learner_of(synthetic())
+    learner.recipe = learner.recipe.model_copy(update={"steps": 8})
+    choices = compared(learner, ["a", "b"])
+    steps = [choice.steps for choice in choices if choice.penalty == PENALTIES[0]]
+    assert steps == sorted(steps, reverse=True)
+    assert choose([replace(choice, gain=0.1, gain_at_full_width=0.0) for choice in choices], 0.5) == replace(
+        choices[0], gain=0.1, gain_at_full_width=0.0
+    )
+    assert choices[0].steps == 8
 
 
 def test_every_task_is_held_out_once() -> None:
