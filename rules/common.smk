@@ -11,6 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
 from workflow_scripts import memory
+from workflow_scripts.command_line import InputError
+from workflow_scripts.evaluation.own_tasks import type_of
 from workflow_scripts.launch.code_digests import write_code_digest
 from workflow_scripts.launch.attempts import retry_no_mistakes
 from workflow_scripts.launch.reasons import shorten_reasons
@@ -20,7 +22,6 @@ from workflow_scripts.launch.session import (
     use_this_python,
 )
 from workflow_scripts.launch.slurm import prepare
-from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.configuration import load_study
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.references import files_of_user
@@ -34,6 +35,11 @@ except StudyError as error:
 
 use_this_python()
 if workflow.is_main_process:
+    try:
+        for own in STUDY.own_tasks.values():
+            type_of(own.files())
+    except InputError as error:
+        raise SystemExit(f"configuration: tasks: {error}")
     shorten_reasons()
     for warning in (
         drop_stale_lock(Path.cwd(), unlock="--unlock" in sys.argv),
@@ -47,7 +53,7 @@ RESULTS = f"results/{STUDY.study}"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 ENVIRONMENT = "../envs/environment.yaml"
-CATALOGUE = task_catalogue()
+CATALOGUE = STUDY.catalogue
 TRAINING_TEXTS = "training_texts"  # the sample of training texts, encoded like a task
 GRAPH = STUDY.graph
 MODELS = GRAPH.runs  # (model, seed)
@@ -70,7 +76,9 @@ wildcard_constraints:
     model=either_of(GRAPH.models),
     seed=r"\d+",
     task=either_of(
-        dict.fromkeys([*STUDY.tasks, *STUDY.tasks_cleaned_against, TRAINING_TEXTS])
+        dict.fromkeys(
+            [*STUDY.task_names, *STUDY.tasks_cleaned_against, TRAINING_TEXTS]
+        )
     ),
     root=either_of(FETCHED),
 

@@ -207,7 +207,7 @@ rule card:
         tasks=task_manifests,
         scores=expand(
             f"{RESULTS}/scores/{{{{model}}}}/s{{{{seed}}}}/{{task}}.parquet",
-            task=STUDY.tasks,
+            task=STUDY.task_names,
         ),
     output:
         card=f"{RESULTS}/curves/cards/{{model}}/s{{seed}}/README.md",

@@ -24,7 +24,7 @@ rule score:
     benchmark:
         f"{BENCHMARKS}/scores/{{model}}_s{{seed}}_{{task}}.tsv"
     wildcard_constraints:
-        task=either_of(STUDY.tasks),
+        task=either_of(STUDY.task_names),
     priority: first_without_training
     conda:
         ENVIRONMENT

@@ -1,6 +1,6 @@
 # tasks: a local, offline copy of each evaluation task.
 #
-# Takes: task names (and the hub, or the WordNet files). Leaves: tasks/<task>/ with the task's data,
+# Takes: task names (and the hub, or the WordNet files), or evaluation data of the user's own. Leaves: tasks/<task>/ with the task's data,
 # texts.parquet (every distinct text that scoring will ask for) and task.json.
 
 
@@ -14,6 +14,7 @@ localrules:
 rule task:
     input:
         code=code("tasks"),
+        own=own_files,
         catalogue="workflow_scripts/study/mteb_tasks.json",
     output:
         manifest=f"{RESULTS}/tasks/{{task}}/task.json",

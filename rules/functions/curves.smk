@@ -18,7 +18,7 @@ def of_all_scores(ending):
     return [
         f"{RESULTS}/scores/{model}/s{seed}/{task}.{ending}"
         for model, seed in MODELS
-        for task in STUDY.tasks
+        for task in STUDY.task_names
     ]
 
 
@@ -45,7 +45,7 @@ def model_manifests(wildcards):
 
 
 def task_manifests(wildcards):
-    return expand(f"{RESULTS}/tasks/{{task}}/task.json", task=STUDY.tasks)
+    return expand(f"{RESULTS}/tasks/{{task}}/task.json", task=STUDY.task_names)
 
 
 def pairs_manifest(wildcards):
@@ -57,7 +57,7 @@ def store_manifests(wildcards):
     return [
         f"{RESULTS}/embeddings/{model}/s{seed}/{task}/embeddings.json"
         for model, seed in MODELS
-        for task in STUDY.tasks
+        for task in STUDY.task_names
     ]
 
 

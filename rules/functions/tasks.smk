@@ -2,4 +2,14 @@
 
 
 def task_settings(wildcards):
+    if wildcards.task in STUDY.own_tasks:
+        own = STUDY.own_tasks[wildcards.task].model_dump()
+        return settings(task=wildcards.task, own=own)
     return settings(task=wildcards.task)
+
+
+def own_files(wildcards):
+    """The files of a task that is the user's own data."""
+    if wildcards.task not in STUDY.own_tasks:
+        return []
+    return list(map(str, STUDY.own_tasks[wildcards.task].files().values()))

@@ -51,7 +51,7 @@ def test_a_benchmark_stands_for_its_tasks_and_an_aggregate_for_its_members(monke
     assert catalogue.spelled_out(["B"]) == list(known)
     raw = {"study": "s", "variants": {"x": {"parent": "org/name@main", "declared_width": 8, "objective": "none"}}}
     study = load_study(raw | {"dimensions": [8], "tasks": ["Forums", "Alone"], "corpus": {"decontaminate": ["B"]}})
-    assert study.tasks == ["FirstForum", "SecondForum", "Alone"]
+    assert study.task_names == ["FirstForum", "SecondForum", "Alone"]
     assert study.tasks_cleaned_against == list(known)
 
 

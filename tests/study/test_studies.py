@@ -22,8 +22,8 @@ def test_the_large_study_is_sound_and_scores_all_of_mtebs_english_retrieval() ->
     catalogue = task_catalogue()
     for name, entry in catalogue.items():
         if entry["type"] == "Retrieval" and {"MTEB(eng, v1)", "MTEB(eng, v2)"} & set(entry["benchmarks"]):
-            assert name in study.tasks
-    assert study.tasks == study.tasks_cleaned_against
+            assert name in study.task_names
+    assert study.task_names == study.tasks_cleaned_against
 
 
 def test_an_overlay_without_its_study_is_refused_in_one_line(project: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -104,6 +105,11 @@ def graph_of(study: Study) -> list[Model]:
             )
         )
     return models
+
+
+def task_names(study: dict[str, Any]) -> list[str]:
+    """The tasks of a dumped configuration by name; an entry over data of the user's own is a mapping."""
+    return [entry if isinstance(entry, str) else entry["name"] for entry in study.get("tasks", [])]
 
 
 def score_file(results: Path, model: str, seed: int, task: str) -> Path:

@@ -137,7 +137,7 @@ def main() -> None:
 
     def work() -> None:
         study = study_of(given.settings)
-        found = answer(given.results, graph_of(study), study.tasks, study.intervals, study.study)
+        found = answer(given.results, graph_of(study), study.task_names, study.intervals, study.study)
         if parse_settings(StudySettings, given.settings).before_training:
             found.summary.notes.insert(0, BEFORE_TRAINING)
         write_results(given.output, found)

@@ -12,6 +12,7 @@ import yaml
 from markupsafe import Markup
 
 from workflow_scripts.artefact import read_json
+from workflow_scripts.curves.collect import task_names
 from workflow_scripts.curves.describe import what_was_done
 from workflow_scripts.curves.formats import NOT_KNOWN, code, count, duration, listed, number, plain, quantity, storage
 from workflow_scripts.curves.page_tables import Table, table, words
@@ -42,7 +43,7 @@ class Provenance(NamedTuple):
 
 def what_was_run(results: Path, answer: Answer, study: dict[str, Any]) -> Provenance:
     seeds = [(model.name, seed) for model in answer.models for seed in model.seeds]
-    tasks: list[str] = study.get("tasks", [])
+    tasks = task_names(study)
     stores = {
         (name, seed, task): read_json(path)
         for name, seed in seeds

@@ -18,7 +18,7 @@ from workflow_scripts.artefact import atomic_write, log, read_json
 from workflow_scripts.command_line import parser, run
 from workflow_scripts.curves import page_tables, sentences, training_sentences
 from workflow_scripts.curves.chart_data import chart_data, first_chart, json_text, training_curve
-from workflow_scripts.curves.collect import SEARCH_COLUMNS, read_table
+from workflow_scripts.curves.collect import SEARCH_COLUMNS, read_table, task_names
 from workflow_scripts.curves.comparisons import MARGIN_OF_SCORE
 from workflow_scripts.curves.curves import Found, study_of
 from workflow_scripts.curves.describe import Names
@@ -53,7 +53,7 @@ class Extra(NamedTuple):
 def gather(results: Path, answer: Answer, study: dict[str, Any]) -> Extra:
     """Searches, training curves and the account of what was run, from the rooms' files."""
     seeds = [(model.name, seed) for model in answer.models for seed in model.seeds]
-    tasks: list[str] = study.get("tasks", [])
+    tasks = task_names(study)
     found = [
         read_table(path, SEARCH_COLUMNS)
         for name, seed in seeds

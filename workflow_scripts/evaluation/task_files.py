@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from workflow_scripts.artefact import read_json, write_json
 from workflow_scripts.command_line import InputError
+from workflow_scripts.evaluation.own_tasks import Described, own_task
 from workflow_scripts.evaluation.wordnet_tasks import embedded_classes
 from workflow_scripts.study.catalogue import task_catalogue
 
@@ -82,8 +83,9 @@ def tasks_of(benchmark: str) -> Iterator[tuple[Any, str | None]]:
 # ---- writing and reading
 
 
-def save_task(task: Any, folder: str | Path) -> None:
-    """Write the loaded data of `task` to `folder/data`: evaluated subsets and splits, and the split trained on.
+def save_task(task: Any, folder: str | Path, own: Described | None = None) -> None:
+    """Write the loaded data of `task` to `folder/data`: evaluated subsets and splits, and the split trained on. `own`: what
+    there is to say of a task that mteb does not know.
 
     Raises InputError where there is nothing to evaluate.
     """
@@ -110,6 +112,8 @@ def save_task(task: Any, folder: str | Path) -> None:
         "eval_splits": list(task.eval_splits),
         "entries": entries,
     }
+    if own is not None:
+        layout["own"] = own.model_dump()
     write_json(data / "layout.json", layout)
 
 
@@ -123,7 +127,7 @@ def load_task(folder: str | Path) -> mteb.AbsTask:
     if not layout_file.is_file():
         raise InputError(f"{layout_file}: missing; make the task's folder again")
     layout = read_json(layout_file)
-    task = new_task(layout["name"])
+    task = own_task(Described(**layout["own"])) if "own" in layout else new_task(layout["name"])
     task.hf_subsets = list(layout["hf_subsets"])
     task.filter_eval_splits(list(layout["eval_splits"]))
     dataset: dict[str, Any] = {}

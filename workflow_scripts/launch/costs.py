@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.configuration import Study
 
 TRAINING_TEXTS = "training_texts"
@@ -93,14 +92,14 @@ def tokens_per_triple(study: Study, results: Path) -> float:
 
 def encoded_texts(study: Study) -> list[str]:
     """What every encoded model encodes: the tasks' texts, and the training texts' sample where something is fitted."""
-    return [*study.tasks, *([TRAINING_TEXTS] if study.fits_on_training_texts else [])]
+    return [*study.task_names, *([TRAINING_TEXTS] if study.fits_on_training_texts else [])]
 
 
 def tokens_of(study: Study, name: str, per_triple: float) -> float:
     """Tokens of a task's texts, from mteb's statistics (all languages of a task that has several: at most)."""
     if name == TRAINING_TEXTS:
         return study.corpus.sample_texts * per_triple / 3
-    return (task_catalogue()[name]["characters"] or CHARACTERS_UNKNOWN) / CHARACTERS_PER_TOKEN
+    return (study.catalogue[name]["characters"] or CHARACTERS_UNKNOWN) / CHARACTERS_PER_TOKEN
 
 
 def jobs(study: Study) -> dict[str, int]:
@@ -123,7 +122,7 @@ def jobs(study: Study) -> dict[str, int]:
         "train": len(trained),
         "embed": len(texts) * (len(fetched) + len(trained)),
         "embed_by_matrix": len(texts) * len(transformed),
-        "score": len(study.tasks) * len(pairs),
+        "score": len(study.task_names) * len(pairs),
         "curves": 1,
         "speed": 1,
         "figures": 1,
@@ -135,7 +134,7 @@ def jobs(study: Study) -> dict[str, int]:
 
 def tasks_prepared(study: Study) -> list[str]:
     """The tasks whose data are fetched: those scored, and those that the pairs are cleaned against."""
-    return list(dict.fromkeys([*study.tasks, *(study.tasks_cleaned_against if study.needs_pairs else [])]))
+    return list(dict.fromkeys([*study.task_names, *(study.tasks_cleaned_against if study.needs_pairs else [])]))
 
 
 def finished_manifest(path: Path, digest: str) -> dict[str, Any] | None:

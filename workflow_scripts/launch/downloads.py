@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 
 from workflow_scripts.launch.costs import jobs, tasks_prepared
-from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.configuration import Study
 from workflow_scripts.study.references import parse_reference
 
@@ -49,7 +48,7 @@ def downloads(study: Study) -> tuple[list[tuple[str, float | None]], str]:
             kind, name, revision = parse_reference(study.graph.reference_of(model))
             if kind == "hub":
                 found.append((study.graph.reference_of(model), size(name, revision or "main", "model", MODEL_FILES)))
-    catalogue = task_catalogue()
+    catalogue = study.catalogue
     for task in tasks_prepared(study):
         entry = catalogue[task]
         if entry["dataset"] is not None:
@@ -62,8 +61,8 @@ def downloads(study: Study) -> tuple[list[tuple[str, float | None]], str]:
 def disk(study: Study, fetched: list[tuple[str, float | None]], per_triple: float) -> list[tuple[str, float]]:
     """(what, bytes) that the study fills, as far as it can be told beforehand."""
     counts = jobs(study)
-    catalogue = task_catalogue()
-    texts = sum(catalogue[task]["texts"] or TEXTS_UNKNOWN for task in study.tasks)
+    catalogue = study.catalogue
+    texts = sum(catalogue[task]["texts"] or TEXTS_UNKNOWN for task in study.task_names)
     stored = 2 if study.encoding.precision == "float16" else 4
     embeddings = sum(
         texts * study.graph.width_of(model) * stored * len(study.graph.seeds_of(model)) for model in study.graph.models

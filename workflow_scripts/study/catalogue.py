@@ -32,12 +32,12 @@ def known_names() -> list[str]:
     return list(dict.fromkeys([*catalogue, *(group for entry in catalogue.values() for group in groups_of(entry))]))
 
 
-def prompt_names() -> list[str]:
+def prompt_names(own: Iterable[str] = ()) -> list[str]:
     """Every name under which a prompt is looked for, as `embeddings/prompts.py` does: `query`, `document`, a task, a
-    task type, and these two with `-query` or `-document` behind them."""
+    task type, and these two with `-query` or `-document` behind them. `own`: names of tasks over data of the user's own."""
     catalogue = task_catalogue()
     kinds = ["query", "document"]
-    names = [*dict.fromkeys(entry["type"] for entry in catalogue.values()), *catalogue]
+    names = [*dict.fromkeys(entry["type"] for entry in catalogue.values()), *catalogue, *own]
     return [*kinds, *names, *(f"{name}-{kind}" for name in names for kind in kinds)]
 
 

@@ -11,9 +11,9 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, ValidationInfo, field_validator, model_validator
 
 from workflow_scripts.codecs import CENTROIDS, MTEB_BITS, Codec, grid, parse, parse_search
 from workflow_scripts.command_line import InputError
@@ -30,6 +30,7 @@ from workflow_scripts.study.sections.corpus import Corpus
 from workflow_scripts.study.sections.deploy import Bundle, Deploy
 from workflow_scripts.study.sections.encoding import Encoding
 from workflow_scripts.study.sections.intervals import Intervals
+from workflow_scripts.study.sections.own_task import OwnTask, is_path
 from workflow_scripts.study.sections.search import Search
 from workflow_scripts.study.sections.section import Section, Seed
 from workflow_scripts.study.sections.training import Training
@@ -38,6 +39,14 @@ from workflow_scripts.study.wording import expected
 
 RESERVED = ("base", "mteb")  # names in the results that are no variant's
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
+TRAINING_TEXTS = "training_texts"  # stands for a task in the results
+
+
+def _kind(entry: Any) -> Literal["tagged-name", "tagged-own"]:
+    return "tagged-own" if isinstance(entry, Mapping | OwnTask) else "tagged-name"
+
+
+TaskEntry = Annotated[Annotated[str, Tag("tagged-name")] | Annotated[OwnTask, Tag("tagged-own")], Discriminator(_kind)]
 
 
 class Study(Section):
@@ -53,9 +62,9 @@ class Study(Section):
     )
     codecs: Codecs = Field(Codecs(), description="What vectors are stored as.")
     search: Search = Field(Search(), description="Search in stages.")
-    tasks: list[str] = Field(
+    tasks: list[TaskEntry] = Field(
         min_length=1,
-        description="Evaluation tasks by their mteb names, whole benchmarks (`MTEB(eng, v2)`), or the embedded WordNet tasks.",
+        description="Evaluation tasks by their mteb names, whole benchmarks (`MTEB(eng, v2)`), the embedded WordNet tasks, or data of your own: a path, or a mapping (`tasks: an entry`).",
     )
     variants: dict[str, Variant] = Field({}, description="The graph of models.")
     corpus: Corpus = Field(Corpus(), description="The training pairs.")
@@ -109,18 +118,30 @@ class Study(Section):
 
     @field_validator("tasks")
     @classmethod
-    def _tasks_are_known(cls, names: list[str]) -> list[str]:
-        _distinct(names)
+    def _tasks_are_known(cls, entries: list[TaskEntry]) -> list[TaskEntry]:
+        _distinct(entries)
         known = known_names()
-        for name in names:
-            if name not in known:
-                raise ValueError(f"{name!r} is not a known task or benchmark{_nearest(name, known)}")
-        return spelled_out(names)
+        found: list[TaskEntry] = []
+        for entry in entries:
+            own = OwnTask(path=entry) if isinstance(entry, str) and entry not in known and is_path(entry) else entry
+            if isinstance(own, OwnTask):
+                _own_is_sound(own, known)
+                found.append(own)
+            elif own in known:
+                found += spelled_out([own])
+            else:
+                raise ValueError(f"{own!r} is not a known task or benchmark, nor a path{_nearest(own, known)}")
+        own_names = [name_of(entry) for entry in found if isinstance(entry, OwnTask)]
+        for name in own_names:
+            if own_names.count(name) > 1:
+                raise ValueError(f"two are called {name!r}; give each a `name` of its own")
+        return list({name_of(entry): entry for entry in found}.values())
 
     @field_validator("encoding")
     @classmethod
-    def _prompts_are_read(cls, encoding: Encoding) -> Encoding:
-        known = prompt_names() if encoding.prompts else []
+    def _prompts_are_read(cls, encoding: Encoding, info: ValidationInfo) -> Encoding:
+        own = [name_of(entry) for entry in info.data.get("tasks", []) if isinstance(entry, OwnTask)]
+        known = prompt_names(own) if encoding.prompts else []
         for name in encoding.prompts:
             if name not in known:
                 meant = {"passage": "document", "corpus": "document", "doc": "document"}.get(name.lower())
@@ -152,8 +173,8 @@ class Study(Section):
 
     @field_validator("corpus")
     @classmethod
-    def _decontamination_is_known(cls, corpus: Corpus) -> Corpus:
-        known = known_names()
+    def _decontamination_is_known(cls, corpus: Corpus, info: ValidationInfo) -> Corpus:
+        known = [*known_names(), *map(name_of, info.data.get("tasks", []))]
         for name in corpus.decontaminate:
             if name not in known:
                 raise StudyError(
@@ -352,6 +373,21 @@ class Study(Section):
         """Whether anything is trained, rotated or cut by a matrix, or fitted."""
         return self.fits_on_training_texts or len(self.graph.fetched) < len(self.graph.models)
 
+    @cached_property
+    def task_names(self) -> list[str]:
+        """Every evaluation task by its name, in order."""
+        return [name_of(entry) for entry in self.tasks]
+
+    @cached_property
+    def own_tasks(self) -> dict[str, OwnTask]:
+        """The evaluation tasks over data of the user's own, by name."""
+        return {name_of(entry): entry for entry in self.tasks if isinstance(entry, OwnTask)}
+
+    @cached_property
+    def catalogue(self) -> dict[str, dict[str, Any]]:
+        """What is known of each task that can be named, the study's own data among them."""
+        return task_catalogue() | {name: entry.described() for name, entry in self.own_tasks.items()}
+
     @property
     def tasks_cleaned_against(self) -> list[str]:
         """The tasks whose texts are removed from the pairs: `corpus: decontaminate`, benchmarks spelled out."""
@@ -368,6 +404,24 @@ def load_study(raw: Mapping[str, Any]) -> Study:
         return Study.model_validate(cleaned)
     except ValidationError as error:
         raise StudyError(_one_line(error)) from None
+
+
+def name_of(entry: TaskEntry) -> str:
+    """The name of an entry of `tasks`."""
+    return entry if isinstance(entry, str) else str(entry.name)
+
+
+def _own_is_sound(own: OwnTask, known: Sequence[str]) -> None:
+    """Raises StudyError for a name that cannot be a task's, and for files that are not there."""
+    name = _safe_name(str(own.name), "a task")
+    if name in known or name == TRAINING_TEXTS:
+        raise StudyError(f"tasks: {name!r} is a task's name already; give your own data another with `name`")
+    try:
+        files = own.files()
+    except StudyError as error:
+        raise StudyError(f"tasks: {error}") from None
+    for path in files.values():
+        refuse_wildcards(str(path), "tasks")
 
 
 def _safe_name(name: str, what: str) -> str:
@@ -412,7 +466,11 @@ def _one_line(error: ValidationError) -> str:
     misspelled = [e for e in errors if e["type"] == "extra_forbidden" and e["loc"][:-1] == errors[0]["loc"][:-1]]
     first = (misspelled or errors)[0]
     key = (
-        ".".join(str(part) for part in first["loc"] if not str(part).startswith(("constrained-", "function-", "[key]")))
+        ".".join(
+            str(part)
+            for part in first["loc"]
+            if not str(part).startswith(("constrained-", "function-", "tagged-", "[key]"))
+        )
         or "configuration"
     )
     if first["type"] == "extra_forbidden":
@@ -445,6 +503,8 @@ def section_at(place: Sequence[int | str]) -> Any:
         return Variant
     if len(place) > 2 and tuple(place[:2]) == ("deploy", "bundles"):
         return Bundle
+    if place[0] == "tasks":
+        return OwnTask
     return Base if place[0] == "base" else Study.model_fields[str(place[0])].annotation
 
 

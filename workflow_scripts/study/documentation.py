@@ -13,6 +13,7 @@ from typing import Any
 
 from workflow_scripts.study.configuration import Study, section_at
 from workflow_scripts.study.sections.deploy import Bundle
+from workflow_scripts.study.sections.own_task import OwnTask
 from workflow_scripts.study.sections.section import Section
 from workflow_scripts.study.sections.variant import Variant
 
@@ -24,7 +25,7 @@ def schema() -> dict[str, Any]:
 
 def sections() -> dict[str, type[Section]]:
     """Every section under the name that it has in a study, in the order of the study's keys."""
-    found: dict[str, type[Section]] = {"(top level)": Study, "variants.<name>": Variant}
+    found: dict[str, type[Section]] = {"(top level)": Study, "variants.<name>": Variant, "tasks: an entry": OwnTask}
     for name in Study.model_fields:
         kind = section_at([name])
         if isinstance(kind, type) and issubclass(kind, Section):

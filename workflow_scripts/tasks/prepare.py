@@ -1,6 +1,6 @@
 """One evaluation task, copied to this disk so that every later job runs offline.
 
-Takes the task's name; leaves its folder: `data/`, `texts.parquet` (each distinct text that mteb will ask an encoder
+Takes the task's name, or files of the user's own; leaves its folder: `data/`, `texts.parquet` (each distinct text that mteb will ask an encoder
 for, and whether it is one that training must not have seen), `task.json` and `task.sha256`. The hub is asked for
 the revision that mteb pins; WordNet's two tasks are made from the files that a package carries.
 """
@@ -32,6 +32,7 @@ from workflow_scripts.artefact import (
     write_json,
 )
 from workflow_scripts.command_line import InputError, Settings, first_line, parse_settings, parser, run
+from workflow_scripts.evaluation.own_tasks import Described, is_judged
 from workflow_scripts.evaluation.task_files import (
     DOCUMENT,
     EMBEDDED,
@@ -50,6 +51,8 @@ from workflow_scripts.evaluation.task_files import (
 )
 from workflow_scripts.hub.cache import load_checked
 from workflow_scripts.study.catalogue import task_catalogue
+from workflow_scripts.study.sections.own_task import OwnTask
+from workflow_scripts.tasks.own import described, load_own
 
 if TYPE_CHECKING:
     import mteb
@@ -63,6 +66,7 @@ DIGEST_BYTES = 16
 
 class TaskSettings(Settings):
     task: str
+    own: OwnTask | None = None
 
 
 def load(name: str) -> mteb.AbsTask:
@@ -220,7 +224,7 @@ def _retrieval_texts(task: Any) -> Iterable[Text]:
             for identifier, text in zip(column(documents, "id"), document_texts(documents), strict=True):
                 yield DOCUMENT, text, identifier in relevant
         for identifier, text in zip(column(rows["queries"], "id"), query_texts(task, rows["queries"]), strict=True):
-            if judged.get(identifier):
+            if judged.get(identifier) or not is_judged(task):
                 yield QUERY, text, True
 
 
@@ -266,20 +270,24 @@ def chance(task: Any) -> float | None:
     return sum(shares) / len(shares)
 
 
-def prepare(name: str, folder: Path) -> None:
-    """Make the task's folder. Raises InputError."""
+def prepare(name: str, folder: Path, entry: OwnTask | None = None) -> None:
+    """Make the task's folder; `entry`: the files of a task of the user's own. Raises InputError."""
     started = time.monotonic()
-    task = load(name)
+    own: Described | None = None
+    if entry is not None:
+        files = entry.files()
+        own = described(entry, files)
+    task = load(name) if own is None else load_own(own, files)
     with atomic_folder(folder) as part:
         texts, evaluated = write_texts(texts_of(task), part / "texts.parquet")
         if not evaluated:
             raise InputError(f"{name}: nothing to evaluate, expected at least one test text or judged query")
-        save_task(task, part)
+        save_task(task, part, own)
         write_digests(
             part / "task.sha256",
             [*sorted(file for file in (part / "data").rglob("*") if file.is_file()), part / "texts.parquet"],
         )
-        entry = task_catalogue().get(name, {})
+        dataset = own.model_dump() if own is not None else task_catalogue().get(name, {})
         write_json(
             part / "task.json",
             {
@@ -287,8 +295,8 @@ def prepare(name: str, folder: Path) -> None:
                 "type": task.metadata.type,
                 "metric": task.metadata.main_score,
                 "chance": chance(task),
-                "dataset": entry.get("dataset") or "wordnet",
-                "revision": entry.get("revision") or "3.0",
+                "dataset": dataset.get("dataset") or "wordnet",
+                "revision": dataset.get("revision") or "3.0",
                 "splits": list(task.eval_splits),
                 "subsets": list(task.hf_subsets),
                 "texts": texts,
@@ -301,7 +309,7 @@ def prepare(name: str, folder: Path) -> None:
 
 
 def main() -> None:
-    command = parser(__doc__, '{"task": NAME}')
+    command = parser(__doc__, '{"task": NAME, "own": the entry of `tasks` that names its files}')
     command.add_argument(
         "--output", required=True, type=Path, help="the task's manifest, <study>/tasks/<task>/task.json"
     )
@@ -309,7 +317,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     settings = parse_settings(TaskSettings, arguments.settings)
     with exclusive_lock(arguments.output.parent):
-        prepare(settings.task, arguments.output.parent)
+        prepare(settings.task, arguments.output.parent, settings.own)
 
 
 if __name__ == "__main__":

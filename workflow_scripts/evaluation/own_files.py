@@ -1,0 +1,134 @@
+"""A table of the user's own, row by row: parquet, CSV, tab-separated values or JSON lines, the last three also packed.
+
+Takes a file; leaves its columns, and its rows, each with the place that an error names. It exists so that every fault of a
+file (cut short, not UTF-8, a row of another length, a column that is missing) is one line that says where.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from workflow_scripts.command_line import InputError, first_line
+
+LONGEST = 2**30  # characters of a field of CSV
+
+
+class Row(NamedTuple):
+    """`place`: file and line, or row of a parquet file, from 1."""
+
+    place: str
+    values: dict[str, Any]
+
+
+def columns_of(path: Path) -> list[str]:
+    """The columns of a file from its head alone: of JSON lines, the keys of the first. Raises InputError, for a file without
+    rows as well."""
+    if path.suffix == ".parquet":
+        with _parquet(path) as file:
+            if not file.metadata.num_rows:
+                raise InputError(f"{path}: no rows in it")
+            names: list[str] = file.schema_arrow.names
+            return names
+    first = next(rows_of(path), None)
+    if first is None:
+        raise InputError(f"{path}: no rows in it")
+    return list(first.values)
+
+
+def rows_of(path: Path) -> Iterator[Row]:
+    """Every row of a file, in order. Raises InputError."""
+    if path.suffix == ".parquet":
+        yield from _rows_of_parquet(path)
+    elif ".jsonl" in path.suffixes[-2:]:
+        yield from _rows_of_json(path)
+    else:
+        yield from _rows_of_csv(path, "\t" if ".tsv" in path.suffixes[-2:] else ",")
+
+
+def require(path: Path, found: list[str], *wanted: str) -> None:
+    """Raises InputError, with the columns that there are, for one that is missing."""
+    for name in wanted:
+        if name not in found:
+            raise InputError(f"{path}: column {name!r} is missing; found {', '.join(map(repr, found))}")
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a text file, their ends included; a byte order mark is no part of the first."""
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise InputError(f"{path}, line {number}: not UTF-8 (byte 0x{byte:02x}); save it as UTF-8") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: cut short or damaged after line {number} ({first_line(error)})") from None
+
+
+def _rows_of_json(path: Path) -> Iterator[Row]:
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number}"
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{place}: not JSON ({first_line(error)}); is the file cut short?") from None
+        if not isinstance(values, dict):
+            raise InputError(f"{place}: found {type(values).__name__}, expected an object with a key for each column")
+        yield Row(place, values)
+
+
+def _rows_of_csv(path: Path, delimiter: str) -> Iterator[Row]:
+    csv.field_size_limit(LONGEST)
+    reader = csv.reader(_lines(path), delimiter=delimiter, strict=True)
+    names: list[str] = []
+    while True:
+        start = reader.line_num + 1
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            raise InputError(f"{path}, line {start}: {first_line(error)}; is the file cut short?") from None
+        if fields is None:
+            return
+        if not fields:
+            continue
+        if not names:
+            names = fields
+            if len(set(names)) < len(names):
+                raise InputError(f"{path}: two columns have one name; found {', '.join(map(repr, names))}")
+            continue
+        if len(fields) != len(names):
+            raise InputError(f"{path}, line {start}: {len(fields)} fields, expected {len(names)} ({', '.join(names)})")
+        yield Row(f"{path}, line {start}", dict(zip(names, fields, strict=True)))
+
+
+def _parquet(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: not readable as parquet ({first_line(error)}); is the file cut short?") from None
+
+
+def _rows_of_parquet(path: Path) -> Iterator[Row]:
+    import pyarrow as pa
+
+    number = 0
+    with _parquet(path) as file:
+        try:
+            for batch in file.iter_batches(batch_size=4096):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(f"{path}, row {number}", values)
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            raise InputError(f"{path}, after row {number}: cannot be read ({first_line(error)})") from None

@@ -1,0 +1,150 @@
+"""An entry of `tasks` that is evaluation data of the user's own: its files, its name, and what is wrong with them.
+
+Takes a path, or the files by what they hold; leaves which file is which. Looks at the names of files alone, since every
+cluster job parses the configuration again; what they hold is read by the room `tasks`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from workflow_scripts.study.errors import StudyError
+from workflow_scripts.study.sections.section import Section
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+# What a file of a folder holds, by its name without suffix.
+STEMS = {
+    "documents": ("corpus", "documents"),
+    "queries": ("queries",),
+    "judgements": ("qrels", "judgements"),
+    "train": ("train",),
+    "test": ("test",),
+}
+FILES = tuple(STEMS)
+# For the plan: how many times as large a file is unpacked, and a text that is neither short nor long.
+PACKED = {".gz": 3, ".parquet": 2}
+CHARACTERS_PER_TEXT = 500
+
+
+class OwnTask(Section):
+    """An evaluation task from files of your own, in place of a name in `tasks`; a path alone is `{path: …}`. See docs/own_data.md."""
+
+    path: str | None = Field(
+        None,
+        description="A folder (BEIR's `corpus`, `queries` and `qrels/`; or `train` and `test`), or one file of labelled texts or of pairs with scores.",
+    )
+    name: str | None = Field(None, description="Name of the task; null: that of the folder or file.")
+    documents: str | None = Field(None, description="File of documents: `_id`, `text`, and `title` where there is one.")
+    queries: str | None = Field(None, description="File of queries: `_id`, `text`.")
+    judgements: str | None = Field(
+        None,
+        description="File of judgements: `query-id`, `corpus-id`, `score`; null: scored by agreement with the full-width ranking.",
+    )
+    train: str | None = Field(None, description="File of labelled texts to learn from: `text`, `label`.")
+    test: str | None = Field(None, description="File of labelled texts to predict: `text`, `label`.")
+    split: str = Field("test", description="Which file of a folder's `qrels/` has the judgements.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_a_name(cls, given: Any) -> Any:
+        """The name, where none is given: of the folder or file, and characters that a file's name may not have gone."""
+        if not isinstance(given, dict) or given.get("name") is not None:
+            return given
+        named = next((given[key] for key in ("path", "documents", "train") if isinstance(given.get(key), str)), None)
+        if named is None:
+            return given
+        path = Path(named)
+        if "path" not in given and path.stem.split(".")[0] in (stem for stems in STEMS.values() for stem in stems):
+            path = path.absolute().parent
+        return given | {"name": re.sub(r"[^A-Za-z0-9_.-]+", "_", _stem(path.absolute())).strip("_.-")}
+
+    @model_validator(mode="after")
+    def _names_what_goes_together(self) -> OwnTask:
+        given = [key for key in FILES if getattr(self, key) is not None]
+        if self.path is not None and given:
+            raise ValueError(f"'path' names all files, and so does {given[0]!r}; give one or the other")
+        known = (["documents", "queries"], ["documents", "queries", "judgements"], ["train", "test"])
+        if self.path is None and given not in known:
+            raise ValueError(
+                f"found {' and '.join(given) or 'no file'}; expected path, or documents and queries (and judgements), or train and test"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if value is not None}
+
+    def files(self) -> dict[str, Path]:
+        """Each file by what it holds: `documents`, `queries`, `judgements`; or `train`, `test`; or `rows`, a single file of
+        labelled texts or pairs. Raises StudyError, in one line, for what is not there or not readable by its name."""
+        if self.path is None:
+            return {key: _file(Path(getattr(self, key))) for key in FILES if getattr(self, key) is not None}
+        if not Path(self.path).is_dir():
+            return {"rows": _file(Path(self.path))}
+        return self._files_of_folder(Path(self.path))
+
+    def described(self) -> dict[str, Any]:
+        """As the catalogue describes mteb's tasks; how much text there is, from the sizes of the files."""
+        files = self.files()
+        size = sum(
+            PACKED.get(path.suffix, 1) * path.stat().st_size for key, path in files.items() if key != "judgements"
+        )
+        return {
+            "type": "Retrieval" if "documents" in files else None,
+            "dataset": None,
+            "revision": None,
+            "benchmarks": [],
+            "texts": 1 + size // CHARACTERS_PER_TEXT,
+            "characters": size,
+        }
+
+    def _files_of_folder(self, folder: Path) -> dict[str, Path]:
+        here = sorted(path for path in folder.iterdir() if path.is_file() and path.name.endswith(SUFFIXES))
+        found: dict[str, Path] = {}
+        for key, stems in STEMS.items():
+            files = [path for path in here if _stem(path) in stems]
+            if len(files) > 1:
+                raise StudyError(f"{folder}: both {files[0].name} and {files[1].name} hold {key}; keep one")
+            found |= dict.fromkeys([key], files[0]) if files else {}
+        if (folder / "qrels").is_dir() and "judgements" not in found:
+            found["judgements"] = self._judgements(folder / "qrels")
+        if {"documents", "queries"} <= found.keys():
+            return {key: found[key] for key in ("documents", "queries", "judgements") if key in found}
+        if {"train", "test"} <= found.keys():
+            return {key: found[key] for key in ("train", "test")}
+        seen = ", ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))[:8])
+        raise StudyError(
+            f"{folder}: holds no task; found {seen or 'nothing'}; expected corpus and queries (BEIR), or train and test ({', '.join(SUFFIXES)})"
+        )
+
+    def _judgements(self, folder: Path) -> Path:
+        files = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES))
+        of_split = [path for path in files if _stem(path) == self.split]
+        if len(of_split) != 1:
+            raise StudyError(
+                f"{folder}: {len(of_split) or 'no'} files of split {self.split!r}; found {', '.join(path.name for path in files) or 'nothing'}; name one with `split`"
+            )
+        return of_split[0]
+
+
+def is_path(text: str) -> bool:
+    """Whether an entry of `tasks` that is no task's name looks like a path."""
+    return "/" in text or text.endswith(SUFFIXES) or Path(text).exists()
+
+
+def _stem(path: Path) -> str:
+    """A file's name without the suffixes that say its format; a folder's name."""
+    suffix = next((suffix for suffix in sorted(SUFFIXES, key=len, reverse=True) if path.name.endswith(suffix)), "")
+    return path.name.removesuffix(suffix)
+
+
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise StudyError(f"{path}: there is no such file" + (" or folder" if not path.suffix else ""))
+    if not path.name.endswith(SUFFIXES):
+        raise StudyError(f"{path}: of an unknown format; expected {', '.join(SUFFIXES)}")
+    return path

@@ -1,0 +1,257 @@
+"""The data of a user's own evaluation task, checked row by row.
+
+Takes an entry of `tasks` that names files; leaves an mteb task with its data, whose revision is the digest of these files.
+Every fault of content is one line that names file and row.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.artefact import digest_of_file, digest_of_text, log
+from workflow_scripts.command_line import InputError
+from workflow_scripts.evaluation.own_files import Row, rows_of
+from workflow_scripts.evaluation.own_tasks import Described, own_task, type_of
+from workflow_scripts.study.sections.own_task import OwnTask
+
+WHOLE_NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})\Z")
+HELD_OUT = 0.5  # of a single file of labelled texts: the share that is predicted
+SEED = 42  # mteb's
+
+
+def described(entry: OwnTask, files: Mapping[str, Path]) -> Described:
+    """What there is to say of the task beside its data."""
+    digests = "".join(f"{key} {digest_of_file(path)}\n" for key, path in sorted(files.items()))
+    return Described(
+        name=str(entry.name),
+        type=type_of(files),
+        dataset=entry.path or str(next(iter(files.values()))),
+        revision=digest_of_text(digests),
+        judged="documents" not in files or "judgements" in files,
+    )
+
+
+def load_own(of_task: Described, files: Mapping[str, Path]) -> Any:
+    """The mteb task with its data. Raises InputError."""
+    task: Any = own_task(of_task)
+    if of_task.type == "Retrieval":
+        task.dataset = {"default": {"test": _retrieval(files)}}
+    elif of_task.type == "Classification":
+        task.dataset = _classification(files)
+    else:
+        task.dataset = _pairs(files["rows"])
+    task.data_loaded = True
+    return task
+
+
+# ---- values of a row
+
+
+def _text(row: Row, name: str) -> str:
+    value = row.values.get(name)
+    if not isinstance(value, str):
+        raise InputError(f"{row.place}: {name!r} is {_shown(value)}, expected a text")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{row.place}: {name!r} holds half a character (a lone surrogate)") from None
+    return value
+
+
+def _full_text(row: Row, name: str) -> str:
+    text = _text(row, name)
+    if not text.strip():
+        raise InputError(f"{row.place}: {name!r} is empty; give a text or leave the row out")
+    return text
+
+
+def _number(row: Row, name: str) -> float:
+    value = row.values.get(name)
+    try:
+        number = math.nan if isinstance(value, bool) or value is None else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{row.place}: {name!r} is {_shown(value)}, expected a number")
+    return number
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "missing"
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+class _Ids:
+    """The ids of a column: texts or whole numbers, not both."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.first: tuple[type, str] | None = None
+
+    def of(self, row: Row) -> str:
+        name = next((name for name in self.names if name in row.values), self.names[0])
+        value = row.values.get(name)
+        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+            raise InputError(f"{row.place}: {name!r} is {_shown(value)}, expected an id (a text or a whole number)")
+        if self.first is None:
+            self.first = type(value), row.place
+        elif type(value) is not self.first[0]:
+            kinds = {str: "a text", int: "a number"}
+            raise InputError(
+                f"{row.place}: {name!r} is {kinds[type(value)]} ({_shown(value)}), but {kinds[self.first[0]]} in {self.first[1]}; use one type of id"
+            )
+        return str(value)
+
+
+# ---- retrieval
+
+
+def _retrieval(files: Mapping[str, Path]) -> dict[str, Any]:
+    documents = _texts(files["documents"], titles=True)
+    queries = _texts(files["queries"], titles=False)
+    judged: dict[str, dict[str, int]] = {}
+    if "judgements" in files:
+        judged = _judgements(files["judgements"], set(queries["id"]), set(documents["id"]))
+        kept = [i for i, query in enumerate(queries["id"]) if query in judged]
+        if len(kept) < len(queries["id"]):
+            log.info("%s: %d of %d queries are judged", files["queries"], len(kept), len(queries["id"]))
+        queries = {name: [values[i] for i in kept] for name, values in queries.items()}
+    from datasets import Dataset
+
+    return {
+        "corpus": Dataset.from_dict(documents),
+        "queries": Dataset.from_dict(queries),
+        "relevant_docs": judged,
+        "top_ranked": None,
+    }
+
+
+def _texts(path: Path, titles: bool) -> dict[str, list[str]]:
+    """The columns `id`, `text` and, where `titles` are wanted and there, `title`."""
+    ids, seen = _Ids("_id", "id"), set()
+    columns: dict[str, list[str]] = {"id": [], "title": [], "text": []}
+    for row in rows_of(path):
+        identifier = ids.of(row)
+        if identifier in seen:
+            raise InputError(f"{row.place}: the id {identifier!r} is there already; give each its own")
+        seen.add(identifier)
+        title = _text(row, "title") if titles and row.values.get("title") is not None else ""
+        columns["id"].append(identifier)
+        columns["title"].append(title)
+        columns["text"].append(_text(row, "text") if title.strip() else _full_text(row, "text"))
+    if not seen:
+        raise InputError(f"{path}: no rows in it")
+    if not any(columns["title"]):
+        del columns["title"]
+    return columns
+
+
+def _judgements(path: Path, queries: set[str], documents: set[str]) -> dict[str, dict[str, int]]:
+    judged: dict[str, dict[str, int]] = {}
+    for row in rows_of(path):
+        query, document = str(row.values.get("query-id")), str(row.values.get("corpus-id"))
+        for kind, identifier, known in (("query", query, queries), ("document", document, documents)):
+            if identifier not in known:
+                raise InputError(
+                    f"{row.place}: there is no {kind} {identifier!r}; leave the judgement out, or add the {kind}"
+                )
+        score = _number(row, "score")
+        if score != int(score):
+            raise InputError(f"{row.place}: 'score' is {_shown(row.values['score'])}, expected a whole number")
+        if judged.setdefault(query, {}).setdefault(document, int(score)) != score:
+            raise InputError(f"{row.place}: document {document!r} is judged twice for query {query!r}, and differently")
+    if not any(score > 0 for scores in judged.values() for score in scores.values()):
+        raise InputError(f"{path}: no document is relevant to any query; expected a score above 0")
+    return judged
+
+
+# ---- labelled texts
+
+
+def _classification(files: Mapping[str, Path]) -> Any:
+    """Training and test split; a single file is divided, half of each label's texts to either."""
+    from datasets import DatasetDict
+
+    if "rows" in files:
+        rows = list(_labelled(files["rows"]))
+        _no_label_once(rows)
+        splits = _halves(rows)
+    else:
+        splits = {split: list(_labelled(files[split])) for split in ("train", "test")}
+        _no_label_once(splits["train"])
+        known = {label for _, _, label in splits["train"]}
+        for place, _, label in splits["test"]:
+            if label not in known:
+                raise InputError(f"{place}: no training text has the label {label!r}, so it cannot be predicted")
+    numbers = _label_numbers({label for rows in splits.values() for _, _, label in rows})
+    return DatasetDict({split: _label_rows(rows, numbers) for split, rows in splits.items()})
+
+
+Labelled = tuple[str, str, str]  # place, text, label
+
+
+def _labelled(path: Path) -> Iterator[Labelled]:
+    for row in rows_of(path):
+        label = row.values.get("label")
+        if not isinstance(label, str | int) or label == "":
+            raise InputError(f"{row.place}: 'label' is {_shown(label)}, expected a text or a whole number")
+        yield row.place, _full_text(row, "text"), str(label)
+
+
+def _no_label_once(rows: list[Labelled]) -> None:
+    once: dict[str, str] = {}
+    often: set[str] = set()
+    for place, _, label in rows:
+        if label in once:
+            often.add(label)
+        once[label] = place
+    for label, place in once.items():
+        if label not in often:
+            raise InputError(f"{place}: the label {label!r} occurs once; expected two texts or more of each label")
+    if len(once) < 2:
+        raise InputError(f"{rows[0][0]}: every text has the label {rows[0][2]!r}; expected two labels or more")
+
+
+def _halves(rows: list[Labelled]) -> dict[str, list[Labelled]]:
+    from sklearn.model_selection import train_test_split
+
+    train, test = train_test_split(
+        list(range(len(rows))), test_size=HELD_OUT, random_state=SEED, stratify=[label for _, _, label in rows]
+    )
+    return {"train": [rows[i] for i in sorted(train)], "test": [rows[i] for i in sorted(test)]}
+
+
+def _label_numbers(labels: set[str]) -> dict[str, int]:
+    """Each label's number: itself where all are whole numbers, else its place in alphabetical order."""
+    if all(WHOLE_NUMBER.match(label) for label in labels):
+        return {label: int(label) for label in labels}
+    return {label: number for number, label in enumerate(sorted(labels))}
+
+
+def _label_rows(rows: list[Labelled], numbers: Mapping[str, int]) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_dict({"text": [text for _, text, _ in rows], "label": [numbers[label] for _, _, label in rows]})
+
+
+# ---- pairs with scores
+
+
+def _pairs(path: Path) -> Any:
+    from datasets import Dataset, DatasetDict
+
+    columns: dict[str, list[Any]] = {"sentence1": [], "sentence2": [], "score": []}
+    for row in rows_of(path):
+        for name in ("sentence1", "sentence2"):
+            columns[name].append(_full_text(row, name))
+        columns["score"].append(_number(row, "score"))
+    if len(set(columns["score"])) < 2:
+        raise InputError(f"{path}: every pair has the same score, so that nothing correlates with it")
+    return DatasetDict({"test": Dataset.from_dict(columns)})
