@@ -12,7 +12,12 @@ from markupsafe import Markup, escape
 
 NOT_KNOWN = "–"  # noqa: RUF001
 MINUS = "−"  # noqa: RUF001
-METRICS = {"ndcg_at_10": "nDCG@10"}
+METRICS = {
+    "ndcg_at_10": "nDCG@10",
+    "overlap_at_10": "overlap@10",
+    "overlap_at_100": "overlap@100",
+    "same_first_hit": "same first hit",
+}
 
 
 def plain(value: object) -> str:

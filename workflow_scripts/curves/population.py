@@ -17,6 +17,7 @@ FEW = 8  # units that make up a difference; with fewer an interval covers less t
 QUERIES, DRAWS, CLUSTERINGS = "queries", "draws of training examples", "samples of the same documents"
 UNITS = {
     "Retrieval": QUERIES,
+    "Retrieval without judgements": QUERIES,
     "Reranking": QUERIES,
     "InstructionReranking": QUERIES,
     "Classification": DRAWS,

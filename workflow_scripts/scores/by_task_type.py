@@ -2,7 +2,7 @@
 
 Takes a loaded task, the store of its texts and the fitted codecs; leaves a `Scored` per codec. Float32 prefixes and
 mteb's own compression are scored as mteb does, all metrics, to the last bit; other codecs of a retrieval task by the main
-metric alone; whatever is neither plain retrieval nor plain classification by mteb itself, on decoded vectors.
+metric alone, and both by their agreement with the ranking at full width; whatever is neither plain retrieval nor plain classification by mteb itself, on decoded vectors.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from mteb.results import TaskResult
 from workflow_scripts.axes import Matrix
 from workflow_scripts.codecs import Codec
 from workflow_scripts.coding.fit import Fitted
+from workflow_scripts.evaluation.own_tasks import OVERLAP, is_judged
 from workflow_scripts.evaluation.task_files import QUERY, Part, fresh_state
-from workflow_scripts.scores import abstention, classification, codec_search, retrieval, searches
+from workflow_scripts.scores import abstention, agreement, classification, codec_search, retrieval, searches
 from workflow_scripts.scores.compression import OUTPUT_DTYPES, compress
-from workflow_scripts.scores.rankings import rankings
+from workflow_scripts.scores.rankings import Ranking, Vectors, rankings
 from workflow_scripts.scores.scored import Scored, SearchScored, Values
 from workflow_scripts.scores.searches import Search
 from workflow_scripts.scores.stock import Lookup, stock_scores
@@ -48,7 +49,14 @@ def score_searches(task: Any, store: Store, fitted: Fitted, wanted: Sequence[Sea
     if not wanted or not retrieval.is_plain(task):
         return []
     splits = retrieval.gather(task, store)
-    found = [searches.measure(task, split, store, fitted, wanted) for split in splits]
+    references: list[retrieval.Integers | None] = [None] * len(splits)
+    if not is_judged(task):
+        vectors = _vectors(store, "float32")
+        references = [rankings(split, vectors, [store.width])[store.width].best for split in splits]
+    found = [
+        searches.measure(task, split, store, fitted, wanted, reference)
+        for split, reference in zip(splits, references, strict=True)
+    ]
     documents = round(sum(len(split.documents) for split in splits) / len(splits))
     return [
         SearchScored(
@@ -103,53 +111,90 @@ def _score_classification(task: Any, store: Store, fitted: Fitted, codecs: Seque
 
 def _score_retrieval(task: Any, store: Store, fitted: Fitted, codecs: Sequence[Codec]) -> Iterator[Scored]:
     splits = retrieval.gather(task, store)
-    whole: dict[str, list[Codec]] = {}  # those that mteb scores itself, by precision
+    whole: dict[str, list[Codec]] = {"float32": []}  # those that mteb scores itself, by precision
     for codec in codecs:
         if (codec.transform, codec.precision) == ("prefix", "float32") or codec.precision in OUTPUT_DTYPES:
             whole.setdefault(codec.precision, []).append(codec)
+    references: list[retrieval.Integers] = []
     for precision, of_precision in whole.items():
-        yield from _score_as_mteb(task, store, splits, precision, of_precision)
+        started = time.monotonic()
+        dimensions = {codec.dim for codec in of_precision} | ({store.width} if precision == "float32" else set())
+        ranked = [rankings(split, _vectors(store, precision), sorted(dimensions)) for split in splits]
+        references = references or [of_split[store.width].best for of_split in ranked]
+        seconds = (time.monotonic() - started) / len(dimensions)
+        for codec in of_precision:
+            yield _score_as_mteb(task, splits, [of_split[codec.dim] for of_split in ranked], references, codec, seconds)
     others = [codec for codec in codecs if codec not in whole.get(codec.precision, [])]
     if not others:
         return
     metric = task.metadata.main_score
-    depth = searches.depth_of(metric) + int(task.ignore_identical_ids)
+    depth = agreement.DEPTH + int(task.ignore_identical_ids)
     found = [codec_search.search(split, store, fitted, others, depth) for split in splits]
     for codec in others:
+        best = [of_split[codec.name].sorted()[1] for of_split in found]
+        agreed = _agreement(splits, best, references)
         scores, values = [], {}
-        for split, best in zip(splits, found, strict=True):
-            ranks = retrieval.ranks_in(split, best[codec.name].sorted()[1])
-            of_split, per_query = retrieval.score(task, split, ranks, [metric])
+        for split, documents in zip(splits, best, strict=True) if is_judged(task) else ():
+            of_split, per_query = retrieval.score(task, split, retrieval.ranks_in(split, documents), [metric])
             scores.append(float(of_split[metric]))
             values[split.part] = _by_unit(split.query_ids, per_query[metric])
-        yield Scored(codec, sum(scores) / len(scores), values)
+        yield Scored(codec, sum(scores) / len(scores), values, agreement=agreed) if scores else _agreed(codec, agreed)
 
 
-def _score_as_mteb(
-    task: Any, store: Store, splits: Sequence[retrieval.Split], precision: str, codecs: Sequence[Codec]
-) -> Iterator[Scored]:
-    """All of mteb's metrics of these codecs, which are prefixes of one matrix."""
+def _vectors(store: Store, precision: str) -> Vectors:
+    """What mteb compares of rows of the store, uncompressed or compressed by itself."""
 
     def vectors(rows: retrieval.Integers) -> torch.Tensor:
         stored = torch.from_numpy(np.array(store.vectors[rows], dtype=np.float32))
         return compress(precision, stored) if precision in OUTPUT_DTYPES else stored
 
+    return vectors
+
+
+def _score_as_mteb(
+    task: Any,
+    splits: Sequence[retrieval.Split],
+    ranked: Sequence[Ranking],
+    references: Sequence[retrieval.Integers],
+    codec: Codec,
+    seconds: float,
+) -> Scored:
+    """All of mteb's metrics of a codec from its ranking of each split, which took `seconds`."""
     metric = task.metadata.main_score
     started = time.monotonic()
-    dimensions = [codec.dim for codec in codecs]
-    ranked = [rankings(split, vectors, dimensions) for split in splits]
-    shared = (time.monotonic() - started) / len(codecs)
-    for codec in codecs:
-        started = time.monotonic()
-        scores: dict[Part, dict[str, Any]] = {}
-        values: Values = {}
-        for split, of_split in zip(splits, ranked, strict=True):
-            ranking = of_split[codec.dim]
-            found, per_query = retrieval.score(task, split, ranking.rank)
-            scores[split.part] = found | abstention.nauc(per_query, ranking.confidence)
-            values[split.part] = _by_unit(split.query_ids, per_query[metric])
-        result = _task_result(task, scores, shared + time.monotonic() - started)
-        yield Scored(codec, result.get_score(), values, result)
+    agreed = _agreement(splits, [ranking.best for ranking in ranked], references)
+    if not is_judged(task):
+        return _agreed(codec, agreed)
+    scores: dict[Part, dict[str, Any]] = {}
+    values: Values = {}
+    for split, ranking in zip(splits, ranked, strict=True):
+        found, per_query = retrieval.score(task, split, ranking.rank)
+        scores[split.part] = found | abstention.nauc(per_query, ranking.confidence)
+        values[split.part] = _by_unit(split.query_ids, per_query[metric])
+    result = _task_result(task, scores, seconds + time.monotonic() - started)
+    return Scored(codec, result.get_score(), values, result, agreement=agreed)
+
+
+def _agreement(
+    splits: Sequence[retrieval.Split], best: Sequence[retrieval.Integers], references: Sequence[retrieval.Integers]
+) -> dict[str, Values]:
+    """Per metric of agreement, each query's value."""
+    of_splits = {
+        split.part: agreement.agreement(split, documents, reference)
+        for split, documents, reference in zip(splits, best, references, strict=True)
+    }
+    return {
+        metric: {split.part: _by_unit(split.query_ids, of_splits[split.part][metric]) for split in splits}
+        for metric in agreement.METRICS
+    }
+
+
+def _agreed(codec: Codec, agreed: dict[str, Values]) -> Scored:
+    """The score of a codec on a task without judgements: the overlap of the best ten."""
+    values = agreed[OVERLAP]
+    means = [sum(of_part.values()) / len(of_part) for of_part in values.values()]
+    others = {metric: found for metric, found in agreed.items() if metric != OVERLAP}
+    return Scored(codec, sum(means) / len(means), values, agreement=others)
 
 
 def _by_unit(units: Sequence[str], values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:

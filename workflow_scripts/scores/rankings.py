@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from mteb.similarity_functions import cos_sim
 
+from workflow_scripts.scores import agreement
 from workflow_scripts.scores.abstention import confidence
 from workflow_scripts.scores.best_documents import Top
 from workflow_scripts.scores.retrieval import COMPARED, DEPTH, NOT_FOUND, Integers, Split, ranks_in
 
+SHOWN = agreement.DEPTH + 1  # best documents of a ranking: one of them may have the query's own id
 CHUNK = 50_000  # documents searched at once: mteb's own number, and it decides how its products round
 Vectors = Callable[
     [Integers], torch.Tensor
@@ -27,10 +29,12 @@ Vectors = Callable[
 
 class Ranking(NamedTuple):
     """What one dimension's similarities say: of each judgement, the rank of its document in its query's ranking, from
-    1, NOT_FOUND below the depth that mteb keeps `(judgements,)`; of each query, the three confidences `(3, queries)`."""
+    1, NOT_FOUND below the depth that mteb keeps `(judgements,)`; of each query, the three confidences `(3, queries)`, and its
+    best documents `(queries, SHOWN)`, best first."""
 
     rank: Integers
     confidence: np.ndarray[Any, np.dtype[np.float64]]
+    best: Integers
 
 
 def rankings(split: Split, vectors: Vectors, dimensions: Sequence[int]) -> dict[int, Ranking]:
@@ -81,7 +85,9 @@ def _ranking_by_counting(split: Split, similarity: torch.Tensor) -> Ranking:
     same = np.full(len(split.same), np.nan, dtype=np.float32)
     there = np.flatnonzero(split.same >= 0)
     same[there] = similarity[torch.from_numpy(there), torch.from_numpy(split.same[there])].numpy()
-    return Ranking(ranks_of_all, confidence(best[:, :DEPTH], same))
+    shown = Top(len(similarity), SHOWN, split.order)
+    shown.add(similarity, 0)
+    return Ranking(ranks_of_all, confidence(best[:, :DEPTH], same), shown.sorted()[1])
 
 
 def _greater(best: np.ndarray[Any, Any], query: Integers, value: np.ndarray[Any, Any]) -> Integers:
@@ -127,4 +133,4 @@ def _ranking_in(split: Split, best: Top) -> Ranking:
     values, documents = best.sorted()
     is_same = documents == split.same[:, None]
     same = np.where(is_same.any(axis=1), np.where(is_same, values, -np.inf).max(axis=1), np.nan)
-    return Ranking(ranks_in(split, documents), confidence(values, same.astype(np.float32)))
+    return Ranking(ranks_in(split, documents), confidence(values, same.astype(np.float32)), documents[:, :SHOWN])

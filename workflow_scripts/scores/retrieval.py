@@ -14,6 +14,7 @@ import numpy as np
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 
 from workflow_scripts.command_line import InputError
+from workflow_scripts.evaluation.own_tasks import is_judged
 from workflow_scripts.evaluation.task_files import (
     DOCUMENT,
     QUERY,
@@ -77,12 +78,13 @@ def is_plain(task: Any) -> bool:
 
 def gather(task: Any, store: Store) -> list[Split]:
     """Find every row of the store that the task needs, once. Raises StoreError, and InputError where no query of a
-    split is judged (a single query without judgements is left out, as mteb leaves it out)."""
+    split is judged (a single query without judgements is left out, as mteb leaves it out); of a task that has no judgements
+    at all, every query is kept."""
     splits = []
     for part in parts(task):
         rows = rows_of_part(task, part.subset, part.split)
         judged = {query: documents for query, documents in rows["relevant_docs"].items() if documents}
-        kept = [i for i, query in enumerate(column(rows["queries"], "id")) if query in judged]
+        kept = [i for i, query in enumerate(column(rows["queries"], "id")) if query in judged or not is_judged(task)]
         if not kept:
             raise InputError(f"{task.metadata.name}: no query of {part.subset!r} {part.split!r} has a judged document")
         queries = rows["queries"].select(kept)
@@ -91,7 +93,7 @@ def gather(task: Any, store: Store) -> list[Split]:
         triples = [
             (i, place.get(document, -1), score)
             for i, query in enumerate(query_ids)
-            for document, score in judged[query].items()
+            for document, score in judged.get(query, {}).items()
             if score > 0
         ]
         judgements = np.array(triples, dtype=np.int64).reshape(-1, 3)

@@ -20,6 +20,7 @@ from workflow_scripts.codecs import grid
 from workflow_scripts.coding import state
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.command_line import InputError
+from workflow_scripts.evaluation.own_tasks import NOT_JUDGED, is_judged
 from workflow_scripts.evaluation.task_files import load_task
 from workflow_scripts.scores import retrieval, searches
 from workflow_scripts.scores.by_task_type import score_all, score_searches
@@ -72,7 +73,7 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
         "variant": settings.model,
         "seed": settings.seed,
         "task": settings.task,
-        "task_type": task.metadata.type,
+        "task_type": task.metadata.type if is_judged(task) else NOT_JUDGED,
         "metric": task.metadata.main_score,
     }
     model, revision = f"{settings.study}/{settings.model}", f"s{settings.seed}"

@@ -17,6 +17,7 @@ import numpy as np
 from workflow_scripts.axes import Matrix
 from workflow_scripts.codecs import Codec, parse
 from workflow_scripts.coding.fit import Fitted
+from workflow_scripts.scores.agreement import agreement
 from workflow_scripts.scores.codec_search import search
 from workflow_scripts.scores.retrieval import Integers, Split, ranks_in, score
 from workflow_scripts.store import Store
@@ -87,9 +88,15 @@ def grid(section: Section, width: int) -> list[Search]:
 
 
 def measure(
-    task: Any, split: Split, store: Store, fitted: Fitted, searches: Sequence[Search]
+    task: Any,
+    split: Split,
+    store: Store,
+    fitted: Fitted,
+    searches: Sequence[Search],
+    reference: Integers | None = None,
 ) -> list[tuple[float, np.ndarray[Any, np.dtype[np.float64]]]]:
-    """The main score of each search, as mteb means it, and each query's value `(queries,)`."""
+    """The main score of each search, as mteb means it, and each query's value `(queries,)`; of a task without judgements by
+    agreement with the `reference` `(queries, depth)`, the ranking at full width."""
     metric = task.metadata.main_score
     queries = np.asarray(store.vectors[split.queries], dtype=np.float32)
     depth = max([depth_of(metric), *(kept for one in searches for _, kept in one.stages)])
@@ -107,7 +114,12 @@ def measure(
             blocks.append(_follow(one, candidates))
     values = []
     for blocks in ranked:
-        scores, per_query = score(task, split, ranks_in(split, np.concatenate(blocks)), [metric])
+        documents = np.concatenate(blocks)
+        if reference is not None:
+            agreed = agreement(split, documents, reference, [metric])[metric]
+            values.append((float(agreed.mean()), agreed))
+            continue
+        scores, per_query = score(task, split, ranks_in(split, documents), [metric])
         values.append((float(scores[metric]), per_query[metric]))
     return values
 

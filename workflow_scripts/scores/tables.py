@@ -104,9 +104,16 @@ def write_tables(
         }
         for one in scored
     ]
-    _write(values, VALUES, output.with_name(f"{described['task']}.values.parquet"))
-    _write(searches, SEARCH, output.with_name(f"{described['task']}.search.parquet"))
-    _write(rows, SCORES, output)
+    agreement = [
+        _constant(shared | {"metric": metric}, one.codec.name, _part_name(of_metric, part), of_part)
+        for one in scored
+        for metric, of_metric in one.agreement.items()
+        for part, of_part in of_metric.items()
+    ]
+    table = pa.concat_tables([pa.Table.from_pylist(values, schema=VALUES), *agreement])
+    _write(table, output.with_name(f"{described['task']}.values.parquet"))
+    _write(pa.Table.from_pylist(searches, SEARCH), output.with_name(f"{described['task']}.search.parquet"))
+    _write(pa.Table.from_pylist(rows, SCORES), output)
 
 
 def _value_rows(
@@ -114,7 +121,7 @@ def _value_rows(
 ) -> Iterator[dict[str, Any]]:
     """What a score is the mean of, a row each; `part` is empty where a task has one."""
     for part, of_part in values.items():
-        name = "" if len(values) == 1 else f"{part.subset}/{part.split}"
+        name = _part_name(values, part)
         right = outcomes.get(part)
         for place, (unit, value) in enumerate(of_part.items()):
             row = shared | {"codec": codec, "part": name, "unit": unit, "value": value}
@@ -123,6 +130,24 @@ def _value_rows(
             yield row
 
 
-def _write(rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
+def _part_name(values: Values, part: Part) -> str:
+    return "" if len(values) == 1 else f"{part.subset}/{part.split}"
+
+
+def _constant(shared: dict[str, Any], codec: str, part: str, values: dict[str, float]) -> pa.Table:
+    """The rows of one codec and metric, of which a large task has too many to make each by itself."""
+    same = shared | {"codec": codec, "part": part}
+    columns = [
+        list(values)
+        if field.name == "unit"
+        else list(values.values())
+        if field.name == "value"
+        else pa.repeat(pa.scalar(same.get(field.name), field.type), len(values))
+        for field in VALUES
+    ]
+    return pa.table(columns, schema=VALUES)
+
+
+def _write(table: pa.Table, path: Path) -> None:
     with atomic_write(path) as part:
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), part, compression="zstd")
+        pq.write_table(table, part, compression="zstd")

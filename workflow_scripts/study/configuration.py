@@ -503,7 +503,7 @@ def section_at(place: Sequence[int | str]) -> Any:
         return Variant
     if len(place) > 2 and tuple(place[:2]) == ("deploy", "bundles"):
         return Bundle
-    if place[0] == "tasks":
+    if place[0] == "tasks" and len(place) > 1:
         return OwnTask
     return Base if place[0] == "base" else Study.model_fields[str(place[0])].annotation
 

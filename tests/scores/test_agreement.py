@@ -1,0 +1,121 @@
+"""Agreement with the ranking at full width: the measure, beside nDCG and in place of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from testing.real_tasks import hashed, own_retrieval_task, retrieval_task, store_of
+from workflow_scripts.codecs import grid
+from workflow_scripts.coding.fit import Fitted
+from workflow_scripts.evaluation.own_tasks import OVERLAP, Described, own_task
+from workflow_scripts.evaluation.task_files import rows_of_part
+from workflow_scripts.scores import agreement, retrieval, searches
+from workflow_scripts.scores.by_task_type import score_all, score_searches
+from workflow_scripts.scores.scored import Scored
+from workflow_scripts.scores.tables import write_tables
+from workflow_scripts.study.sections.codecs import Codecs
+from workflow_scripts.study.sections.search import Search
+
+WIDTH = 32
+CODECS = Codecs(transforms=["prefix", "random"], precisions=["float32", "int8"], random_draws=1)
+
+
+def without_judgements(task: Any) -> Any:
+    """The same queries and documents, with nothing said of which belong together."""
+    own: Any = own_task(Described(name="Own", type="Retrieval", dataset="d", revision="r", judged=False))
+    own.dataset = {"default": {"test": rows_of_part(task, "default", "test") | {"relevant_docs": {}}}}
+    own.data_loaded = True
+    return own
+
+
+def scores_of(task: Any, folder: Path) -> dict[str, Scored]:
+    store = store_of(task, folder, hashed)
+    fitted = Fitted(WIDTH, np.array(store.vectors), 2.5, unit=True)
+    return {one.codec.name: one for one in score_all(task, store, fitted, grid(CODECS, [4, 16, WIDTH], WIDTH))}
+
+
+def test_agreement_is_that_of_the_rankings_written_out(shared_data: Path, tmp_path: Path) -> None:
+    task = retrieval_task(shared_data / "retrieval" / "legal_summarization")
+    scored = scores_of(task, tmp_path)
+    store = store_of(task, tmp_path / "again", hashed)
+    (split,) = retrieval.gather(task, store)
+
+    def ranking(dim: int) -> np.ndarray[Any, Any]:
+        queries, documents = (
+            np.array(store.vectors[rows], np.float64)[:, :dim] for rows in (split.queries, split.documents)
+        )
+        documents /= np.maximum(np.linalg.norm(documents, axis=1, keepdims=True), 1e-12)
+        return np.argsort(-(queries @ documents.T), axis=1, kind="stable")
+
+    full, short = ranking(WIDTH), ranking(16)
+    assert set(scored["prefix-16-float32"].agreement) == set(agreement.METRICS)
+    for depth in (10, 100):
+        expected = [len(set(a[:depth]) & set(b[:depth])) / depth for a, b in zip(full, short, strict=True)]
+        (found,) = scored["prefix-16-float32"].agreement[f"overlap_at_{depth}"].values()
+        assert list(found) == split.query_ids
+        # equal similarities, which double and single precision order in their own ways, are few
+        assert np.mean(np.array(list(found.values())) == np.array(expected)) > 0.95
+    (first,) = scored["prefix-16-float32"].agreement["same_first_hit"].values()
+    assert np.mean(np.array(list(first.values())) == (full[:, 0] == short[:, 0])) > 0.98
+    for metric in agreement.METRICS:
+        (whole,) = scored[f"prefix-{WIDTH}-float32"].agreement[metric].values()
+        assert set(whole.values()) == {1.0}
+
+
+def test_a_task_without_judgements_scores_overlap_as_the_judged_one_has_beside_its_ndcg(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    task = retrieval_task(shared_data / "retrieval" / "legal_summarization")
+    judged = scores_of(task, tmp_path / "judged")
+    alone = scores_of(without_judgements(task), tmp_path / "alone")
+    assert judged.keys() == alone.keys()
+    for name, one in alone.items():
+        (expected,) = judged[name].agreement[OVERLAP].values()
+        (values,) = one.values.values()
+        assert values == expected
+        assert one.score == pytest.approx(np.mean(list(values.values())))
+        assert one.result is None
+        assert set(one.agreement) == {"overlap_at_100", "same_first_hit"}
+    assert alone[f"prefix-{WIDTH}-float32"].score == 1
+    assert alone["prefix-4-float32"].score < alone["prefix-16-float32"].score < 1
+
+
+def test_full_width_is_the_reference_where_no_prefix_is_measured(shared_data: Path, tmp_path: Path) -> None:
+    task = without_judgements(retrieval_task(shared_data / "retrieval" / "legal_summarization"))
+    store = store_of(task, tmp_path, hashed)
+    fitted = Fitted(WIDTH, np.array(store.vectors), 2.5, unit=True)
+    codecs = grid(Codecs(transforms=["pca"], precisions=["float32"]), [WIDTH], WIDTH)
+    assert [one.score > 0.99 for one in score_all(task, store, fitted, codecs)] == [True] * len(codecs)
+    section = Search(shortlist=["prefix-8-binary"], candidates=[50], rescore=["prefix-full-float32"])
+    found = {one.search.name: one.score for one in score_searches(task, store, fitted, searches.grid(section, WIDTH))}
+    assert found["prefix-32-float32"] == 1
+    assert found["prefix-8-binary"] < found["prefix-8-binary@50>prefix-32-float32"] < 1
+
+
+def test_a_document_with_the_querys_own_id_counts_in_neither_ranking(tmp_path: Path) -> None:
+    texts = ["red apple", "red pear", "green apple", "blue sky", "blue sea"]
+    corpus = {"id": ["q", "b", "c", "d", "e"], "text": texts}
+    task = own_retrieval_task("T", corpus, {"id": ["q"], "text": ["red apple"]}, {"q": {"b": 1}}, ignore_same=True)
+    for one in scores_of(task, tmp_path).values():
+        (values,) = one.agreement["overlap_at_10"].values()
+        assert list(values.values()) == [1.0], "all four other documents are among the best ten"
+    split = retrieval.gather(task, store_of(task, tmp_path / "again", hashed))[0]
+    documents, reference = np.array([[0, 1, 2, 3, 4]]), np.array([[1, 0, 3, 2, 4]])
+    assert agreement.agreement(split, documents, reference)["same_first_hit"].tolist() == [1.0]
+
+
+def test_values_of_each_metric_stand_under_its_name(shared_data: Path, tmp_path: Path) -> None:
+    scored = scores_of(retrieval_task(shared_data / "retrieval" / "legal_summarization"), tmp_path)
+    described = {"study": "s", "variant": "v", "seed": 0, "task": "T", "task_type": "Retrieval", "metric": "ndcg_at_10"}
+    write_tables(list(scored.values()), [], described, tmp_path / "T.parquet")
+    values = pl.read_parquet(tmp_path / "T.values.parquet").filter(pl.col("codec") == "prefix-16-int8")
+    means = dict(values.group_by("metric").agg(pl.col("value").mean()).iter_rows())
+    assert means["ndcg_at_10"] == pytest.approx(scored["prefix-16-int8"].score, abs=1e-5)
+    (overlap,) = scored["prefix-16-int8"].agreement[OVERLAP].values()
+    assert means[OVERLAP] == pytest.approx(np.mean(list(overlap.values())))
+    assert set(means) == {"ndcg_at_10", *agreement.METRICS}

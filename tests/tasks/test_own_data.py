@@ -1,0 +1,241 @@
+"""Evaluation data of a user's own is the mteb task that the same rows make by hand, and its faults are one line each."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from mteb.abstasks.sts import AbsTaskSTS
+
+from testing.real_tasks import classification_task, retrieval_task
+from workflow_scripts.command_line import InputError
+from workflow_scripts.evaluation.own_tasks import is_judged, type_of
+from workflow_scripts.evaluation.task_files import document_texts, load_task, rows_of_part
+from workflow_scripts.study.sections.own_task import OwnTask
+from workflow_scripts.tasks.own import described, load_own
+from workflow_scripts.tasks.prepare import prepare, texts_of
+
+DOCUMENTS = [{"_id": "a", "title": "T", "text": "one"}, {"_id": "b", "title": "", "text": "two"}]
+QUERIES = [{"_id": "1", "text": "first"}, {"_id": "2", "text": "second"}]
+JUDGEMENTS = [("1", "a", 1), ("2", "b", 2)]
+
+
+def write_lines(path: Path, rows: list[Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def write_csv(path: Path, names: list[str], rows: list[Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+        writer.writerows([names, *rows])
+    return path
+
+
+def beir(folder: Path, documents: Any = DOCUMENTS, queries: Any = QUERIES, judgements: Any = JUDGEMENTS) -> Path:
+    """A BEIR folder."""
+    write_lines(folder / "corpus.jsonl", documents)
+    write_lines(folder / "queries.jsonl", queries)
+    write_csv(folder / "qrels" / "test.tsv", ["query-id", "corpus-id", "score"], judgements)
+    return folder
+
+
+def loaded(**entry: Any) -> Any:
+    own = OwnTask.model_validate(entry)
+    return load_own(described(own, own.files()), own.files())
+
+
+def as_beir(shared: Path, folder: Path) -> Path:
+    """A collection of the shared data as a BEIR folder."""
+    rows = {name: pq.read_table(shared / f"{name}.parquet").to_pylist() for name in ("corpus", "queries", "qrels")}
+    return beir(folder, rows["corpus"], rows["queries"], [tuple(row.values()) for row in rows["qrels"]])
+
+
+@pytest.mark.parametrize("name", ["legal_summarization", "cacm"])
+def test_a_beir_folder_is_the_mteb_task_of_the_same_rows(name: str, shared_data: Path, tmp_path: Path) -> None:
+    by_hand = retrieval_task(shared_data / "retrieval" / name)
+    entry = OwnTask(path=str(as_beir(shared_data / "retrieval" / name, tmp_path / "my data")))
+    prepare(str(entry.name), tmp_path / "task", entry)
+    task: Any = load_task(tmp_path / "task")
+    assert (task.metadata.name, task.metadata.type, task.metadata.main_score) == ("my_data", "Retrieval", "ndcg_at_10")
+    found, expected = (rows_of_part(one, "default", "test") for one in (task, by_hand))
+    assert found["relevant_docs"] == expected["relevant_docs"]
+    assert (found["corpus"]["id"], document_texts(found["corpus"])) == (
+        expected["corpus"]["id"],
+        document_texts(expected["corpus"]),
+    )
+    assert found["queries"].to_dict() == expected["queries"].to_dict()
+    assert texts_of(task) == texts_of(by_hand)
+    manifest = json.loads((tmp_path / "task" / "task.json").read_text())
+    assert (manifest["dataset"], len(manifest["revision"])) == (entry.path, 64)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl.gz", ".parquet"])
+def test_labelled_texts_are_the_mteb_task_of_the_same_rows(suffix: str, shared_data: Path, tmp_path: Path) -> None:
+    by_hand: Any = classification_task(shared_data / "mteb_cls" / "trec_coarse", trains=500, tests=50)
+    for split, rows in by_hand.dataset.items():
+        pairs, path = list(zip(rows["text"], rows["label"], strict=True)), tmp_path / f"{split}{suffix}"
+        if suffix == ".csv":
+            write_csv(path, ["text", "label"], pairs)
+        elif suffix == ".parquet":
+            pq.write_table(pa.table({"text": rows["text"], "label": rows["label"]}), path)
+        else:
+            text = "".join(json.dumps({"label": label, "text": text}) + "\n" for text, label in pairs)
+            path.write_bytes(gzip.compress(text.encode()))
+    task = loaded(path=str(tmp_path), name="Trec")
+    assert {split: rows.to_dict() for split, rows in task.dataset.items()} == {
+        split: rows.to_dict() for split, rows in by_hand.dataset.items()
+    }
+    assert texts_of(task) == texts_of(by_hand)
+
+
+def test_csv_as_spreadsheets_write_it_is_read(tmp_path: Path) -> None:
+    """A byte order mark, lines that end in CR LF, quotes, commas and line breaks within quotes, letters of any script."""
+    text = 'label,text\r\nyes,"a ""quoted"", text\r\nof two lines"\r\nno,naïve 文\r\nyes,three\r\nno,four\r\n'
+    path = tmp_path / "tickets.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    task = loaded(path=str(path))
+    rows = [row for split in ("train", "test") for row in zip(*task.dataset[split].to_dict().values(), strict=True)]
+    assert sorted(rows) == [('a "quoted", text\r\nof two lines', 1), ("four", 0), ("naïve 文", 0), ("three", 1)]
+    assert task.metadata.name == "tickets"
+    assert [sorted(task.dataset[split]["label"]) for split in ("train", "test")] == [[0, 1], [0, 1]]
+
+
+def test_pairs_with_scores_are_a_task_of_similarity(tmp_path: Path) -> None:
+    rows = [("a b", "b", 1.5), ("c", "c d", 3), ("d e", "f", 5)]
+    task = loaded(path=str(write_csv(tmp_path / "pairs.tsv", ["sentence1", "sentence2", "score"], rows)))
+    assert isinstance(task, AbsTaskSTS)
+    assert task.dataset["test"]["score"] == [1.5, 3.0, 5.0]
+    assert {text for _, text, _ in texts_of(task)} == {"a b", "b", "c", "c d", "d e", "f"}
+
+
+def test_documents_and_queries_alone_are_a_task_without_judgements(tmp_path: Path) -> None:
+    documents = write_lines(tmp_path / "documents.jsonl", [{"id": 7, "text": "one"}, {"id": 8, "text": "two"}])
+    queries = write_csv(tmp_path / "q.csv", ["id", "text"], [("x", "first")])
+    entry = OwnTask(documents=str(documents), queries=str(queries), name="Mine")
+    prepare("Mine", tmp_path / "task", entry)
+    task = load_task(tmp_path / "task")
+    assert not is_judged(task)
+    assert (task.metadata.type, task.metadata.main_score) == ("Retrieval", "overlap_at_10")
+    texts = pl.read_parquet(tmp_path / "task" / "texts.parquet")
+    assert list(texts.iter_rows()) == [("document", "one", False), ("document", "two", False), ("query", "first", True)]
+
+
+def test_the_revision_is_that_of_the_files(tmp_path: Path) -> None:
+    def revision() -> str:
+        own = OwnTask(path=str(tmp_path))
+        return described(own, own.files()).revision
+
+    beir(tmp_path)
+    first = revision()
+    (tmp_path / "README.md").write_text("of no matter")
+    write_csv(tmp_path / "qrels" / "train.tsv", ["query-id", "corpus-id", "score"], JUDGEMENTS)
+    assert revision() == first
+    beir(tmp_path, judgements=[("1", "b", 1)])
+    assert revision() != first
+
+
+# ---- what cannot be a task
+
+MANY = [*DOCUMENTS, {"_id": "c", "text": "three"}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"documents": [*DOCUMENTS, DOCUMENTS[0]]}, "corpus.jsonl, line 3: the id 'a' is there already"),
+        ({"queries": [*QUERIES, QUERIES[1]]}, "queries.jsonl, line 3: the id '2' is there already"),
+        ({"judgements": [*JUDGEMENTS, ("2", "z", 1)]}, "test.tsv, line 4: there is no document 'z'"),
+        ({"judgements": [*JUDGEMENTS, ("3", "a", 1)]}, "test.tsv, line 4: there is no query '3'"),
+        ({"judgements": [("1", "a", 1), ("1", "a", 2)]}, "test.tsv, line 3: document 'a' is judged twice"),
+        ({"judgements": [("1", "a", "much")]}, "test.tsv, line 2: 'score' is 'much', expected a number"),
+        ({"judgements": [("1", "a", 0)]}, "test.tsv: no document is relevant to any query"),
+        ({"queries": []}, "queries.jsonl: no rows in it"),
+        ({"documents": [*DOCUMENTS, '{"_id": "c", "te']}, "corpus.jsonl, line 3: not JSON .* is the file cut short"),
+        ({"documents": [*DOCUMENTS, "[1]"]}, "corpus.jsonl, line 3: found list, expected an object"),
+        ({"documents": [*DOCUMENTS, {"_id": "c", "text": " "}]}, "corpus.jsonl, line 3: 'text' is empty"),
+        ({"queries": [*QUERIES, {"_id": "3"}]}, "queries.jsonl, line 3: 'text' is missing"),
+        ({"documents": [*DOCUMENTS, {"_id": 3, "text": "x"}]}, "line 3: '_id' is a number .3., but a text in .*line 1"),
+        ({"documents": [*DOCUMENTS, {"_id": None, "text": "x"}]}, "corpus.jsonl, line 3: '_id' is missing"),
+        ({"documents": [{"id": "a", "body": "x"}]}, "corpus.jsonl: column 'text' is missing; found 'id', 'body'"),
+    ],
+)
+def test_a_fault_of_a_beir_folder_is_one_line(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    beir(tmp_path, **changes)
+    with pytest.raises(InputError, match=message) as raised:
+        loaded(path=str(tmp_path), name="T")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"text,label\na,x\nb,x\nc,y\n", "rows.csv, line 4: the label 'y' occurs once"),
+        (b"text,label\na,x\nb,x\n", "every text has the label 'x'"),
+        (b"text,label\na,x\n,x\n", "rows.csv, line 3: 'text' is empty"),
+        (b"text,label\na,x\nb,\n", "rows.csv, line 3: 'label' is '', expected"),
+        (b"text,label\na,x\nb\n", "rows.csv, line 3: 1 fields, expected 2 .text, label."),
+        (b'text,label\na,x\n"b,x\n', "rows.csv, line 3: unexpected end of data; is the file cut short"),
+        (b"text,label\na,x\ncaf\xe9,x\n", "rows.csv, line 3: not UTF-8 .byte 0xe9"),
+        (b"utterance,intent\na,x\n", "rows.csv: column 'text' is missing .*; found 'utterance', 'intent'"),
+        (b"text,label\n", "rows.csv: no rows in it"),
+        (b"", "rows.csv: no rows in it"),
+        (b"text,text\na,b\n", "rows.csv: two columns have one name"),
+        (b"sentence1,sentence2,score\na,b,1\nc,d,nan\n", "rows.csv, line 3: 'score' is 'nan', expected a number"),
+        (b"sentence1,sentence2,score\na,b,1\nc,d,1\n", "rows.csv: every pair has the same score"),
+    ],
+)
+def test_a_fault_of_a_single_file_is_one_line(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        loaded(path=str(tmp_path / "rows.csv"))
+
+
+def test_a_label_that_no_training_text_has_is_one_line(tmp_path: Path) -> None:
+    rows = [("a", "x"), ("b", "x"), ("c", "y"), ("d", "y")]
+    write_csv(tmp_path / "train.csv", ["text", "label"], rows)
+    write_csv(tmp_path / "test.csv", ["text", "label"], [*rows, ("e", "z")])
+    with pytest.raises(InputError, match=r"test.csv, line 6: no training text has the label 'z'"):
+        loaded(path=str(tmp_path), name="T")
+
+
+def test_a_parquet_or_packed_file_that_is_cut_short_is_one_line(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"] * 500, "label": ["x", "y"] * 500}), whole)
+    (tmp_path / "half.parquet").write_bytes(whole.read_bytes()[:400])
+    with pytest.raises(InputError, match=r"half.parquet: not readable as parquet .*is the file cut short"):
+        loaded(path=str(tmp_path / "half.parquet"))
+    lines = "".join(json.dumps({"text": f"text {i}", "label": i % 2}) + "\n" for i in range(20_000))
+    (tmp_path / "half.jsonl.gz").write_bytes(gzip.compress(lines.encode())[:40_000])
+    with pytest.raises(InputError, match=r"half.jsonl.gz: cut short or damaged after line \d{3,}"):
+        loaded(path=str(tmp_path / "half.jsonl.gz"))
+
+
+def test_a_folder_says_what_it_lacks(tmp_path: Path) -> None:
+    write_lines(tmp_path / "corpus.jsonl", DOCUMENTS)
+    with pytest.raises(InputError, match=r"holds no task; found corpus.jsonl; expected corpus and queries"):
+        OwnTask(path=str(tmp_path)).files()
+    write_lines(tmp_path / "queries.jsonl", QUERIES)
+    write_csv(tmp_path / "qrels" / "dev.tsv", ["query-id", "corpus-id", "score"], JUDGEMENTS)
+    with pytest.raises(InputError, match=r"qrels: no files of split 'test'; found dev.tsv; name one with `split`"):
+        OwnTask(path=str(tmp_path)).files()
+    assert set(OwnTask(path=str(tmp_path), split="dev").files()) == {"documents", "queries", "judgements"}
+    write_lines(tmp_path / "documents.jsonl", DOCUMENTS)
+    with pytest.raises(InputError, match=r"both corpus.jsonl and documents.jsonl hold documents"):
+        OwnTask(path=str(tmp_path), split="dev").files()
+
+
+def test_the_type_is_told_by_columns_alone(tmp_path: Path) -> None:
+    assert type_of(OwnTask(path=str(beir(tmp_path))).files()) == "Retrieval"
+    assert (
+        type_of({"rows": write_csv(tmp_path / "r.csv", ["label", "id", "text"], [("x", 1, "a")])}) == "Classification"
+    )
