@@ -50,7 +50,7 @@ def test_what_cannot_be_own_data_is_one_line(tmp_path: Path) -> None:
         (({"path": str(folder), "train": "x"},), r"tasks.0: 'path' names all files, and so does 'train'"),
         (({"name": "x", "documents": "x"},), r"tasks.0: found documents; expected path, or documents and queries"),
         (({"path": str(folder), "split": "dev"},), r"tasks: .*qrels: no files of split 'dev'; found test.tsv"),
-        ((3,), r"tasks.0: input should be a valid string"),
+        ((3,), r"tasks.0: expected a text"),
     ]
     for tasks, message in cases:
         with pytest.raises(StudyError, match=message) as raised:
