@@ -1,7 +1,7 @@
 """The answer: degradation curves with intervals, paired differences, recommendations.
 
 Takes all scores of a study and what every model cost; leaves curves.parquet, curves.csv, differences.parquet,
-frontier.parquet and summary.json. The same files leave the same bytes: nothing is timed here, and costs are as the manifests give them.
+frontier.parquet, agreement.parquet and summary.json. The same files leave the same bytes: nothing is timed here, and costs are as the manifests give them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import polars as pl
 from workflow_scripts.artefact import atomic_write
 from workflow_scripts.command_line import Settings, log, parse_settings, parser, run
 from workflow_scripts.curves import comparisons, costs
+from workflow_scripts.curves.agreement import Agreement, agreement_of
 from workflow_scripts.curves.collect import Model, graph_of, missing_scores, read_task
 from workflow_scripts.curves.domain import domains_of
 from workflow_scripts.curves.frontier import Shares, frontier_rows, reference_of, storage_advice
@@ -118,15 +119,21 @@ def answer(results: Path, models: list[Model], tasks: list[str], intervals: Inte
     return Found(curves, difference_table, pl.DataFrame(points, schema=FRONTIER_SCHEMA), summary)
 
 
-def write_results(output: Path, found: Found) -> None:
+def write_results(output: Path, found: Found, agreement: Agreement) -> None:
     """Write the tables as `output` (curves.parquet) and beside it."""
-    tables = {output.name: found.curves, "differences.parquet": found.differences, "frontier.parquet": found.frontier}
+    tables = {
+        output.name: found.curves,
+        "differences.parquet": found.differences,
+        "frontier.parquet": found.frontier,
+        "agreement.parquet": agreement.codecs,
+    }
     for name, table in tables.items():
         with atomic_write(output.with_name(name)) as part:
             table.write_parquet(part, compression="zstd")
     with atomic_write(output.with_suffix(".csv")) as part:
         found.curves.write_csv(part)
-    write_answer(output.with_name("summary.json"), found.summary)
+    summary = found.summary.model_copy(update={"agreement": agreement.correlations})
+    write_answer(output.with_name("summary.json"), summary)
 
 
 def main() -> None:
@@ -137,10 +144,11 @@ def main() -> None:
 
     def work() -> None:
         study = study_of(given.settings)
-        found = answer(given.results, graph_of(study), study.task_names, study.intervals, study.study)
+        models, tasks = graph_of(study), study.task_names
+        found = answer(given.results, models, tasks, study.intervals, study.study)
         if parse_settings(StudySettings, given.settings).before_training:
             found.summary.notes.insert(0, BEFORE_TRAINING)
-        write_results(given.output, found)
+        write_results(given.output, found, agreement_of(given.results, models, tasks, study.intervals))
 
     run(work)
 

@@ -16,7 +16,8 @@ from markupsafe import Markup
 
 from workflow_scripts.artefact import atomic_write, log, read_json
 from workflow_scripts.command_line import parser, run
-from workflow_scripts.curves import page_tables, sentences, training_sentences
+from workflow_scripts.curves import agreement_tables, page_tables, sentences, training_sentences
+from workflow_scripts.curves.agreement import SCHEMA as AGREEMENT_SCHEMA
 from workflow_scripts.curves.chart_data import chart_data, first_chart, json_text, training_curve
 from workflow_scripts.curves.collect import SEARCH_COLUMNS, read_table, task_names
 from workflow_scripts.curves.comparisons import MARGIN_OF_SCORE
@@ -43,11 +44,13 @@ SEARCHES_SCHEMA: dict[str, Any] = {
 
 
 class Extra(NamedTuple):
-    """What the rooms left beside scores: searches, losses by step (`model`, `seed`, `step`, `losses`), manifests."""
+    """What the rooms left beside scores: searches, losses by step (`model`, `seed`, `step`, `losses`), manifests; agreement with
+    the full-width ranking by codec."""
 
     searches: pl.DataFrame
     training: list[dict[str, Any]]
     run: Provenance
+    agreement: pl.DataFrame = pl.DataFrame(schema=AGREEMENT_SCHEMA)
 
 
 def gather(results: Path, answer: Answer, study: dict[str, Any]) -> Extra:
@@ -163,6 +166,8 @@ def tables_of(found: Found, speeds: Speeds | None, extra: Extra, data: dict[str,
         "task_points": page_tables.curve_tables(curves, means=False),
         "costs": page_tables.cost_tables(answer, curves),
         "areas": [page_tables.area_table(answer)],
+        "correlations": agreement_tables.correlation_tables(answer),
+        "agreement": agreement_tables.codec_tables(extra.agreement),
         "searches": [page_tables.search_table(extra.searches)],
         "differences": page_tables.difference_tables(found.differences),
         "training": [
@@ -209,6 +214,7 @@ def main() -> None:
         )
         log.info("gathering what was run")
         extra = gather(given.results, found.summary, study.model_dump())
+        extra = extra._replace(agreement=read_table(beside("agreement.parquet"), list(AGREEMENT_SCHEMA)))
         content = page(found, read_speeds(beside("speed.json")), extra, vega_bundle())
         with atomic_write(given.output) as part:
             part.write_text(content)

@@ -177,6 +177,20 @@ class CostStep(Part):
     gain_high: float | None = None
 
 
+class Correlation(Part):
+    """The rank correlation (Spearman) over a model's codecs, but full width itself, between agreement with the full-width ranking
+    (`metric`) and a task's main score (`main`); its interval is over queries."""
+
+    variant: str
+    task: str
+    metric: str
+    main: str
+    codecs: int
+    spearman: float | None
+    low: float | None
+    high: float | None
+
+
 class Missing(Part):
     """A score that the study asks for and that is not there."""
 
@@ -207,6 +221,7 @@ class Answer(Part):
     off_cost_frontier: dict[str, list[str]]
     missing: list[Missing]
     notes: list[str]
+    agreement: list[Correlation] = []
 
     def model(self, name: str) -> ModelEntry | None:
         return next((model for model in self.models if model.name == name), None)
