@@ -4,13 +4,13 @@ RETRIEVAL = "Retrieval"
 
 
 def tasks_of_type(task_type):
-    return [task for task in STUDY.tasks if CATALOGUE[task]["type"] == task_type]
+    return [task for task in STUDY.task_names if CATALOGUE[task]["type"] == task_type]
 
 
 def own_bundle(choice):
     """A bundle of the study's own, its defaults filled in."""
     model = choice.model or GRAPH.models[0]
-    task = choice.task or next(iter([*tasks_of_type(RETRIEVAL), *STUDY.tasks]))
+    task = choice.task or next(iter([*tasks_of_type(RETRIEVAL), *STUDY.task_names]))
     seed = GRAPH.seeds_of(model)[0] if choice.seed is None else choice.seed
     return dict(
         choice=choice.choice,
@@ -38,7 +38,7 @@ def all_bundles():
     """The study's own by name, or else what the report recommends: by task type."""
     if STUDY.deploy.bundles:
         return {name: own_bundle(one) for name, one in STUDY.deploy.bundles.items()}
-    types = list(dict.fromkeys(CATALOGUE[task]["type"] for task in STUDY.tasks))
+    types = list(dict.fromkeys(CATALOGUE[task]["type"] for task in STUDY.task_names))
     found = {task_type: recommended_bundle(task_type, False) for task_type in types}
     if RETRIEVAL in types and STUDY.search.shortlist:
         found[f"{RETRIEVAL}-rescored"] = recommended_bundle(RETRIEVAL, True)

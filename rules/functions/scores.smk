@@ -17,7 +17,7 @@ def score_threads(wildcards):
     """Small tasks spend their time in one-threaded regressions and imports; a search over a large corpus does not."""
     task = CATALOGUE[wildcards.task]
     large = task["dataset"] or wildcards.task in STUDY.own_tasks
-    return 4 if task["type"] == "Retrieval" and large else 1
+    return 4 if task["type"].startswith("Retrieval") and large else 1
 
 
 def training_texts_store(wildcards):

@@ -17,6 +17,7 @@ from workflow_scripts.axes import Matrix
 from workflow_scripts.codecs import grid
 from workflow_scripts.coding import state
 from workflow_scripts.coding.fit import Fitted
+from workflow_scripts.curves.agreement import agreement_of
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import answer, write_results
 from workflow_scripts.encoder.encoding import encode_texts
@@ -71,11 +72,12 @@ def study(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     training = np.array(open_store(stores / "training_texts").vectors)
     leave_scores(task, open_store(stores / TASK), Fitted(WIDTH, training, unit=True), codecs, search, results)
-    found = answer(results, [Model("base", None, width=WIDTH)], [TASK], Intervals(resamples=200), "legal")
+    models, intervals = [Model("base", None, width=WIDTH)], Intervals(resamples=200)
+    found = answer(results, models, [TASK], intervals, "legal")
     card = results / "curves" / "cards" / "base" / "s0" / "README.md"
     card.parent.mkdir(parents=True)
     card.write_text("---\nlicense: apache-2.0\n---\n\n# The card\n")
-    write_results(results / "curves" / "curves.parquet", found)
+    write_results(results / "curves" / "curves.parquet", found, agreement_of(results, models, [TASK], intervals))
     return results
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 Type = Literal["Retrieval", "Classification", "STS"]
 METRICS: dict[Type, str] = {"Retrieval": "ndcg_at_10", "Classification": "accuracy", "STS": "cosine_spearman"}
 OVERLAP = "overlap_at_10"
-NOT_JUDGED = "Retrieval without judgements"  # stands for a task type in scores: its metric is averaged with no other
 
 TEXTS = ("_id", "text")
 JUDGEMENTS = ("query-id", "corpus-id", "score")

@@ -20,7 +20,7 @@ from workflow_scripts.codecs import grid
 from workflow_scripts.coding import state
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.command_line import InputError
-from workflow_scripts.evaluation.own_tasks import NOT_JUDGED, is_judged
+from workflow_scripts.evaluation.own_tasks import is_judged
 from workflow_scripts.evaluation.task_files import load_task
 from workflow_scripts.scores import retrieval, searches
 from workflow_scripts.scores.by_task_type import score_all, score_searches
@@ -29,6 +29,7 @@ from workflow_scripts.scores.tables import write_tables
 from workflow_scripts.scratch import staged_copy
 from workflow_scripts.store import FILE, open_store
 from workflow_scripts.study.sections.codecs import Codecs
+from workflow_scripts.study.sections.own_task import NOT_JUDGED
 from workflow_scripts.study.sections.search import Search
 
 DIGEST = "embeddings.sha256"

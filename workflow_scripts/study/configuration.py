@@ -30,7 +30,7 @@ from workflow_scripts.study.sections.corpus import Corpus
 from workflow_scripts.study.sections.deploy import Bundle, Deploy
 from workflow_scripts.study.sections.encoding import Encoding
 from workflow_scripts.study.sections.intervals import Intervals
-from workflow_scripts.study.sections.own_task import OwnTask, is_path
+from workflow_scripts.study.sections.own_task import NOT_JUDGED, OwnTask, is_path
 from workflow_scripts.study.sections.search import Search
 from workflow_scripts.study.sections.section import Section, Seed
 from workflow_scripts.study.sections.training import Training
@@ -314,9 +314,10 @@ class Study(Section):
                 raise StudyError(
                     f"{where}.choice: {fine.name} ({fine.bytes} bytes a vector) is not finer than {coarse.name} ({coarse.bytes}) before it"
                 )
-        known_types = {task: entry["type"] for task, entry in task_catalogue().items()}
+        known_types = {task: entry["type"] for task, entry in self.catalogue.items()}
         if stages and not any(
-            known_types.get(task, "Retrieval") == "Retrieval" for task in ([bundle.task] if bundle.task else self.tasks)
+            known_types.get(task, "Retrieval") in ("Retrieval", NOT_JUDGED)
+            for task in ([bundle.task] if bundle.task else self.task_names)
         ):
             raise StudyError(f"{where}.task: a search is measured on retrieval tasks; name one of them")
         for _, kept in stages:

@@ -25,6 +25,7 @@ STEMS = {
     "test": ("test",),
 }
 FILES = tuple(STEMS)
+NOT_JUDGED = "Retrieval without judgements"  # stands for a task type in scores: its metric is averaged with no other
 # For the plan: how many times as large a file is unpacked, and a text that is neither short nor long.
 PACKED = {".gz": 3, ".parquet": 2}
 CHARACTERS_PER_TEXT = 500
@@ -88,13 +89,17 @@ class OwnTask(Section):
         return self._files_of_folder(Path(self.path))
 
     def described(self) -> dict[str, Any]:
-        """As the catalogue describes mteb's tasks; how much text there is, from the sizes of the files."""
+        """As the catalogue describes mteb's tasks; how much text there is, from the sizes of the files. A single file counts as
+        Classification until its columns are read."""
         files = self.files()
+        type_ = "Classification"
+        if "documents" in files:
+            type_ = "Retrieval" if "judgements" in files else NOT_JUDGED
         size = sum(
             PACKED.get(path.suffix, 1) * path.stat().st_size for key, path in files.items() if key != "judgements"
         )
         return {
-            "type": "Retrieval" if "documents" in files else None,
+            "type": type_,
             "dataset": None,
             "revision": None,
             "benchmarks": [],
