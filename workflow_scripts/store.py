@@ -2,7 +2,8 @@
 
 A store is a folder with `embeddings.arrow`, an uncompressed Arrow IPC file of one record batch, one row per
 distinct (prompt type, text): `key` (uint64, a hash of both) and `embedding` (fixed-size list of float32 or
-float16). It is read by memory map: opening costs no memory and no copy. While a store is being made, its rows
+float16). It is read by memory map: opening costs no memory and no copy. A store of a user's own vectors has the column
+`key` alone, and in the schema's metadata `pieces`: where in which files the vectors of its rows lie. While a store is being made, its rows
 are shards (the same layout, a contiguous range of rows each, written whole) under `shards/<fingerprint>/`, so
 that what a killed job finished is used again, and only where model, texts and settings are the same.
 """
@@ -24,6 +25,7 @@ import pyarrow as pa
 
 from workflow_scripts.artefact import atomic_write, log
 from workflow_scripts.command_line import InputError, first_line
+from workflow_scripts.mapped import Piece, Vectors, map_pieces
 
 FILE = "embeddings.arrow"
 SHARDS = "shards"
@@ -38,10 +40,11 @@ class StoreError(InputError):
 class Store:
     """An open store.
 
-    `vectors` is `(rows, width)` in the stored type, a read-only view of the file; `keys` is `(rows,)` uint64.
+    `vectors` is `(rows, width)` in the stored type, a read-only view of the file; `keys` is `(rows,)` uint64. Of rows with
+    the same key the first is found.
     """
 
-    def __init__(self, folder: Path, keys: np.ndarray, vectors: np.ndarray) -> None:
+    def __init__(self, folder: Path, keys: np.ndarray, vectors: Vectors) -> None:
         self.folder, self.keys, self.vectors = folder, keys, vectors
 
     def __len__(self) -> int:
@@ -202,9 +205,22 @@ class StoreWriter:
         return False
 
 
+def write_keys(folder: Path, keys: np.ndarray, pieces: Sequence[Piece]) -> Path:
+    """Make a store of vectors that stay where they are: the `pieces`, under each other, are the rows of `keys` `(rows,)`.
+    Returns its file."""
+    schema = pa.schema([("key", pa.uint64())], metadata={"pieces": json.dumps([list(piece) for piece in pieces])})
+    with (
+        atomic_write(folder / FILE) as part,
+        pa.OSFile(str(part), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
+        writer.write_batch(pa.RecordBatch.from_arrays([pa.array(keys, type=pa.uint64())], schema=schema))
+    return folder / FILE
+
+
 class _Rows(NamedTuple):
     keys: np.ndarray  # (rows,) uint64
-    vectors: np.ndarray  # (rows, width)
+    vectors: Vectors  # (rows, width)
     costs: dict[str, float]
 
 
@@ -230,7 +246,10 @@ def _read(path: Path) -> _Rows:
             reader = pa.ipc.open_file(source)
             batch = reader.get_batch(0)
         batch.validate(full=False)
-        keys, embeddings = batch.column("key"), batch.column("embedding")
+        keys = batch.column("key")
+        if pieces := reader.schema.metadata.get(b"pieces"):
+            return _Rows(keys.to_numpy(), map_pieces([Piece(*piece) for piece in json.loads(pieces)]), {})
+        embeddings = batch.column("embedding")
         vectors = embeddings.flatten().to_numpy(zero_copy_only=True).reshape(len(keys), embeddings.type.list_size)
         costs = json.loads(reader.schema.metadata[b"costs"])
     except (pa.ArrowException, OSError, LookupError, AttributeError, TypeError, ValueError) as error:

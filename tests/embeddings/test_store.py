@@ -38,8 +38,8 @@ def test_the_vectors_are_one_view_of_the_file(tmp_path: Path) -> None:
     before = pa.total_allocated_bytes()
     store = make(tmp_path)
     assert pa.total_allocated_bytes() - before < VECTORS.nbytes / 10
-    assert store.vectors.flags.c_contiguous
-    assert not store.vectors.flags.writeable
+    assert np.asarray(store.vectors).flags.c_contiguous
+    assert not np.asarray(store.vectors).flags.writeable
     assert sorted(path.name for path in tmp_path.iterdir()) == [FILE]
 
 
