@@ -1,4 +1,5 @@
-# Two commands: `make study` draws the embedded study's curves; `make test` checks the whole project.
+# Three commands: `make study` draws the embedded study's curves; `make vectors` measures vectors without a model; `make test`
+# checks the whole project.
 #
 # torch: envs/requirements.in names its version. Where the default index carries another build than wanted, say so once:
 #   make study PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"     (processor only)
@@ -13,10 +14,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED := --require-hashes --no-deps
 TORCH := $$(grep '^torch==' envs/requirements.in)
 
-.PHONY: study test slurm-test check install lock clean
+.PHONY: study vectors test slurm-test check install lock clean
 
 study: $(VENV)/study
 	$(BIN)/snakemake --cores $(CORES)
+
+vectors: $(VENV)/study
+	test -e vectors/wordnet/queries.npy || $(BIN)/python -m testing.example_vectors --output vectors/wordnet
+	$(BIN)/snakemake --cores $(CORES) --configfile studies/vectors.yaml
 
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slurm" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)

@@ -58,6 +58,7 @@ TRAINING_TEXTS = "training_texts"  # the sample of training texts, encoded like 
 GRAPH = STUDY.graph
 MODELS = GRAPH.runs  # (model, seed)
 FETCHED, TRAINED, TRANSFORMED = GRAPH.fetched, GRAPH.trained, GRAPH.transformed
+OWN = GRAPH.own  # vectors of the user's, which have no model
 ADAPTED = GRAPH.adapted  # those of the transformed whose matrix is learned
 FIRST = 1  # the priority of what the first report waits for
 # What every job but the local ones exports: downloads happen on the login node, and nowhere else.

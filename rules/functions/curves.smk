@@ -41,7 +41,11 @@ def first_report():
 
 def model_manifests(wildcards):
     """What every model cost and came from."""
-    return [f"{RESULTS}/models/{model}/s{seed}/model.json" for model, seed in MODELS]
+    return [
+        f"{RESULTS}/models/{model}/s{seed}/model.json"
+        for model, seed in MODELS
+        if model not in OWN
+    ]
 
 
 def task_manifests(wildcards):
@@ -104,5 +108,7 @@ def speed_settings(wildcards):
 def model_cards():
     """The README.md of every model of the study."""
     return [
-        f"{RESULTS}/curves/cards/{model}/s{seed}/README.md" for model, seed in MODELS
+        f"{RESULTS}/curves/cards/{model}/s{seed}/README.md"
+        for model, seed in MODELS
+        if model not in OWN
     ]

@@ -10,6 +10,18 @@ def score_settings(wildcards):
         dimensions=GRAPH.dimensions_of(wildcards.model),
         codecs=STUDY.codecs.model_dump(),
         search=STUDY.search.model_dump(),
+        **held_out(wildcards),
+    )
+
+
+def held_out(wildcards):
+    """What leaves every model's searches, in a study of own vectors, which are fitted on it."""
+    if not STUDY.fits_on_held_out:
+        return {}
+    return dict(
+        held_out=STUDY.corpus.sample_texts,
+        held_out_seed=STUDY.corpus.seed,
+        fit_on_held_out=wildcards.model in OWN,
     )
 
 
@@ -21,6 +33,6 @@ def score_threads(wildcards):
 
 
 def training_texts_store(wildcards):
-    if not STUDY.fits_on_training_texts:
+    if wildcards.model in OWN or not STUDY.fits_on_training_texts:
         return []
     return f"{RESULTS}/embeddings/{wildcards.model}/s{wildcards.seed}/{TRAINING_TEXTS}/embeddings.sha256"

@@ -4,7 +4,8 @@
 def task_settings(wildcards):
     if wildcards.task in STUDY.own_tasks:
         own = STUDY.own_tasks[wildcards.task].model_dump()
-        return settings(task=wildcards.task, own=own)
+        texts = {} if STUDY.encodes else {"texts": False}
+        return settings(task=wildcards.task, own=own, **texts)
     return settings(task=wildcards.task)
 
 

@@ -6,6 +6,7 @@ the study names; leaves one `TaskScores` per task, with what is missing named ra
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ class Model:
     width: int = 0
     steps: int = 0
     seeds: tuple[int, ...] = (0,)
+    vectors: str = ""  # of vectors of the user's own, where they are from; empty for a model
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def graph_of(study: Study) -> list[Model]:
                 width=study.graph.width_of(name),
                 steps=study.graph.steps_of(name),
                 seeds=tuple(study.graph.seeds_of(name)),
+                vectors=_where(study.graph.files[name]) if study.graph.is_own(name) else "",
             )
         )
     return models
@@ -110,6 +113,11 @@ def graph_of(study: Study) -> list[Model]:
 def task_names(study: dict[str, Any]) -> list[str]:
     """The tasks of a dumped configuration by name; an entry over data of the user's own is a mapping."""
     return [entry if isinstance(entry, str) else entry["name"] for entry in study.get("tasks", [])]
+
+
+def _where(files: Mapping[str, Mapping[str, Path]]) -> str:
+    """The folders that files of vectors are in."""
+    return ", ".join(dict.fromkeys(str(path.parent) for of_task in files.values() for path in of_task.values()))
 
 
 def score_file(results: Path, model: str, seed: int, task: str) -> Path:

@@ -42,7 +42,7 @@ def costs(results: Path, models: list[Model]) -> list[ModelEntry]:
             ModelEntry(
                 name=model.name,
                 parent=model.parent,
-                reference=next((manifest.get("reference") for manifest in manifests), None),
+                reference=next((manifest.get("reference") for manifest in manifests), model.vectors or None),
                 nested=model.nested,
                 rotated=model.rotated,
                 trained=model.trained,
@@ -56,6 +56,7 @@ def costs(results: Path, models: list[Model]) -> list[ModelEntry]:
                     device=next((cost["device"] for cost in given if cost.get("device")), None),
                 ),
                 pooling=next((said for manifest in manifests if (said := manifest.get("pooling"))), None),
+                vectors=bool(model.vectors),
             )
         )
     return described

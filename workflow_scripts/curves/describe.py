@@ -13,7 +13,7 @@ from markupsafe import Markup
 from workflow_scripts.curves.formats import code, plain
 from workflow_scripts.curves.summary import Answer, ModelEntry
 
-# What is fitted on training texts: axes, means, ranges, thresholds, codebooks.
+# What is fitted on training texts, or on documents that are held out: axes, means, ranges, thresholds, codebooks.
 FITTED_TRANSFORMS = {
     "pca": "principal axes",
     "pca_centered": "principal axes and means",
@@ -124,6 +124,8 @@ def what_was_done(name: str, by_name: dict[str, ModelEntry]) -> str:
     """What was done to a model's parent to make it, in words without names."""
     model = by_name[name]
     parent = by_name.get(model.parent or "")
+    if model.vectors:
+        return "vectors of your own"
     if model.parent is None:
         return "as it was fetched"
     narrower = parent is not None and model.width < parent.width

@@ -17,6 +17,11 @@ from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.schemas import MEAN, MEANS
 from workflow_scripts.curves.summary import Domain, Missing
 
+HELD_OUT = (
+    "Vectors of your own are fitted on a sample of the documents (of labelled rows: on training rows), and no search sees that sample:"
+    " scores are over the other documents, for every model alike."
+)
+
 
 def notes_of(
     models: list[Model],
@@ -28,6 +33,8 @@ def notes_of(
 ) -> list[str]:
     """What this study cannot tell, in sentences."""
     notes = []
+    if any(model.vectors for model in models):
+        notes.append(HELD_OUT)
     if missing:
         notes.append(f"Missing scores: {len(missing)} (listed under What was run).")
     for mean in means:

@@ -18,6 +18,7 @@ from workflow_scripts.curves.formats import NOT_KNOWN, code, count, duration, li
 from workflow_scripts.curves.page_tables import Table, table, words
 from workflow_scripts.curves.summary import Answer
 
+OF_MODELS = ("base", "training", "adaptor", "encoding", "budget")  # sections
 LARGEST = 4  # so many training tasks are named where most rows were dropped
 
 
@@ -38,6 +39,7 @@ class Provenance(NamedTuple):
     corpus: Corpus | None
     encoding: Markup
     prompts: Table | None
+    vectors: Table | None
     configuration: str
 
 
@@ -55,10 +57,21 @@ def what_was_run(results: Path, answer: Answer, study: dict[str, Any]) -> Proven
         _models(results, answer),
         _tasks(results, tasks, answer),
         _corpus(results, answer),
-        _encoding(list(stores.values())),
+        _encoding([store for store in stores.values() if "files" not in store]),
         _prompts(stores),
-        yaml.safe_dump(study, sort_keys=False, allow_unicode=True),
+        _vectors(stores),
+        yaml.safe_dump(_said(study, answer), sort_keys=False, allow_unicode=True),
     )
+
+
+def _said(study: dict[str, Any], answer: Answer) -> dict[str, Any]:
+    """The configuration without what it says of models, where there is none."""
+    if not answer.models or not all(model.vectors for model in answer.models):
+        return study
+    kept = {key: value for key, value in study.items() if key not in OF_MODELS}
+    variants = {name: {"vectors": variant["vectors"]} for name, variant in study.get("variants", {}).items()}
+    corpus = {key: study["corpus"][key] for key in ("sample_texts", "seed")} if "corpus" in study else {}
+    return kept | {"variants": variants, "corpus": corpus}
 
 
 def _missing(answer: Answer) -> Table | None:
@@ -79,7 +92,9 @@ def _models(results: Path, answer: Answer) -> Table:
                 code(model.parent) if model.parent else NOT_KNOWN,
                 words(what_was_done(model.name, by_name)),
             ]
-            if made is None:
+            if model.vectors:
+                row += [words(plain(model.reference or "")), *[""] * 3, plain(model.width), *[""] * 5]
+            elif made is None:
                 row += [words("not made yet"), *[""] * 9]
             else:
                 cost = made.get("cost") or {}
@@ -215,6 +230,28 @@ def _arithmetic(store: dict[str, Any]) -> str:
     """What the encoder computed in; the other of the two keys is how vectors are stored."""
     said = (plain(store.get(key) or "") for key in ("dtype", "precision"))
     return next((name for name in said if name and not name.startswith("float")), "unknown arithmetic")
+
+
+def _vectors(stores: dict[tuple[str, int, str], dict[str, Any]]) -> Table | None:
+    """The files of the user's own vectors, and how they were read."""
+    rows = [
+        [
+            code(name),
+            words(task),
+            words(plain(file["what"])),
+            words(plain(file["path"])),
+            f"{file['rows']:,}",
+            plain(store["width"]),
+            words(plain(file["precision"])),
+            storage(file["bytes"]),
+            words("in place" if file["mapped"] else "from a copy"),
+            words(plain(file["ids"])),
+        ]
+        for (name, _, task), store in stores.items()
+        for file in store.get("files", [])
+    ]
+    head = ["model", "task", "what", "file", "rows", "coordinates", "type", "size", "read", "ids"]
+    return table(head, rows, "Every row was looked at: each is finite, and none is all zeros.") if rows else None
 
 
 def _prompts(stores: dict[tuple[str, int, str], dict[str, Any]]) -> Table | None:

@@ -67,6 +67,16 @@ def first_sentence(answer: Answer, curves: pl.DataFrame, task_type: str, names: 
     )
 
 
+def _what_fitted(chosen: StorageAdvice, names: Names) -> str:
+    """What the codec's axes, ranges and the like come from."""
+    if names.by_name[chosen.variant].vectors:
+        fitted = f" Held-out documents fitted its {chosen.fitted}" if chosen.fitted else " Nothing is fitted for it"
+        return f"{fitted}; nothing was trained."
+    if chosen.fitted:
+        return f" Training texts fitted its {chosen.fitted}; nothing was trained."
+    return " It needs no training texts."
+
+
 def interval(chosen: StorageAdvice) -> str:
     """` (98.9 to 100.3%)`; empty where none is known."""
     ends = between(chosen.kept_low, chosen.kept_high)
@@ -129,9 +139,7 @@ def more(answer: Answer, task_type: str, names: Names) -> list[Markup]:
                 percent(chosen.share),
                 storage(1e6 * chosen.bytes),
                 storage(1e6 * chosen.full_bytes),
-                f" Training texts fitted its {chosen.fitted}; nothing was trained."
-                if chosen.fitted
-                else " It needs no training texts.",
+                _what_fitted(chosen, names),
             )
         )
     staged = advised(answer, task_type, variant, RESCORING)

@@ -50,6 +50,7 @@ class ModelEntry(Part):
     seeds: list[int]
     cost: Cost
     pooling: str | None = None
+    vectors: bool = False  # the user's own, without a model
 
 
 class TaskType(Part):

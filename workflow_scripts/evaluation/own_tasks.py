@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from workflow_scripts.command_line import InputError, Settings
 from workflow_scripts.evaluation.own_files import columns_of
+from workflow_scripts.vector_headers import ONLY_VECTORS
 
 if TYPE_CHECKING:
     import mteb
@@ -25,6 +26,7 @@ TEXTS = ("_id", "text")
 JUDGEMENTS = ("query-id", "corpus-id", "score")
 LABELLED = ("text", "label")
 PAIRS = ("sentence1", "sentence2", "score")
+BARE = ("_id", "text")  # not needed where vectors stand for texts: rows are then called by their numbers
 COLUMNS = {"documents": TEXTS, "queries": TEXTS, "judgements": JUDGEMENTS, "train": LABELLED, "test": LABELLED}
 
 
@@ -39,10 +41,12 @@ class Described(Settings):
     judged: bool = True
 
 
-def type_of(files: Mapping[str, Path]) -> Type:
-    """The type of task that files make, by their columns. Raises InputError for a file without rows or a column that is
-    missing."""
+def type_of(files: Mapping[str, Path], texts: bool = True) -> Type:
+    """The type of task that files make, by their columns; without `texts`, no column of them is needed. Raises InputError
+    for a file without rows or a column that is missing."""
     for key, path in files.items():
+        if path.suffix in ONLY_VECTORS:
+            continue
         found = columns_of(path)
         if key == "rows":
             if set(PAIRS) <= set(found):
@@ -51,6 +55,8 @@ def type_of(files: Mapping[str, Path]) -> Type:
         else:
             wanted = COLUMNS[key]
         for name in wanted:
+            if not texts and name in BARE:
+                continue
             if name not in found and not (name == "_id" and "id" in found):
                 other = f" (or {', '.join(map(repr, PAIRS))})" if key == "rows" else ""
                 raise InputError(f"{path}: column {name!r} is missing{other}; found {', '.join(map(repr, found))}")

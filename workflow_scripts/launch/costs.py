@@ -58,7 +58,7 @@ def costs(study: Study, results: Path, planned: Collection[Job] = ()) -> list[Co
                 training += study.graph.steps_of(model) * study.training.batch * per_triple
             elif to_make and model in study.graph.adapted:  # its parent's pairs are encoded once for all adaptors
                 encoding += (study.variants[model].pairs or study.adaptor.pairs) * per_triple
-            elif to_make and not study.graph.is_fetched(model):  # its parent's sample is encoded once for the rotation
+            elif to_make and study.graph.parent_of(model):  # its parent's sample is encoded once for the rotation
                 encoding += study.corpus.sample_texts * per_triple / 3
             if not encoded:
                 continue
@@ -107,7 +107,8 @@ def jobs(study: Study) -> dict[str, int]:
     pairs = [(model, seed) for model in study.graph.models for seed in study.graph.seeds_of(model)]
     fetched = [p for p in pairs if study.graph.is_fetched(p[0])]
     trained = [p for p in pairs if study.graph.is_trained(p[0])]
-    transformed = [p for p in pairs if p not in fetched and p not in trained]
+    own = [p for p in pairs if study.graph.is_own(p[0])]
+    transformed = [p for p in pairs if p not in fetched + trained + own]
     adapted = [p for p in pairs if p[0] in study.graph.adapted]
     texts = encoded_texts(study)
     counts = {
@@ -121,13 +122,14 @@ def jobs(study: Study) -> dict[str, int]:
         "adaptor": len(adapted),
         "train": len(trained),
         "embed": len(texts) * (len(fetched) + len(trained)),
+        "own_vectors": len(study.task_names) * len(own),
         "embed_by_matrix": len(texts) * len(transformed),
         "score": len(study.task_names) * len(pairs),
         "curves": 1,
         "speed": 1,
         "figures": 1,
         "report": 1,
-        "card": len(pairs),
+        "card": len(pairs) - len(own),
     }
     return {rule: count for rule, count in counts.items() if count}
 

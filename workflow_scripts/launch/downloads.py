@@ -64,15 +64,16 @@ def disk(study: Study, fetched: list[tuple[str, float | None]], per_triple: floa
     catalogue = study.catalogue
     texts = sum(catalogue[task]["texts"] or TEXTS_UNKNOWN for task in study.task_names)
     stored = 2 if study.encoding.precision == "float16" else 4
+    models = [model for model in study.graph.models if not study.graph.is_own(model)]
     embeddings = sum(
-        texts * study.graph.width_of(model) * stored * len(study.graph.seeds_of(model)) for model in study.graph.models
+        texts * study.graph.width_of(model) * stored * len(study.graph.seeds_of(model)) for model in models
     )
     _, repository, _ = parse_reference(study.corpus.repository)
     rows = ROWS.get(repository, 0) if study.corpus.source == "medi" else 0
     rows = min(rows, (study.corpus.rows_per_task or rows) * 330) if rows else 0
     sizes = dict(fetched)
     weights = 0.0
-    for model, seeds in ((m, len(study.graph.seeds_of(m))) for m in study.graph.models):
+    for model, seeds in ((m, len(study.graph.seeds_of(m))) for m in models):
         weights += seeds * (sizes.get(study.graph.reference_of(study.graph.root_of(model))) or 0.0)
     found = [
         ("downloads, and as much again in the hub's and datasets' caches", 2 * sum(b or 0.0 for _, b in fetched)),

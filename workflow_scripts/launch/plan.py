@@ -60,6 +60,8 @@ def page(study: Study, results: Path, rate: float | None, basis: str) -> str:
     lines.append(f"  {_bytes(sum(size for _, size in fills)):>10}  in all")
     lines += ["", "Jobs", *(f"  {count:>10,}  {rule}" for rule, count in counts.items())]
     lines.append(f"  {sum(counts.values()):>10,}  in all")
+    if not study.encodes:
+        return "\n".join([*lines, "", "Nothing is trained or encoded: no GPU."]) + "\n"
     of_models = costs(study, results)
     width = max(len(cost.model) for cost in of_models)
     lines += ["", f"GPU-hours (about): {basis}; {per_triple:.0f} tokens a triple"]
@@ -106,7 +108,7 @@ def plan(study: Study, results: Path) -> None:
     """Print the plan; measure the throughput first where the study gives none."""
     rate = study.budget.tokens_per_second
     basis = f"at {rate:,.0f} tokens/s in training (budget: tokens_per_second)" if rate else ""
-    if rate is None:
+    if rate is None and study.encodes:
         try:
             rate, gpu = calibrate(study, results)
         except StudyError as error:

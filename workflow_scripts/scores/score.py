@@ -24,6 +24,7 @@ from workflow_scripts.evaluation.own_tasks import is_judged
 from workflow_scripts.evaluation.task_files import load_task
 from workflow_scripts.scores import retrieval, searches
 from workflow_scripts.scores.by_task_type import score_all, score_searches
+from workflow_scripts.scores.held_out import hold_out
 from workflow_scripts.scores.mteb_layout import write_mteb_layout
 from workflow_scripts.scores.tables import write_tables
 from workflow_scripts.scratch import staged_copy
@@ -43,6 +44,9 @@ class Settings(command_line.Settings):
     dimensions: list[int]
     codecs: Codecs
     search: Search
+    held_out: int = 0
+    held_out_seed: int = 0
+    fit_on_held_out: bool = False
 
 
 def score(settings: Settings, task_folder: Path, embeddings: Path, training_texts: Path | None, output: Path) -> None:
@@ -58,6 +62,11 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
                 f"dimension {dim} does not fit {embeddings}: its vectors are {store.width} wide; it is another model's store"
             )
     training = None
+    if settings.held_out:
+        held = hold_out(task, settings.held_out, settings.held_out_seed)
+        log.info("%s: %s", settings.task, held.words)
+        if settings.fit_on_held_out:
+            training = np.asarray(store.vectors[store.rows_of(held.texts, held.prompt_type)], dtype=np.float32)
     if training_texts is not None:
         training = np.asarray(open_store(training_texts).vectors, dtype=np.float32)
     fitted = Fitted(store.width, training, settings.codecs.clip, unit=retrieval.is_plain(task))
@@ -78,7 +87,8 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
         "metric": task.metadata.main_score,
     }
     model, revision = f"{settings.study}/{settings.model}", f"s{settings.seed}"
-    write_mteb_layout(scored, model, revision, settings.task, output.parents[2] / "mteb")
+    if not settings.held_out:  # else they are of a part of the task
+        write_mteb_layout(scored, model, revision, settings.task, output.parents[2] / "mteb")
     write_tables(scored, searched, described, output)
     of_searches = [codec for one in wanted if searched for codec in one.codecs]
     on = "" if training_texts is None else digest_of_file(training_texts / DIGEST)
@@ -93,7 +103,9 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
 
 
 def main() -> None:
-    parser = command_line.parser(__doc__, "study, model, seed, task, dimensions, codecs, search")
+    parser = command_line.parser(
+        __doc__, "study, model, seed, task, dimensions, codecs, search, and what is held out to fit own vectors"
+    )
     parser.add_argument("--task", required=True, type=Path, help="task.sha256 in the task's folder")
     parser.add_argument("--embeddings", required=True, type=Path, help="embeddings.sha256 in the store's folder")
     parser.add_argument(

@@ -20,6 +20,7 @@ from workflow_scripts.command_line import InputError
 from workflow_scripts.study.catalogue import known_names, prompt_names, spelled_out, task_catalogue
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
+from workflow_scripts.study.own_vectors import files_by_task, refuse_other_numbers
 from workflow_scripts.study.references import HUB_REFERENCE, exists, is_reference, refuse_wildcards
 from workflow_scripts.study.renamed import RENAMED
 from workflow_scripts.study.sections.adaptor import Adaptor
@@ -36,6 +37,7 @@ from workflow_scripts.study.sections.section import Section, Seed
 from workflow_scripts.study.sections.training import Training
 from workflow_scripts.study.sections.variant import Variant
 from workflow_scripts.study.wording import expected
+from workflow_scripts.vector_headers import ONLY_VECTORS
 
 RESERVED = ("base", "mteb")  # names in the results that are no variant's
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
@@ -190,6 +192,11 @@ class Study(Section):
                 raise StudyError(
                     f"{where}: {name!r} cannot name a variant; use letters, digits, '_', '-' and '.', and not {' or '.join(map(repr, RESERVED))}"
                 )
+            if variant.vectors is not None:
+                self._vectors_are_alone(where, variant)
+                continue
+            if variant.parent is None:
+                raise StudyError(f"{where}.parent: missing; {Variant.model_fields['parent'].description}")
             if variant.parent == "base":
                 if self.base is None:
                     raise StudyError(f"{where}.parent: 'base' is meant, but the study has no `base: {{model: …}}`")
@@ -205,6 +212,10 @@ class Study(Section):
             ):
                 raise StudyError(
                     f"{where}.parent: {variant.parent!r} is a model reference, which is measured as it is: set `objective: none` and no rotate or width; a second variant can have {name!r} as its parent"
+                )
+            if variant.parent in self.variants and self.variants[variant.parent].vectors is not None:
+                raise StudyError(
+                    f"{where}.parent: {variant.parent!r} is vectors without a model: nothing can be made from it; a rotation of vectors is a transform: `codecs: {{transforms: [prefix, pca]}}`"
                 )
             if variant.adaptor is not None:
                 for key in ("rotate", "width", "steps"):
@@ -228,7 +239,7 @@ class Study(Section):
                 )
         for name in self.variants:
             chain = [name]
-            while (parent := self.variants[chain[-1]].parent) in self.variants:
+            while (parent := self.variants[chain[-1]].parent) is not None and parent in self.variants:
                 if parent in chain:
                     raise StudyError(
                         f"variants.{name}.parent: circle of parents: {' -> '.join([*chain, parent])}; one of them must start from base"
@@ -239,11 +250,39 @@ class Study(Section):
             if not source or not exists(source):  # "" would be the working directory
                 raise StudyError(f"corpus.source: {source!r} does not exist; use 'wordnet', 'medi' or a path to pairs")
             refuse_wildcards(source, "corpus.source")
+        self._vectors_fit()
         self._widths_fit()
         self._codecs_fit()
         for name, bundle in self.deploy.bundles.items():
             self._bundle_is_measured(name, bundle)
         return self
+
+    def _vectors_fit(self) -> None:
+        """Tasks without texts are scored on vectors alone, of which there is one for each row."""
+        for task, entry in self.own_tasks.items():
+            of_task = entry.files()
+            if self.encodes and (bare := next((p for p in of_task.values() if p.suffix in ONLY_VECTORS), None)):
+                raise StudyError(
+                    f"tasks: {task!r} has vectors in place of texts ({bare}), which no model can encode; every variant needs `vectors`"
+                )
+            for name in self.graph.own:
+                refuse_other_numbers(of_task, self.graph.files[name][task], f"variants.{name}.vectors.{task}")
+
+    def _vectors_are_alone(self, where: str, variant: Variant) -> None:
+        """Nothing of a model is asked of vectors that have none."""
+        for key in ("parent", "rotate", "adaptor", "pairs", "width", "steps"):
+            if getattr(variant, key) is not None:
+                how = (
+                    "; a rotation of vectors is a transform: `codecs: {transforms: [prefix, pca]}`"
+                    if key in ("rotate", "adaptor")
+                    else ""
+                )
+                raise StudyError(f"{where}.{key}: is of a model, and `vectors` have none; remove it{how}")
+        if variant.nested or variant.objective not in (None, "none"):
+            key = "nested" if variant.nested else "objective"
+            raise StudyError(
+                f"{where}.{key}: {getattr(variant, key)!r} trains, and `vectors` have no model to train; remove it"
+            )
 
     def _codecs_fit(self) -> None:
         """Each code has a dimension that it divides, training texts enough for its centroids, and searches refine."""
@@ -355,12 +394,29 @@ class Study(Section):
     @cached_property
     def graph(self) -> Graph:
         """The graph of models: parents, seeds, widths, dimensions."""
-        return Graph(self.base, self.variants, tuple(self.seeds), tuple(self.dimensions), self.training)
+        files = {
+            name: files_by_task(variant.vectors, self.task_names, f"variants.{name}.vectors")
+            for name, variant in self.variants.items()
+            if variant.vectors is not None
+        }
+        return Graph(self.base, self.variants, tuple(self.seeds), tuple(self.dimensions), self.training, files)
 
     @cached_property
     def fits_on_training_texts(self) -> bool:
-        """Whether a codec is fitted, so that the sample of training texts is encoded like a task."""
-        return any(codec.is_fitted for model in self.graph.models for codec in self.codecs_of(model))
+        """Whether a codec of a model is fitted, so that the sample of training texts is encoded like a task. Vectors of
+        one's own are fitted on documents that are held out."""
+        models = [model for model in self.graph.models if not self.graph.is_own(model)]
+        return any(codec.is_fitted for model in models for codec in self.codecs_of(model))
+
+    @property
+    def encodes(self) -> bool:
+        """Whether any model encodes texts; else the tasks need none."""
+        return len(self.graph.own) < len(self.graph.models)
+
+    @property
+    def fits_on_held_out(self) -> bool:
+        """Whether a codec of the user's own vectors is fitted, so that documents are held out."""
+        return any(codec.is_fitted for model in self.graph.own for codec in self.codecs_of(model))
 
     def codecs_of(self, model: str) -> list[Codec]:
         """Every codec that the model is scored with, those of its searches included."""
@@ -372,7 +428,7 @@ class Study(Section):
     @property
     def needs_pairs(self) -> bool:
         """Whether anything is trained, rotated or cut by a matrix, or fitted."""
-        return self.fits_on_training_texts or len(self.graph.fetched) < len(self.graph.models)
+        return self.fits_on_training_texts or any(self.graph.parent_of(model) for model in self.graph.models)
 
     @cached_property
     def task_names(self) -> list[str]:

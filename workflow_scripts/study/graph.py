@@ -7,10 +7,12 @@ the plan come from these answers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from workflow_scripts.study.errors import StudyError
+from workflow_scripts.study.own_vectors import width_of_files
 from workflow_scripts.study.references import reference_width
 from workflow_scripts.study.sections.base import Base
 from workflow_scripts.study.sections.training import Training
@@ -19,13 +21,15 @@ from workflow_scripts.study.sections.variant import Variant
 
 @dataclass(frozen=True)
 class Graph:
-    """Every model of a study: `base`, where there is one, and the variants."""
+    """Every model of a study: `base`, where there is one, and the variants. `files`: of each variant that is vectors of the
+    user's own, the files by task and by what they hold."""
 
     base: Base | None
     variants: Mapping[str, Variant]
     seeds: tuple[int, ...]
     dimensions: tuple[int, ...]
     training: Training
+    files: Mapping[str, Mapping[str, Mapping[str, Path]]] = field(default_factory=dict)
 
     # ---- parents
 
@@ -36,7 +40,7 @@ class Graph:
 
         def add(name: str) -> None:
             parent = self.variants[name].parent
-            if parent in self.variants and parent not in ordered:
+            if parent is not None and parent in self.variants and parent not in ordered:
                 add(parent)
             if name not in ordered:
                 ordered.append(name)
@@ -50,7 +54,7 @@ class Graph:
         if model == "base":
             return None
         parent = self.variants[model].parent
-        return parent if parent in self.models else None
+        return parent if parent is not None and parent in self.models else None
 
     def root_of(self, model: str) -> str:
         """The fetched model at the head of this one's line: its tokenizer is the line's tokenizer."""
@@ -63,13 +67,19 @@ class Graph:
         if model == "base":
             assert self.base is not None
             return self.base.model
-        return self.variants[model].parent
+        parent = self.variants[model].parent
+        assert parent is not None
+        return parent
 
     # ---- how a model is made
 
     def is_fetched(self, model: str) -> bool:
         """Whether the model is one that exists already: `base`, or a variant whose parent is a reference."""
-        return self.parent_of(model) is None
+        return self.parent_of(model) is None and not self.is_own(model)
+
+    def is_own(self, model: str) -> bool:
+        """Whether there are vectors of the user's in place of a model."""
+        return model != "base" and self.variants[model].vectors is not None
 
     def is_trained(self, model: str) -> bool:
         """Whether this model (not only an ancestor) is trained."""
@@ -81,6 +91,11 @@ class Graph:
         return [model for model in self.models if self.is_fetched(model)]
 
     @cached_property
+    def own(self) -> list[str]:
+        """The variants that are vectors of the user's own: nothing is fetched, trained or encoded for them."""
+        return [model for model in self.models if self.is_own(model)]
+
+    @cached_property
     def trained(self) -> list[str]:
         """The models that are trained."""
         return [model for model in self.models if self.is_trained(model)]
@@ -88,7 +103,8 @@ class Graph:
     @cached_property
     def transformed(self) -> list[str]:
         """The models made from their parent by a matrix or by keeping its first coordinates: nothing is encoded for them."""
-        return [model for model in self.models if not self.is_fetched(model) and not self.is_trained(model)]
+        made = [model for model in self.models if self.parent_of(model) is not None]
+        return [model for model in made if not self.is_trained(model)]
 
     @cached_property
     def adapted(self) -> list[str]:
@@ -113,10 +129,11 @@ class Graph:
 
     def trains_anywhere(self, model: str) -> bool:
         """Whether the model or an ancestor is trained or adapted, so that seeds make a difference."""
-        while model in self.variants:
-            if self.variants[model].learns:
+        name: str | None = model
+        while name is not None and name in self.variants:
+            if self.variants[name].learns:
                 return True
-            model = self.variants[model].parent
+            name = self.variants[name].parent
         return False
 
     def seeds_of(self, model: str) -> list[int]:
@@ -137,15 +154,32 @@ class Graph:
             return reference_width(self.base.model, self.base.width, "base.model", "base.width")
         variant = self.variants[model]
         return reference_width(
-            variant.parent, variant.declared_width, f"variants.{model}.parent", f"variants.{model}.declared_width"
+            self.reference_of(model),
+            variant.declared_width,
+            f"variants.{model}.parent",
+            f"variants.{model}.declared_width",
         )
 
     def width_of(self, model: str) -> int:
         """The model's embedding width, in coordinates."""
         if model == "base":
             return self.reference_width("base")
+        if self.is_own(model):
+            return self._own_widths[model]
         variant = self.variants[model]
         return self.width_above(model) if variant.width is None else variant.width
+
+    @cached_property
+    def _own_widths(self) -> dict[str, int]:
+        return {
+            name: width_of_files(
+                self.files[name],
+                self.variants[name].declared_width,
+                f"variants.{name}.vectors",
+                f"variants.{name}.declared_width",
+            )
+            for name in self.own
+        }
 
     def width_above(self, model: str) -> int:
         """The width of what a variant is made from."""

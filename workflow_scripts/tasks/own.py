@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,31 +18,39 @@ from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation.own_files import Row, rows_of
 from workflow_scripts.evaluation.own_tasks import Described, own_task, type_of
 from workflow_scripts.study.sections.own_task import OwnTask
+from workflow_scripts.vector_files import count_and_ids
+from workflow_scripts.vector_headers import ONLY_VECTORS, PARQUET
 
 WHOLE_NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})\Z")
 HELD_OUT = 0.5  # of a single file of labelled texts: the share that is predicted
 SEED = 42  # mteb's
 
 
-def described(entry: OwnTask, files: Mapping[str, Path]) -> Described:
-    """What there is to say of the task beside its data."""
-    digests = "".join(f"{key} {digest_of_file(path)}\n" for key, path in sorted(files.items()))
+def described(entry: OwnTask, files: Mapping[str, Path], texts: bool = True) -> Described:
+    """What there is to say of the task beside its data; without `texts`, vectors stand for them."""
+    digests = "".join(f"{key} {_digest(path)}\n" for key, path in sorted(files.items()))
     return Described(
         name=str(entry.name),
-        type=type_of(files),
+        type=type_of(files, texts),
         dataset=entry.path or str(next(iter(files.values()))),
         revision=digest_of_text(digests),
         judged="documents" not in files or "judgements" in files,
     )
 
 
-def load_own(of_task: Described, files: Mapping[str, Path]) -> Any:
-    """The mteb task with its data. Raises InputError."""
+def _digest(path: Path) -> str:
+    """Of vectors, their number alone decides the task."""
+    return str(count_and_ids(path)[0]) if path.suffix in ONLY_VECTORS else digest_of_file(path)
+
+
+def load_own(of_task: Described, files: Mapping[str, Path], texts: bool = True) -> Any:
+    """The mteb task with its data; without `texts`, each document, query or row is called by its id, or its number.
+    Raises InputError."""
     task: Any = own_task(of_task)
     if of_task.type == "Retrieval":
-        task.dataset = {"default": {"test": _retrieval(files)}}
+        task.dataset = {"default": {"test": _retrieval(files, texts)}}
     elif of_task.type == "Classification":
-        task.dataset = _classification(files)
+        task.dataset = _classification(files, texts)
     else:
         task.dataset = _pairs(files["rows"])
     task.data_loaded = True
@@ -113,16 +122,14 @@ class _Ids:
 # ---- retrieval
 
 
-def _retrieval(files: Mapping[str, Path]) -> dict[str, Any]:
-    documents = _texts(files["documents"], titles=True)
-    queries = _texts(files["queries"], titles=False)
+def _retrieval(files: Mapping[str, Path], texts: bool) -> dict[str, Any]:
+    documents = _texts(files["documents"], titles=True) if texts else _names(files["documents"])
+    queries = _texts(files["queries"], titles=False) if texts else _names(files["queries"])
     judged: dict[str, dict[str, int]] = {}
     if "judgements" in files:
         judged = _judgements(files["judgements"], set(queries["id"]), set(documents["id"]))
-        kept = [i for i, query in enumerate(queries["id"]) if query in judged]
-        if len(kept) < len(queries["id"]):
-            log.info("%s: %d of %d queries are judged", files["queries"], len(kept), len(queries["id"]))
-        queries = {name: [values[i] for i in kept] for name, values in queries.items()}
+        if len(judged) < len(queries["id"]):  # the others stay, as vectors may be in their order; they are not scored
+            log.info("%s: %d of %d queries are judged", files["queries"], len(judged), len(queries["id"]))
     from datasets import Dataset
 
     return {
@@ -131,6 +138,23 @@ def _retrieval(files: Mapping[str, Path]) -> dict[str, Any]:
         "relevant_docs": judged,
         "top_ranked": None,
     }
+
+
+def _names(path: Path) -> dict[str, list[str]]:
+    """The columns `id` and `text` of a file without texts, or whose texts nobody reads: both are the id, or without ids
+    the number of the row, from 0."""
+    if path.suffix in ONLY_VECTORS or path.suffix == PARQUET:
+        rows, found = count_and_ids(path)
+        names = found or [str(row) for row in range(rows)]
+    else:
+        ids = _Ids("_id", "id")
+        names = [ids.of(row) for row in rows_of(path)]
+    if not names:
+        raise InputError(f"{path}: no rows in it")
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise InputError(f"{path}: the id {twice!r} is there {names.count(twice)} times; give each its own")
+    return {"id": names, "text": names}
 
 
 def _texts(path: Path, titles: bool) -> dict[str, list[str]]:
@@ -175,16 +199,16 @@ def _judgements(path: Path, queries: set[str], documents: set[str]) -> dict[str,
 # ---- labelled texts
 
 
-def _classification(files: Mapping[str, Path]) -> Any:
+def _classification(files: Mapping[str, Path], texts: bool) -> Any:
     """Training and test split; a single file is divided, half of each label's texts to either."""
     from datasets import DatasetDict
 
     if "rows" in files:
-        rows = list(_labelled(files["rows"]))
+        rows = list(_labelled(files["rows"], "rows", texts))
         _no_label_once(rows)
         splits = _halves(rows)
     else:
-        splits = {split: list(_labelled(files[split])) for split in ("train", "test")}
+        splits = {split: list(_labelled(files[split], split, texts)) for split in ("train", "test")}
         _no_label_once(splits["train"])
         known = {label for _, _, label in splits["train"]}
         for place, _, label in splits["test"]:
@@ -197,12 +221,12 @@ def _classification(files: Mapping[str, Path]) -> Any:
 Labelled = tuple[str, str, str]  # place, text, label
 
 
-def _labelled(path: Path) -> Iterator[Labelled]:
-    for row in rows_of(path):
+def _labelled(path: Path, split: str, texts: bool) -> Iterator[Labelled]:
+    for number, row in enumerate(rows_of(path)):
         label = row.values.get("label")
         if not isinstance(label, str | int) or label == "":
             raise InputError(f"{row.place}: 'label' is {_shown(label)}, expected a text or a whole number")
-        yield row.place, _full_text(row, "text"), str(label)
+        yield row.place, _full_text(row, "text") if texts else f"{split} {number}", str(label)
 
 
 def _no_label_once(rows: list[Labelled]) -> None:

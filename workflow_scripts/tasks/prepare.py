@@ -67,6 +67,7 @@ DIGEST_BYTES = 16
 class TaskSettings(Settings):
     task: str
     own: OwnTask | None = None
+    texts: bool = True
 
 
 def load(name: str) -> mteb.AbsTask:
@@ -270,14 +271,15 @@ def chance(task: Any) -> float | None:
     return sum(shares) / len(shares)
 
 
-def prepare(name: str, folder: Path, entry: OwnTask | None = None) -> None:
-    """Make the task's folder; `entry`: the files of a task of the user's own. Raises InputError."""
+def prepare(name: str, folder: Path, entry: OwnTask | None = None, with_texts: bool = True) -> None:
+    """Make the task's folder; `entry`: the files of a task of the user's own, `with_texts`: whether any model will encode
+    its texts. Raises InputError."""
     started = time.monotonic()
     own: Described | None = None
     if entry is not None:
         files = entry.files()
-        own = described(entry, files)
-    task = load(name) if own is None else load_own(own, files)
+        own = described(entry, files, with_texts)
+    task = load(name) if own is None else load_own(own, files, with_texts)
     with atomic_folder(folder) as part:
         texts, evaluated = write_texts(texts_of(task), part / "texts.parquet")
         if not evaluated:
@@ -309,7 +311,10 @@ def prepare(name: str, folder: Path, entry: OwnTask | None = None) -> None:
 
 
 def main() -> None:
-    command = parser(__doc__, '{"task": NAME, "own": the entry of `tasks` that names its files}')
+    command = parser(
+        __doc__,
+        '{"task": NAME, "own": the entry of `tasks` that names its files, "texts": whether any model encodes them}',
+    )
     command.add_argument(
         "--output", required=True, type=Path, help="the task's manifest, <study>/tasks/<task>/task.json"
     )
@@ -317,7 +322,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     settings = parse_settings(TaskSettings, arguments.settings)
     with exclusive_lock(arguments.output.parent):
-        prepare(settings.task, arguments.output.parent, settings.own)
+        prepare(settings.task, arguments.output.parent, settings.own, settings.texts)
 
 
 if __name__ == "__main__":

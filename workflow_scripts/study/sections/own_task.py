@@ -14,6 +14,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.sections.section import Section
+from workflow_scripts.vector_headers import ONLY_VECTORS
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 # What a file of a folder holds, by its name without suffix.
@@ -26,6 +27,7 @@ STEMS = {
 }
 FILES = tuple(STEMS)
 NOT_JUDGED = "Retrieval without judgements"  # stands for a task type in scores: its metric is averaged with no other
+WITHOUT_TEXTS = ("documents", "queries")  # may be vectors alone, where every variant has `vectors`: ids are row numbers
 # For the plan: how many times as large a file is unpacked, and a text that is neither short nor long.
 PACKED = {".gz": 3, ".parquet": 2}
 CHARACTERS_PER_TEXT = 500
@@ -39,7 +41,10 @@ class OwnTask(Section):
         description="A folder (BEIR's `corpus`, `queries` and `qrels/`; or `train` and `test`), or one file of labelled texts or of pairs with scores.",
     )
     name: str | None = Field(None, description="Name of the task; null: that of the folder or file.")
-    documents: str | None = Field(None, description="File of documents: `_id`, `text`, and `title` where there is one.")
+    documents: str | None = Field(
+        None,
+        description="File of documents: `_id`, `text`, and `title` where there is one. Where every variant has `vectors`, no text is needed, and a file of vectors will do.",
+    )
     queries: str | None = Field(None, description="File of queries: `_id`, `text`.")
     judgements: str | None = Field(
         None,
@@ -83,9 +88,9 @@ class OwnTask(Section):
         """Each file by what it holds: `documents`, `queries`, `judgements`; or `train`, `test`; or `rows`, a single file of
         labelled texts or pairs. Raises StudyError, in one line, for what is not there or not readable by its name."""
         if self.path is None:
-            return {key: _file(Path(getattr(self, key))) for key in FILES if getattr(self, key) is not None}
+            return {key: _file(Path(getattr(self, key)), key) for key in FILES if getattr(self, key) is not None}
         if not Path(self.path).is_dir():
-            return {"rows": _file(Path(self.path))}
+            return {"rows": _file(Path(self.path), "rows")}
         return self._files_of_folder(Path(self.path))
 
     def described(self) -> dict[str, Any]:
@@ -95,9 +100,8 @@ class OwnTask(Section):
         type_ = "Classification"
         if "documents" in files:
             type_ = "Retrieval" if "judgements" in files else NOT_JUDGED
-        size = sum(
-            PACKED.get(path.suffix, 1) * path.stat().st_size for key, path in files.items() if key != "judgements"
-        )
+        texts = [path for key, path in files.items() if key != "judgements" and path.suffix not in ONLY_VECTORS]
+        size = sum(PACKED.get(path.suffix, 1) * path.stat().st_size for path in texts)
         return {
             "type": type_,
             "dataset": None,
@@ -114,6 +118,8 @@ class OwnTask(Section):
             files = [path for path in here if _stem(path) in stems]
             if len(files) > 1:
                 raise StudyError(f"{folder}: both {files[0].name} and {files[1].name} hold {key}; keep one")
+            if not files and key in WITHOUT_TEXTS:
+                files = sorted(path for path in folder.iterdir() if path.suffix in ONLY_VECTORS and path.stem in stems)
             found |= dict.fromkeys([key], files[0]) if files else {}
         if (folder / "qrels").is_dir() and "judgements" not in found:
             found["judgements"] = self._judgements(folder / "qrels")
@@ -147,9 +153,9 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(suffix)
 
 
-def _file(path: Path) -> Path:
+def _file(path: Path, key: str) -> Path:
     if not path.is_file():
         raise StudyError(f"{path}: there is no such file" + (" or folder" if not path.suffix else ""))
-    if not path.name.endswith(SUFFIXES):
+    if not path.name.endswith(SUFFIXES + (ONLY_VECTORS if key in WITHOUT_TEXTS else ())):
         raise StudyError(f"{path}: of an unknown format; expected {', '.join(SUFFIXES)}")
     return path

@@ -12,8 +12,13 @@ from workflow_scripts.study.sections.section import Positive, Section
 class Variant(Section):
     """One model of the graph: a parent, and what is done to it."""
 
-    parent: str = Field(
-        description="`base`, another variant, or (with `objective: none`) an existing model: `org/name@revision` or a path."
+    parent: str | None = Field(
+        None,
+        description="`base`, another variant, or (with `objective: none`) an existing model: `org/name@revision` or a path.",
+    )
+    vectors: str | dict[str, str | dict[str, str]] | None = Field(
+        None,
+        description="In place of `parent`: vectors of your own, which have no model here. A folder with `documents` and `queries`, or `train` and `test`, each as .npy, .parquet, .arrow, .safetensors or .fvecs; with several tasks, a folder for each task by name; or these files by what they hold. See docs/own_vectors.md.",
     )
     objective: Literal["instructor", "mnr", "none"] | None = Field(
         None, description="`none`: no training; null: the study's `training: objective`."
@@ -33,13 +38,13 @@ class Variant(Section):
     )
     declared_width: Positive | None = Field(
         None,
-        description="Width of a hub model that is this variant's parent, whose files are not here when the study is checked.",
+        description="Width of a hub model that is this variant's parent, whose files are not here when the study is checked; or of `vectors` that are all .parquet or .arrow.",
     )
 
     @property
     def trains(self) -> bool:
         """Whether the encoder is trained."""
-        return self.objective != "none" and self.adaptor is None
+        return self.objective != "none" and self.adaptor is None and self.vectors is None
 
     @property
     def learns(self) -> bool:
