@@ -27,7 +27,7 @@ def scores_without_training(wildcards):
     return [
         f"{RESULTS}/scores/{model}/s{seed}/{task}.{ending}"
         for model, seed in MODELS
-        for task in STUDY.tasks
+        for task in STUDY.task_names
         for ending in ("parquet", "values.parquet", "search.parquet")
         if not GRAPH.trains_anywhere(model)
     ]
