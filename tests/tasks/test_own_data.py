@@ -74,7 +74,7 @@ def test_a_beir_folder_is_the_mteb_task_of_the_same_rows(name: str, shared_data:
         document_texts(expected["corpus"]),
     )
     assert found["queries"].to_dict() == expected["queries"].to_dict()
-    assert texts_of(task) == texts_of(by_hand)
+    assert list(texts_of(task)) == list(texts_of(by_hand))
     manifest = json.loads((tmp_path / "task" / "task.json").read_text())
     assert (manifest["dataset"], len(manifest["revision"])) == (entry.path, 64)
 
@@ -95,7 +95,7 @@ def test_labelled_texts_are_the_mteb_task_of_the_same_rows(suffix: str, shared_d
     assert {split: rows.to_dict() for split, rows in task.dataset.items()} == {
         split: rows.to_dict() for split, rows in by_hand.dataset.items()
     }
-    assert texts_of(task) == texts_of(by_hand)
+    assert list(texts_of(task)) == list(texts_of(by_hand))
 
 
 def test_csv_as_spreadsheets_write_it_is_read(tmp_path: Path) -> None:
