@@ -33,6 +33,7 @@ class Fitted:
         self._full_width: dict[tuple[str, int], transforms.Transform] = {}
         self._within: dict[tuple[str, int], Matrix] = {}
         self._precisions: dict[str, precisions.Precision] = {}
+        self._last_training: tuple[tuple[str, int], Matrix] | None = None
 
     def full_width(self, codec: Codec, vectors: Matrix) -> Matrix:
         """Vectors `(n, width)` after the codec's transform, before any coordinate is dropped."""
@@ -58,7 +59,7 @@ class Fitted:
         """The rotation `(dim, dim)` of the coordinates kept, of a codec that has one."""
         key = (codec.transform, codec.dim)
         if key not in self._within:
-            training = self.full_width(codec, self._training_for(codec))[:, : codec.dim]
+            training = self._transformed_training(codec)[:, : codec.dim]
             self._within[key] = transforms.rotation_within(codec.transform, training)
         return self._within[key]
 
@@ -68,8 +69,7 @@ class Fitted:
         if name not in self._precisions:
             training = None
             if codec.precision not in ("float32", "float16", "float8", "binary"):
-                texts = self._training_for(codec)
-                training = self.kept(codec, self.full_width(codec, texts))
+                training = self.kept(codec, self._transformed_training(codec))
             self._precisions[name] = precisions.fit(codec, training, self.clip)
         return self._precisions[name]
 
@@ -103,6 +103,14 @@ class Fitted:
         compared, added = self.precision(codec).compared(self.kept(codec, self.full_width(codec, vectors)))
         products: Matrix = self.query(codec, queries) @ compared.T
         return products if added is None else products + added
+
+    def _transformed_training(self, codec: Codec) -> Matrix:
+        """The training texts after the codec's transform; kept for the codecs of the same transform that follow."""
+        basis = ("pca", 0) if codec.rotates_within else (codec.transform, codec.draw)
+        if self._last_training is None or self._last_training[0] != basis:
+            self._last_training = None  # no two at once
+            self._last_training = basis, self.full_width(codec, self._training_for(codec))
+        return self._last_training[1]
 
     def _training_for(self, codec: Codec) -> Matrix:
         if self.training is None or len(self.training) < 2:

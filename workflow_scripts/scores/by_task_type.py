@@ -1,8 +1,9 @@
 """Every codec and search of one model on one task, the fast way where there is one.
 
 Takes a loaded task, the store of its texts and the fitted codecs; leaves a `Scored` per codec. Float32 prefixes and
-mteb's own compression are scored as mteb does, all metrics, to the last bit; other codecs of a retrieval task by the main
-metric alone, and both by their agreement with the ranking at full width; whatever is neither plain retrieval nor plain classification by mteb itself, on decoded vectors.
+mteb's own compression are scored as mteb does, all metrics, to the last bit; other codecs of a retrieval or classification
+task by the main metric alone, retrieval also by the agreement with the ranking at full width; whatever is neither plain
+retrieval nor plain classification by mteb itself, on decoded vectors.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.evaluation.own_tasks import OVERLAP, is_judged
 from workflow_scripts.evaluation.task_files import QUERY, Part, fresh_state
 from workflow_scripts.scores import abstention, agreement, classification, codec_search, retrieval, searches
-from workflow_scripts.scores.compression import OUTPUT_DTYPES, compress
+from workflow_scripts.scores.compression import OUTPUT_DTYPES, compress, is_of_mteb
 from workflow_scripts.scores.rankings import Ranking, Vectors, rankings
 from workflow_scripts.scores.scored import Scored, SearchScored, Values
 from workflow_scripts.scores.searches import Search
@@ -92,7 +93,7 @@ def _compressed(codec: Codec, vectors: Matrix) -> np.ndarray[Any, np.dtype[np.fl
 def _score_classification(task: Any, store: Store, fitted: Fitted, codecs: Sequence[Codec]) -> Iterator[Scored]:
     metric = task.metadata.main_score
     splits = classification.gather(task, store)
-    for codec in codecs:
+    for codec in filter(is_of_mteb, codecs):
         started = time.monotonic()
         decode: Callable[[Codec, Matrix], np.ndarray[Any, Any]] = (
             _compressed if codec.precision in OUTPUT_DTYPES else fitted.stored
@@ -107,13 +108,32 @@ def _score_classification(task: Any, store: Store, fitted: Fitted, codecs: Seque
             values[split.part] = {str(n): one[metric] for n, one in enumerate(found["scores_per_experiment"])}
         result = _task_result(task, scores, time.monotonic() - started)
         yield Scored(codec, result.get_score(), values, result, outcomes if metric == "accuracy" else {})
+    by_transform: dict[tuple[str, int], list[Codec]] = {}
+    for codec in codecs:
+        if not is_of_mteb(codec):
+            by_transform.setdefault((codec.transform, codec.draw), []).append(codec)
+    for group in by_transform.values():
+        transformed = [
+            [fitted.full_width(group[0], vectors) for vectors in (split.train, split.test)] for split in splits
+        ]
+        for codec in group:
+            values, outcomes = {}, {}
+            for split, pair in zip(splits, transformed, strict=True):
+                precision = fitted.precision(codec)
+                train, test = (
+                    np.ascontiguousarray(precision.round_trip(fitted.kept(codec, vectors))) for vectors in pair
+                )
+                of_split, outcomes[split.part] = classification.main_scores(task, split, train, test)
+                values[split.part] = {str(n): value for n, value in enumerate(of_split)}
+            score = float(np.mean([np.mean(list(of_split.values())) for of_split in values.values()]))
+            yield Scored(codec, score, values, outcomes=outcomes if metric == "accuracy" else {})
 
 
 def _score_retrieval(task: Any, store: Store, fitted: Fitted, codecs: Sequence[Codec]) -> Iterator[Scored]:
     splits = retrieval.gather(task, store)
     whole: dict[str, list[Codec]] = {"float32": []}  # those that mteb scores itself, by precision
     for codec in codecs:
-        if (codec.transform, codec.precision) == ("prefix", "float32") or codec.precision in OUTPUT_DTYPES:
+        if is_of_mteb(codec):
             whole.setdefault(codec.precision, []).append(codec)
     references: list[retrieval.Integers] = []
     for precision, of_precision in whole.items():
@@ -124,7 +144,7 @@ def _score_retrieval(task: Any, store: Store, fitted: Fitted, codecs: Sequence[C
         seconds = (time.monotonic() - started) / len(dimensions)
         for codec in of_precision:
             yield _score_as_mteb(task, splits, [of_split[codec.dim] for of_split in ranked], references, codec, seconds)
-    others = [codec for codec in codecs if codec not in whole.get(codec.precision, [])]
+    others = [codec for codec in codecs if not is_of_mteb(codec)]
     if not others:
         return
     metric = task.metadata.main_score

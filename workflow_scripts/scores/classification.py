@@ -25,6 +25,7 @@ from threadpoolctl import ThreadpoolController
 from workflow_scripts.axes import Matrix
 from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation.task_files import TRAIN, Part, column, parts, rows_of_part, undersampled_rows
+from workflow_scripts.scores import logistic
 from workflow_scripts.store import Store
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
@@ -128,11 +129,8 @@ def score(
     experiments: list[dict[str, float | None]] = []
     right = []
     for rows in split.draws:
+        _classes_of(task, split, rows)
         labels = split.train_labels[rows]
-        if labels.min() == labels.max():
-            raise InputError(
-                f"{task.metadata.name}: the training split of {split.part.subset!r} has one class; expected at least two"
-            )
         model = clone(task.evaluator_model).set_params(random_state=task.seed)
         # The products are small: BLAS threads wait for each other longer than they work (a hundredfold, seen).
         with _threads().limit(limits=1, user_api="blas"):
@@ -147,14 +145,43 @@ def score(
     return scores, Outcomes(np.packbits(right, axis=1), len(split.test_labels), split.overlap)
 
 
+def main_scores(task: Any, split: Split, train: Matrix, test: Matrix) -> tuple[list[float], Outcomes]:
+    """The main score of each experiment and each test text's outcome, where mteb has no number to be equal to.
+
+    `train` `(drawn, dim)` and `test` `(tests, dim)` as in `score`. Raises InputError as it does.
+    """
+    metric = task.metadata.main_score
+    found = [_classes_of(task, split, rows) for rows in split.draws]
+    with _threads().limit(limits=1, user_api="blas"):
+        fits = [
+            logistic.fit(train[rows], labels, len(classes))
+            for rows, (classes, labels) in zip(split.draws, found, strict=True)
+        ]
+        predicted = [classes[places] for (classes, _), places in zip(found, logistic.predict(test, fits), strict=True)]
+    values = [_metrics(split, one, precision_curve=metric.startswith("ap"))[metric] for one in predicted]
+    right = [one == split.test_labels for one in predicted]
+    return values, Outcomes(np.packbits(right, axis=1), len(split.test_labels), split.overlap)
+
+
+def _classes_of(task: Any, split: Split, rows: list[int]) -> tuple[Labels, Labels]:
+    """The classes that an experiment's rows have, and each row's place among them. Raises InputError where it is one."""
+    classes, labels = np.unique(split.train_labels[rows], return_inverse=True)
+    if len(classes) == 1:
+        raise InputError(
+            f"{task.metadata.name}: the training split of {split.part.subset!r} has one class; expected at least two"
+        )
+    return classes, labels
+
+
 @cache
 def _threads() -> ThreadpoolController:
     """The loaded BLAS libraries. Finding them takes longer than a small task's logistic regression, so it is done once."""
     return ThreadpoolController()
 
 
-def _metrics(split: Split, predicted: Labels) -> dict[str, float | None]:
-    """mteb's nine metrics of one experiment, from one confusion table (scikit-learn makes one per metric)."""
+def _metrics(split: Split, predicted: Labels, precision_curve: bool = True) -> dict[str, Any]:
+    """mteb's nine metrics of one experiment, from one confusion table (scikit-learn makes one per metric); without
+    `precision_curve` the two that are areas under it stay None."""
     truth, count = split.test_labels, len(split.classes)
     right = np.bincount(truth[truth == predicted], minlength=count).astype(np.float64)
     in_truth, in_predicted = np.bincount(truth, minlength=count), np.bincount(predicted, minlength=count)
@@ -162,7 +189,7 @@ def _metrics(split: Split, predicted: Labels) -> dict[str, float | None]:
     right, in_truth, in_predicted = right[there], in_truth[there], in_predicted[there]
     precision, recall = _share(right, in_predicted), _share(right, in_truth)
     f1 = _share(2.0 * right, 1.0 * in_truth + in_predicted)
-    found: dict[str, float | None] = {
+    found: dict[str, Any] = {
         "accuracy": float(np.average(truth == predicted)),
         "f1": float(np.average(f1)),
         "f1_weighted": float(np.average(f1, weights=in_truth)),
@@ -173,7 +200,7 @@ def _metrics(split: Split, predicted: Labels) -> dict[str, float | None]:
         "ap": None,
         "ap_weighted": None,
     }
-    if split.binary:
+    if split.binary and precision_curve:
         labels = split.classes[truth], split.classes[predicted]
         found["ap"] = average_precision_score(*labels, average="macro")
         found["ap_weighted"] = average_precision_score(*labels, average="weighted")

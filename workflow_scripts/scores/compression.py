@@ -9,8 +9,15 @@ from __future__ import annotations
 
 import torch
 
+from workflow_scripts.codecs import Codec
+
 # A codec's precision, and what mteb's results call it (`mteb.types.OutputDType`).
 OUTPUT_DTYPES = {"mteb_int8": "int8", "mteb_binary": "binary", "mteb_float8": "float8_e4m3fn"}
+
+
+def is_of_mteb(codec: Codec) -> bool:
+    """Whether mteb's results have a key for the codec: a float32 prefix, or a prefix in mteb's own compression."""
+    return (codec.transform, codec.precision) == ("prefix", "float32") or codec.precision in OUTPUT_DTYPES
 
 
 def compress(precision: str, vectors: torch.Tensor) -> torch.Tensor:

@@ -17,8 +17,8 @@ Values = dict[Part, dict[str, float]]  # per subset and split: unit (query, expe
 @dataclass(frozen=True)
 class Scored:
     """One codec's score on a task. `result` has all of mteb's metrics: for float32 prefixes, mteb's own compression, and
-    every codec of a task that is not retrieval; None otherwise. `outcomes`: per part, each test text's by experiment, where
-    the score is their mean. `agreement`: per further metric, the values of how a ranking agrees with that at full width."""
+    every codec of a task that is neither retrieval nor classification; None otherwise. `outcomes`: per part, each test text's by experiment, where the
+    score is their mean. `agreement`: per further metric, the values of how a ranking agrees with that at full width."""
 
     codec: Codec
     score: float
