@@ -25,7 +25,7 @@ RABITQ_SCALARS = 8  # bytes: the two correction scalars that RaBitQ stores with 
 WITHIN = ("random_rotation", "itq")
 COARSE = ("int4", "int2", "binary", "binary_median")
 NAME = re.compile(
-    r"(?P<transform>[a-z_]+)(\.(?P<draw>\d+))?-(?P<dim>\d+|full)-"
+    r"(?P<transform>[a-z_]+)(\.(?P<draw>\d+))?-(?P<dim>[1-9]\d*|full)-"
     rf"((?P<precision>{'|'.join([*BITS, *MTEB_BITS])})|(?P<by_bytes>{'|'.join(BY_BYTES)})(?P<length>\d+))(?P<coded>-coded)?"
 )
 
@@ -122,12 +122,12 @@ def _precisions(section: Codecs, dim: int) -> Iterator[tuple[str, int]]:
     for name, lengths in (("pq", section.pq), ("opq", section.opq)):
         yield from ((name, length) for length in lengths if dim % length == 0)
     if section.rabitq:
-        yield "rabitq", -(-dim // 8) + RABITQ_SCALARS
+        yield "rabitq", rabitq_bytes(dim)
 
 
 def parse(name: str, width: int) -> Codec | None:
     """The codec of this name for a model of `width` coordinates (`full` stands for it); None where the model is too
-    narrow. Raises InputError for a name that is no codec's."""
+    narrow; at width 0 only the name is looked at. Raises InputError for a name that is no codec's, or of a code length that its dimension cannot have."""
     parts = NAME.fullmatch(name)
     if parts is None or parts["transform"] not in get_args(Transform):
         raise InputError(
@@ -141,7 +141,21 @@ def parse(name: str, width: int) -> Codec | None:
         CODED if parts["coded"] else FLOAT32,
         int(parts["length"] or 0),
     )
-    return codec if codec.dim <= width else None
+    if not 0 < codec.dim <= width:
+        return None
+    if codec.precision == "rabitq" and codec.code_bytes != (length := rabitq_bytes(codec.dim)):
+        raise InputError(f"{name!r} has {codec.code_bytes} bytes; RaBitQ of {codec.dim} dimensions has {length}")
+    if codec.precision in ("pq", "opq") and codec.dim % codec.code_bytes:
+        fitting = ", ".join(str(n) for n in range(1, codec.dim + 1) if codec.dim % n == 0)
+        raise InputError(
+            f"{name!r}: {codec.code_bytes} bytes do not divide {codec.dim} dimensions; these do: {fitting}"
+        )
+    return codec
+
+
+def rabitq_bytes(dim: int) -> int:
+    """Bytes of a RaBitQ code: a bit a coordinate, and two scalars."""
+    return -(-dim // 8) + RABITQ_SCALARS
 
 
 def parse_search(name: str, width: int) -> tuple[list[tuple[Codec, int]], Codec] | None:

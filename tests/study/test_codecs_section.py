@@ -39,6 +39,24 @@ def study(**changes: Any) -> Study:
             {"search": {"shortlist": ["prefix-64-float32"], "rescore": ["prefix-full-binary"]}},
             r"search.rescore: prefix-384-binary \(48 bytes a vector\) is not finer than the shortlist's prefix-64-float32 \(256\)",
         ),
+        (
+            {"search": {"shortlist": ["prefix-full-pq7"]}},
+            r"search.shortlist: 'prefix-full-pq7': 7 bytes do not divide 384 dimensions; these do: 1, 2, 3, 4, 6, 8",
+        ),
+        (
+            {"search": {"shortlist": ["prefix-64-rabitq10"]}},
+            "search.shortlist: 'prefix-64-rabitq10' has 10 bytes; RaBitQ of 64 dimensions has 16",
+        ),
+        (
+            {"search": {"shortlist": ["prefix-64-pq8"]}, "corpus": {"sample_texts": 200}},
+            "corpus.sample_texts: 200 training texts are fewer than the 256 centroids of prefix-64-pq8",
+        ),
+        ({"search": {"shortlist": ["prefix-64-mteb_int8"]}}, "search.shortlist: 'prefix-64-mteb_int8' is mteb's own"),
+        ({"search": {"shortlist": ["prefix-0-int8"]}}, "search.shortlist: 'prefix-0-int8' is not a codec"),
+        (
+            {"base": {"model": "org/name@main", "width": 384, "hub_name": "no organisation"}},
+            "base.hub_name: string should match",
+        ),
         ({"cuts": ["prefix"]}, "cuts: is now called `codecs.transforms`"),
         ({"precisions": ["int8"]}, "precisions: is now called `codecs.precisions`"),
         ({"random_draws": 2}, "random_draws: is now called `codecs.random_draws`"),

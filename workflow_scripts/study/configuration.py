@@ -15,9 +15,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationError, ValidationInfo, field_validator, model_validator
 
-from workflow_scripts.codecs import CENTROIDS, MTEB_BITS, Codec, grid, parse, parse_search
+from workflow_scripts.codecs import MTEB_BITS, Codec, grid, parse, parse_search
 from workflow_scripts.command_line import InputError
 from workflow_scripts.study.catalogue import known_names, prompt_names, spelled_out, task_catalogue
+from workflow_scripts.study.codecs_fit import check_codecs
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
 from workflow_scripts.study.own_vectors import files_by_task, refuse_other_numbers
@@ -113,7 +114,7 @@ class Study(Section):
         for key in ("shortlist", "rescore"):
             for name in getattr(search, key):
                 try:
-                    parse(name, width=1)
+                    parse(name, width=0)
                 except InputError as error:
                     raise StudyError(f"search.{key}: {error}") from None
         return search
@@ -245,14 +246,15 @@ class Study(Section):
                         f"variants.{name}.parent: circle of parents: {' -> '.join([*chain, parent])}; one of them must start from base"
                     )
                 chain.append(parent)
+        self._hub_names_are_of_one_model()
+        self._widths_fit()
+        check_codecs(self.codecs, self.search, self.graph, self.corpus.sample_texts)
         source = self.corpus.source
         if self.needs_pairs and source not in ("wordnet", "medi"):
             if not source or not exists(source):  # "" would be the working directory
                 raise StudyError(f"corpus.source: {source!r} does not exist; use 'wordnet', 'medi' or a path to pairs")
             refuse_wildcards(source, "corpus.source")
         self._vectors_fit()
-        self._widths_fit()
-        self._codecs_fit()
         for name, bundle in self.deploy.bundles.items():
             self._bundle_is_measured(name, bundle)
         return self
@@ -284,31 +286,22 @@ class Study(Section):
                 f"{where}.{key}: {getattr(variant, key)!r} trains, and `vectors` have no model to train; remove it"
             )
 
-    def _codecs_fit(self) -> None:
-        """Each code has a dimension that it divides, training texts enough for its centroids, and searches refine."""
-        codecs, texts = self.codecs, self.corpus.sample_texts
-        dimensions = sorted({dim for model in self.graph.models for dim in self.graph.dimensions_of(model)})
-        for key, lengths in (("pq", codecs.pq), ("opq", codecs.opq)):
-            for length in lengths:
-                if not any(dim % length == 0 for dim in dimensions):
-                    fitting = [n for n in range(1, dimensions[-1] + 1) if any(dim % n == 0 for dim in dimensions)]
-                    raise StudyError(
-                        f"codecs.{key}: {length} bytes divide none of the dimensions {_listed(dimensions)}; these do: {_listed(fitting)}"
-                    )
-        if (codecs.pq or codecs.opq) and texts < CENTROIDS:
-            raise StudyError(
-                f"corpus.sample_texts: {texts} training texts are fewer than the {CENTROIDS} centroids of codecs.pq and codecs.opq; use at least {CENTROIDS}"
-            )
-        shortlist, rescore = (
-            [codec for name in names if (codec := parse(name, dimensions[-1]))]
-            for names in (self.search.shortlist, self.search.rescore)
-        )
-        for coarse in shortlist:
-            for fine in rescore:
-                if fine.bytes <= coarse.bytes:
-                    raise StudyError(
-                        f"search.rescore: {fine.name} ({fine.bytes} bytes a vector) is not finer than the shortlist's {coarse.name} ({coarse.bytes}); put it in search.shortlist or take it out"
-                    )
+    def _hub_names_are_of_one_model(self) -> None:
+        """mteb's results are kept by name and revision: two models of one name would be taken for each other."""
+        named: dict[str, str] = {}
+        sections: dict[str, Base | Variant] = {"base": self.base} if self.base else {}
+        for model, section in (sections | dict(self.variants)).items():
+            where = f"{'base' if model == 'base' else f'variants.{model}'}.hub_name"
+            name = section.hub_name
+            if name is None:
+                continue
+            if name in named:
+                raise StudyError(f"{where}: {name!r} is the name of {named[name]} already; give each model its own")
+            if "@" in name and len(self.graph.seeds_of(model)) > 1:
+                raise StudyError(
+                    f"{where}: {name!r} names one commit, but several seeds are made; leave the commit out"
+                )
+            named[name] = model
 
     def _bundle_is_measured(self, name: str, bundle: Bundle) -> None:
         """An export names what the study measures: a model, a seed and a task of its own, and a codec or search of these."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.own_vectors import width_of_files
-from workflow_scripts.study.references import reference_width
+from workflow_scripts.study.references import parse_reference, reference_width
 from workflow_scripts.study.sections.base import Base
 from workflow_scripts.study.sections.training import Training
 from workflow_scripts.study.sections.variant import Variant
@@ -70,6 +70,18 @@ class Graph:
         parent = self.variants[model].parent
         assert parent is not None
         return parent
+
+    def hub_name_of(self, model: str) -> tuple[str, str | None] | None:
+        """The name, and the revision where it is known, by which others know the model: what the study says, or the hub's
+        own of a fetched model; None where it has none."""
+        section = self.base if model == "base" else self.variants[model]
+        if section is not None and section.hub_name is not None:
+            name, _, revision = section.hub_name.partition("@")
+            return name, revision or None
+        if not self.is_fetched(model) or (model != "base" and self.variants[model].parent is None):
+            return None
+        kind, name, hub_revision = parse_reference(self.reference_of(model))
+        return (name, hub_revision) if kind == "hub" else None
 
     # ---- how a model is made
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from workflow_scripts.study.sections.hub_name import HubName
 from workflow_scripts.study.sections.section import Positive, Section
 
 
@@ -22,4 +23,8 @@ class Base(Section):
     pooling: Literal["mean", "cls"] | None = Field(
         None,
         description="How a transformers checkpoint without a modules.json pools its token embeddings; null: `mean`. Refused for a model that says it itself.",
+    )
+    hub_name: HubName | None = Field(
+        None,
+        description="What mteb's results call the model: `org/name` or `org/name@commit`; null: a hub model's own name and revision, else `<study>/<variant>`.",
     )

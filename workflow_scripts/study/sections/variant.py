@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from workflow_scripts.study.sections.hub_name import HubName
 from workflow_scripts.study.sections.section import Positive, Section
 
 
@@ -39,6 +40,10 @@ class Variant(Section):
     declared_width: Positive | None = Field(
         None,
         description="Width of a hub model that is this variant's parent, whose files are not here when the study is checked; or of `vectors` that are all .parquet or .arrow.",
+    )
+    hub_name: HubName | None = Field(
+        None,
+        description="What mteb's results call the model: `org/name` or `org/name@commit`; null: a hub model's own name and revision, else `<study>/<variant>`.",
     )
 
     @property

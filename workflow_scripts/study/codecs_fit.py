@@ -1,0 +1,60 @@
+"""Whether the codecs and searches of a study fit its models and its training texts, told before any job.
+
+Takes the sections `codecs` and `search`, the graph of models and the number of training texts; leaves nothing, or one line
+that says what does not fit, and what would.
+"""
+
+from __future__ import annotations
+
+from workflow_scripts.codecs import CENTROIDS, MTEB_BITS, Codec, grid, parse
+from workflow_scripts.command_line import InputError
+from workflow_scripts.study.errors import StudyError
+from workflow_scripts.study.graph import Graph
+from workflow_scripts.study.sections.codecs import Codecs
+from workflow_scripts.study.sections.search import Search
+
+
+def check_codecs(codecs: Codecs, search: Search, graph: Graph, sample_texts: int) -> None:
+    """Raises StudyError for a code that no dimension can have, fewer training texts than a codebook has centroids, and a
+    search that does not refine."""
+    dimensions = sorted({dim for model in graph.models for dim in graph.dimensions_of(model)})
+    for key, lengths in (("pq", codecs.pq), ("opq", codecs.opq)):
+        for length in lengths:
+            if not any(dim % length == 0 for dim in dimensions):
+                fitting = [n for n in range(1, dimensions[-1] + 1) if any(dim % n == 0 for dim in dimensions)]
+                raise StudyError(
+                    f"codecs.{key}: {length} bytes divide none of the dimensions {_listed(dimensions)}; these do: {_listed(fitting)}"
+                )
+    for width in {graph.width_of(model) for model in graph.models}:
+        shortlist, rescore = (_searched(search, key, width) for key in ("shortlist", "rescore"))
+        for codec in [*grid(codecs, dimensions, width), *shortlist, *rescore]:
+            if codec.precision in ("pq", "opq") and sample_texts < CENTROIDS:
+                raise StudyError(
+                    f"corpus.sample_texts: {sample_texts} training texts are fewer than the {CENTROIDS} centroids of {codec.name}; use at least {CENTROIDS}"
+                )
+        for coarse in shortlist:
+            for fine in rescore:
+                if fine.bytes <= coarse.bytes:
+                    raise StudyError(
+                        f"search.rescore: {fine.name} ({fine.bytes} bytes a vector) is not finer than the shortlist's {coarse.name} ({coarse.bytes}); put it in search.shortlist or take it out"
+                    )
+
+
+def _searched(search: Search, key: str, width: int) -> list[Codec]:
+    """The codecs of a key of `search` for a model of `width` coordinates."""
+    found = []
+    for name in getattr(search, key):
+        try:
+            codec = parse(name, width)
+        except InputError as error:
+            raise StudyError(f"search.{key}: {error}") from None
+        if codec is not None and codec.precision in MTEB_BITS:
+            raise StudyError(
+                f"search.{key}: {name!r} is mteb's own compression, which is fitted to each call of its encoder and has no stages; take {name.replace('mteb_', '')!r}"
+            )
+        found += [codec] if codec is not None else []
+    return found
+
+
+def _listed(values: list[int]) -> str:
+    return ", ".join(map(str, values))
