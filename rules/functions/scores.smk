@@ -2,14 +2,18 @@
 
 
 def score_settings(wildcards):
+    seed = int(wildcards.seed)
+    name, revision = GRAPH.hub_name_of(wildcards.model) or (None, None)
     return settings(
         study=STUDY.study,
         model=wildcards.model,
-        seed=int(wildcards.seed),
+        seed=seed,
         task=wildcards.task,
         dimensions=GRAPH.dimensions_of(wildcards.model),
         codecs=STUDY.codecs.model_dump(),
         search=STUDY.search.model_dump(),
+        mteb_name=name or f"{STUDY.study}/{wildcards.model}",
+        mteb_revision=revision or f"s{seed}",
         **held_out(wildcards),
     )
 

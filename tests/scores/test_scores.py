@@ -410,6 +410,8 @@ def run(monkeypatch: pytest.MonkeyPatch, task: Path, store: Path, output: Path, 
         "dimensions": [4, 16],
         "codecs": {"transforms": ["prefix", "pca"], "precisions": ["float32", "int8"], "mteb": ["int8"]},
         "search": {"shortlist": ["prefix-4-int8"], "candidates": [10], "rescore": ["prefix-full-float32"]},
+        "mteb_name": "small/base",
+        "mteb_revision": "s0",
     } | changed
     digest = str(store / "embeddings.sha256")
     words = ["score", "--settings", json.dumps(settings), "--task", str(task / "task.sha256"), "--embeddings", digest]
@@ -460,13 +462,9 @@ def test_a_run_leaves_every_table_and_what_mtebs_own_loader_reads(
     written = scores.filter(codec="pca-4-float32")["score"].item()
     assert written == alike.score, "what is fitted is fitted on the training texts"
     cache = mteb.ResultCache(tmp_path / "small" / "scores" / "mteb")
-    for dim in (4, 32):
-        read = cache.load_results(
-            models=["small/base"],
-            tasks=["WordNetExamples"],
-            experiment_kwargs={"embed_dim": dim},
-            validate_and_filter=False,
-        )
+    named: dict[str, Any] = {"models": ["small/base"], "tasks": ["WordNetExamples"]}
+    for dim, experiment in ((32, None), (16, {"embed_dim": 16}), (4, {"embed_dim": 4})):
+        read = cache.load_results(**named, experiment_kwargs=experiment)
         (result,) = [model.task_results[0] for model in read.model_results]
         assert result.get_score() == scores.filter(codec=f"prefix-{dim}-float32")["score"].item()
     read = cache.load_results(
@@ -489,7 +487,7 @@ def test_what_an_earlier_run_left_in_mtebs_layout_at_other_dimensions_goes(
     other.write_text("{}")
     run(monkeypatch, *embedded, output, dimensions=[4], codecs={"transforms": ["prefix"], "precisions": ["float32"]})
     left = {file.parent.name for file in layout.rglob("WordNetExamples.json")}
-    assert left == {"embed_dim_4", "embed_dim_32"}
+    assert left == {"embed_dim_4", "s0"}
     assert other.exists()
 
 

@@ -44,6 +44,8 @@ class Settings(command_line.Settings):
     dimensions: list[int]
     codecs: Codecs
     search: Search
+    mteb_name: str  # and revision: what mteb's results call the model
+    mteb_revision: str
     held_out: int = 0
     held_out_seed: int = 0
     fit_on_held_out: bool = False
@@ -86,9 +88,9 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
         "task_type": task.metadata.type if is_judged(task) else NOT_JUDGED,
         "metric": task.metadata.main_score,
     }
-    model, revision = f"{settings.study}/{settings.model}", f"s{settings.seed}"
     if not settings.held_out:  # else they are of a part of the task
-        write_mteb_layout(scored, model, revision, settings.task, output.parents[2] / "mteb")
+        named = settings.mteb_name, settings.mteb_revision
+        write_mteb_layout(scored, store.width, *named, settings.task, output.parents[2] / "mteb")
     write_tables(scored, searched, described, output)
     of_searches = [codec for one in wanted if searched for codec in one.codecs]
     on = "" if training_texts is None else digest_of_file(training_texts / DIGEST)
@@ -104,7 +106,8 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
 
 def main() -> None:
     parser = command_line.parser(
-        __doc__, "study, model, seed, task, dimensions, codecs, search, and what is held out to fit own vectors"
+        __doc__,
+        "study, model, seed, task, dimensions, codecs, search, mteb_name, mteb_revision, and what is held out to fit own vectors",
     )
     parser.add_argument("--task", required=True, type=Path, help="task.sha256 in the task's folder")
     parser.add_argument("--embeddings", required=True, type=Path, help="embeddings.sha256 in the store's folder")

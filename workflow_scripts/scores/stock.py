@@ -24,18 +24,15 @@ from workflow_scripts.scores.scored import Values
 Lookup = Callable[[Sequence[str], str], Matrix | torch.Tensor]  # texts, prompt type -> (texts, at least dim)
 
 
-def model_meta(name: str, revision: str, dim: int, output_dtype: str | None = None) -> ModelMeta:
-    """How mteb's results call a model cut to `dim`, and compressed to `output_dtype`: both stand in the experiment, so
-    that no cache takes one dimension's score for another's."""
-    experiment: dict[str, Any] = {"embed_dim": dim}
-    if output_dtype is not None:
-        experiment["output_dtypes"] = output_dtype
+def model_meta(name: str, revision: str, dim: int) -> ModelMeta:
+    """How mteb calls a model cut to `dim`, which stands in the experiment too, so that no cache takes one dimension's
+    score for another's."""
     return ModelMeta.create_empty(
         overwrites={
             "name": name,
             "revision": revision,
             "embed_dim": dim,
-            "experiment_kwargs": experiment,
+            "experiment_kwargs": {"embed_dim": dim},
             "similarity_fn_name": ScoringFunction.COSINE,
         }
     )
