@@ -207,6 +207,7 @@ rule card:
         code=code("curves"),
         model=f"{RESULTS}/models/{{model}}/s{{seed}}/model.json",
         tasks=task_manifests,
+        frontier=rules.curves.output.frontier,
         scores=expand(
             f"{RESULTS}/scores/{{{{model}}}}/s{{{{seed}}}}/{{task}}.parquet",
             task=STUDY.task_names,
@@ -227,4 +228,5 @@ rule card:
         settings=curves_settings,
     shell:
         "python -m workflow_scripts.curves.card --settings {params.settings:q} --model {input.model:q}"
-        " --tasks {input.tasks:q} --scores {input.scores:q} --output {output.card:q} > {log:q} 2>&1"
+        " --tasks {input.tasks:q} --scores {input.scores:q} --frontier {input.frontier:q}"
+        " --output {output.card:q} > {log:q} 2>&1"

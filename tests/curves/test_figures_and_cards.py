@@ -30,7 +30,7 @@ HOSTILE = 'a <b>&"$x^2$ ' + "long" * 75
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
-    write_study(folder, seeded(EMBEDDED_GRAPH, (0,)), TASKS, [8, 64, 384])
+    write_study(folder, seeded(EMBEDDED_GRAPH, (0,)), TASKS, [8, 64, 384], ("prefix", "prefix:int8"))
     return folder
 
 
@@ -115,6 +115,10 @@ def test_colour_blind_readers_tell_the_seven_colours_apart(name: str) -> None:
         assert all(max(b, bright[0]) / min(b, bright[0]) >= 2.95 for b in bright[1:])
 
 
+def frontier_of(results: Path) -> pl.DataFrame:
+    return answer(results, seeded(EMBEDDED_GRAPH, (0,)), list(TASKS), Intervals(resamples=100), "s").frontier
+
+
 def card_of(
     results: Path,
     study: Study,
@@ -124,7 +128,20 @@ def card_of(
 ) -> str:
     manifest = read_json(results / f"models/{model}/s0/model.json") | (manifest_changes or {})
     files = [results / f"scores/{model}/s0/{task}.parquet" for task in TASKS]
-    return card(study, manifest, pl.concat([read_scores(file) for file in files]), splits or {})
+    scores = pl.concat([read_scores(file) for file in files])
+    return card(study, manifest, scores, splits or {}, frontier_of(results))
+
+
+def test_a_card_says_in_how_many_bytes_how_much_is_kept(results: Path, study: Study) -> None:
+    table = card_of(results, study, "base").split("## Scores by bytes")[1].split("##")[0]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("|")][2:]
+    frontier = frontier_of(results).filter(scope="base", of="own full width", engine="any codec", resource="memory")
+    assert {row[0].strip() for row in rows} == set(TASKS.values())
+    for task_type, size, words, share, _ in ([cell.strip() for cell in row] for row in rows):
+        found = frontier.filter(task_type=task_type, bytes=float(size.replace(",", ""))).row(0, named=True)
+        assert found["words"] == words
+        assert share == f"{100 * found['share']:.1f}%"
+    assert any("8 bits" in row[2] for row in rows)
 
 
 def test_a_card_opens_with_metadata_that_the_hub_reads(results: Path, study: Study) -> None:

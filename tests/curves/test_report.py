@@ -40,6 +40,7 @@ def build(results: Path, models: list[Model], tasks: dict[str, str], bundle: str
     found = answer(results, models, list(tasks), FEW, "made")
     points = index_speed.measure([8, 384], vectors=500)
     rate = {point["dim"]: point["queries_per_second"] for point in points}
+    indexes = tuple(index_speed.measure_indexes([8, 384], vectors=500))
     extra = report.gather(results, found.summary, {"study": "made", "tasks": list(tasks)})
     if rename:
         swap = {"matryoshka": rename, "WordNetExamples": rename, "base": rename + "base"}
@@ -59,7 +60,7 @@ def build(results: Path, models: list[Model], tasks: dict[str, str], bundle: str
         )
     path = results / "curves" / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(report.page(found, Speeds(rate, 500, "here"), extra, bundle))
+    path.write_text(report.page(found, Speeds(rate, 500, "here", indexes), extra, bundle))
     found.curves.write_parquet(path.with_name("curves.parquet"))
     return path
 

@@ -1,7 +1,8 @@
 """The model card of one exported model.
 
-Takes the model's manifest, its scores and the tasks' task.json; leaves README.md in the hub's form: YAML front matter with mteb results,
-what the model is made of, measured scores per dimension, and how to use it cut short.
+Takes the model's manifest, its scores, the frontier and the tasks' task.json; leaves README.md in the hub's form: YAML front
+matter with mteb results, what the model is made of, measured scores per dimension, what it keeps in how many bytes, and
+how to use it cut short.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from workflow_scripts.artefact import atomic_write, read_json
 from workflow_scripts.command_line import parser, run
 from workflow_scripts.curves.collect import SCORE_COLUMNS, read_table, without_draws
 from workflow_scripts.curves.curves import study_of
-from workflow_scripts.curves.schemas import is_prefix
+from workflow_scripts.curves.formats import between, byte_count, kept, percent
+from workflow_scripts.curves.indexes import ANY
+from workflow_scripts.curves.schemas import FRONTIER_SCHEMA, OWN, is_prefix, rising
 from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.configuration import Study
 from workflow_scripts.study.references import portable_reference
 
+LEAST_SHARE = 0.8  # of the full width: what keeps less is not on the card
 # What Markdown would read as markup, and HTML as a tag.
 MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~$])")
 
@@ -93,8 +97,14 @@ def is_number(score: float | None) -> bool:
     return score is not None and math.isfinite(score)
 
 
-def card(study: Study, manifest: dict[str, Any], scores: pl.DataFrame, splits: dict[str, list[str]]) -> str:
-    """The whole card, in Markdown; `splits`: the evaluated splits of each task."""
+def card(
+    study: Study,
+    manifest: dict[str, Any],
+    scores: pl.DataFrame,
+    splits: dict[str, list[str]],
+    frontier: pl.DataFrame,
+) -> str:
+    """The whole card, in Markdown; `splits`: the evaluated splits of each task; `frontier`: FRONTIER_SCHEMA."""
     manifest = manifest | {
         "licence": manifest.get("licence") or study.deploy.licence,
         "language": manifest.get("language") or study.deploy.language,
@@ -106,7 +116,10 @@ def card(study: Study, manifest: dict[str, Any], scores: pl.DataFrame, splits: d
     nested = model in study.variants and study.variants[model].nested
     lines = ["---", front_matter(manifest, scores, name, splits, nested).rstrip(), "---", "", f"# {plain(name)}", ""]
     lines += [*_origin(study, manifest), "", "## Scores by dimension", ""]
-    lines += [*_score_table(scores, dims), "", "## Use", ""]
+    lines += [*_score_table(scores, dims), ""]
+    if stored := _bytes_table(frontier, model, study.intervals.confidence):
+        lines += ["## Scores by bytes", "", *stored, ""]
+    lines += ["## Use", ""]
     lines += [
         "```python",
         "from sentence_transformers import SentenceTransformer",
@@ -168,6 +181,29 @@ def _score_table(scores: pl.DataFrame, dims: list[int]) -> list[str]:
     return [*lines, "", "Scores times 100, as MTEB computes them, from the first coordinates of the embedding."]
 
 
+def _bytes_table(frontier: pl.DataFrame, model: str, confidence: float) -> list[str]:
+    """The best way to store the model's vectors within each number of bytes, from LEAST_SHARE up; empty where nothing but
+    float32 prefixes was measured."""
+    own = frontier.filter(scope=model, of=OWN, engine=ANY, resource="memory")
+    if own.filter(~is_prefix()).is_empty():
+        return []
+    lines = ["| task type | bytes a vector | stored as | share kept | interval |", "|---|---:|---|---:|---|"]
+    for (task_type,), part in own.group_by(["task_type"], maintain_order=True):
+        for row in rising(part).filter(pl.col("share") >= LEAST_SHARE).iter_rows(named=True):
+            cells = [
+                plain(task_type),
+                byte_count(row["bytes"]),
+                plain(row["words"]),
+                kept(row["share"]),
+                between(row["share_low"], row["share_high"]) or "-",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    about = (
+        f"Share of this model's own full width in float32, with its {percent(confidence)} interval; means over tasks."
+    )
+    return [*lines, "", f"{about} What is fitted for a codec (axes, ranges, thresholds) is fitted on training texts."]
+
+
 def _facts(facts: dict[str, Any]) -> list[str]:
     return ["| | |", "|---|---|", *(f"| {plain(k)} | {plain(v)} |" for k, v in facts.items() if v is not None)]
 
@@ -184,6 +220,7 @@ def main() -> None:
     arguments.add_argument("--model", required=True, type=Path, help="the model's model.json")
     arguments.add_argument("--tasks", required=True, type=Path, nargs="+", help="every task's task.json")
     arguments.add_argument("--scores", required=True, type=Path, nargs="+")
+    arguments.add_argument("--frontier", required=True, type=Path, help="frontier.parquet")
     arguments.add_argument("--output", required=True, type=Path)
     given = arguments.parse_args()
 
@@ -193,7 +230,8 @@ def main() -> None:
         tasks = [read_json(path) for path in given.tasks]
         splits = {task["name"]: task["splits"] for task in tasks}
         with atomic_write(given.output) as part:
-            part.write_text(card(study, read_json(given.model), scores, splits))
+            frontier = read_table(given.frontier, list(FRONTIER_SCHEMA))
+            part.write_text(card(study, read_json(given.model), scores, splits, frontier))
 
     run(work)
 

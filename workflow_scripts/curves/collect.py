@@ -68,7 +68,7 @@ class TaskScores:
     `cells` names the first axis of `score` (cells, seeds) and `values` (cells, seeds, units) of each model by codec;
     `values` is None where a score came without the values it is the mean of. `parts` (units,) numbers the subset and
     split that each unit is of: the score is the mean over parts of the mean over their units. `bytes_read` per query by
-    codecs that are searched whole, where that was measured. `outcomes` are there of all
+    codecs alone, which read every one of the `documents`, where searches were measured. `outcomes` are there of all
     models or of none.
     """
 
@@ -80,6 +80,7 @@ class TaskScores:
     codecs: dict[str, Codec] = field(default_factory=dict)
     searches: dict[str, Search] = field(default_factory=dict)
     bytes_read: dict[str, float] = field(default_factory=dict)
+    documents: float | None = None
     cells: dict[str, list[str]] = field(default_factory=dict)
     seeds: dict[str, list[int]] = field(default_factory=dict)
     score: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
@@ -206,10 +207,12 @@ def without_draws(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _read_searches(path: Path, found: TaskScores) -> pl.DataFrame:
-    """The scores of the searches in stages by name, and into `found` what they are; of codecs alone the bytes read."""
+    """The scores of the searches in stages by name, and into `found` what they are, and how many documents there are: as
+    many as a codec reads that the table has alone."""
     staged = pl.col("stages").list.len() > 0
     table = read_table(path, SEARCH_COLUMNS)
-    found.bytes_read |= dict(table.filter(~staged).select("rescore", "bytes_read").iter_rows())
+    alone = table.filter(~staged & (pl.col("bytes_in_memory") > 0)).head(1)
+    found.documents = next(iter(alone["bytes_read"] / alone["bytes_in_memory"]), found.documents)
     rows = table.filter(staged)
     for row in rows.iter_rows(named=True):
         stages = tuple((stage["codec"], stage["candidates"]) for stage in row["stages"])
@@ -230,6 +233,8 @@ def _add_scores(found: TaskScores, model: str, tables: dict[int, pl.DataFrame]) 
     cells = [codec.name for codec in codecs]
     cells += [name for name in per_seed[0] if name in found.searches and all(name in others for others in per_seed)]
     found.codecs |= {codec.name: codec for codec in codecs}
+    if found.documents is not None:
+        found.bytes_read |= {codec.name: codec.bytes * found.documents for codec in codecs}
     found.cells[model] = cells
     found.seeds[model] = list(tables)
     found.score[model] = np.array([[scores[cell] for scores in per_seed] for cell in cells], np.float64).reshape(

@@ -30,7 +30,7 @@ from workflow_scripts.study.sections.intervals import Intervals
 @dataclass
 class Group:
     """`samples[model]` holds the model's codecs and searches in the order of `cells[model]`, their names, which `codecs`
-    and `searches` describe; `bytes_read` per query by codecs that are searched whole. `outcomes`: known by test text;
+    and `searches` describe; `bytes_read` per query by codecs alone. `outcomes`: known by test text;
     `overlap`: the largest share of its pool that a draw of training examples takes."""
 
     task: str

@@ -51,8 +51,8 @@ def measure_indexes(dimensions: list[int], vectors: int = VECTORS) -> list[dict[
     """Queries per second of faiss's own indexes at each dimension that bytes divide, one query after another, top 10.
 
     `index`: flat (float32), scalar quantisers of 8 and 4 bits, binary (Hamming distance, queries coded), product
-    quantisation of a byte per eight coordinates, RaBitQ, and binary codes whose 100 best are re-scored in int8; `bytes`
-    that a vector takes in memory. Vectors are random: what is timed does not depend on them.
+    quantisation of a byte per eight coordinates, RaBitQ, and signs or RaBitQ whose 100 best are re-scored in int8
+    (IndexRefine); `bytes` that a vector takes in memory for the first pass. Vectors are random: what is timed does not depend on them.
     """
     rng = np.random.default_rng(0)
     widest = rng.standard_normal((vectors, max(dimensions)), np.float32)

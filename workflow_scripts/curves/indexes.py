@@ -25,7 +25,7 @@ ENGINES: dict[str, frozenset[str] | None] = {
 ANY, RESCORING = "any codec", "any codec, then re-scoring"
 
 TOP = 10  # documents that a search returns
-CANDIDATES = 100  # that the binary index finds for re-scoring
+CANDIDATES = 100  # that an index of few bits finds for re-scoring
 TRAINING = 2000  # vectors that an index is trained on
 
 
@@ -51,17 +51,16 @@ def timed_indexes(corpus: np.ndarray) -> Iterator[tuple[str, int, Callable[[np.n
         yield name, int(index.sa_code_size()), functools.partial(index.search, k=TOP)
     binary = faiss.IndexBinaryFlat(dim)
     binary.add(np.packbits(corpus > 0, axis=1))
-
-    def by_bits(query: np.ndarray, count: int = TOP) -> Any:
-        return binary.search(np.packbits(query > 0, axis=1), count)
-
-    yield "binary", dim // 8, by_bits
-    fine = kinds["int8"]
-
-    def refined(query: np.ndarray) -> np.ndarray:
-        candidates = by_bits(query, CANDIDATES)[1][0]
-        scores = fine.reconstruct_batch(candidates) @ query[0]
-        best: np.ndarray = candidates[np.argsort(-scores)[:TOP]]
-        return best
-
-    yield f"binary, {CANDIDATES} re-scored in int8", dim // 8, refined
+    yield "binary", dim // 8, lambda query: binary.search(np.packbits(query > 0, axis=1), TOP)
+    # IndexRefine takes no binary index, but faiss's IndexLSH without its rotation holds the same signs.
+    signs: Any = faiss.IndexLSH(dim, dim, False, False)
+    signs.metric_type = inner  # else the re-scored would be sorted as distances
+    signs.add(corpus)
+    for name, coarse in (("binary", signs), ("rabitq", kinds["rabitq"])):
+        refined: Any = faiss.IndexRefine(coarse, kinds["int8"])
+        refined.k_factor = CANDIDATES / TOP
+        yield (
+            f"{name}, {CANDIDATES} re-scored in int8",
+            int(coarse.sa_code_size()),
+            functools.partial(refined.search, k=TOP),
+        )

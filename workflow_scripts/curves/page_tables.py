@@ -69,11 +69,13 @@ class Table(NamedTuple):
 
 
 class Speeds(NamedTuple):
-    """Exact searches per second by dimension, over this many vectors, and on what."""
+    """Exact searches per second by dimension, over this many vectors, and on what; and by kind of faiss index, each with
+    its `index`, `dim`, `bytes` and `queries_per_second`."""
 
     rate: dict[int, float]
     vectors: int
     machine: str = ""
+    indexes: tuple[Row, ...] = ()
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], caption: str | Markup = "") -> Table:
@@ -196,6 +198,25 @@ def speed_table(speeds: Speeds) -> Table:
         rows,
         f"Exact searches over {speeds.vectors:,} float32 vectors. {speeds.machine}",
     )
+
+
+def index_tables(speeds: Speeds) -> list[Table]:
+    """Queries per second of each kind of faiss index, a column for each dimension, with the bytes a vector takes there."""
+    by_cell = {(row["index"], row["dim"]): row for row in speeds.indexes}
+    dims = sorted({dim for _, dim in by_cell})
+    rows = [
+        [Cell(index), *(_speed_cell(by_cell.get((index, dim))) for dim in dims)]
+        for index in dict.fromkeys(row["index"] for row in speeds.indexes)
+    ]
+    caption = (
+        f"Queries per second of faiss's own indexes over {speeds.vectors:,} vectors, by dimension; small print: bytes that a"
+        f" vector takes in memory. {speeds.machine}"
+    )
+    return [table(["index", *map(str, dims)], rows, caption)] if rows else []
+
+
+def _speed_cell(row: Row | None) -> Cell:
+    return Cell() if row is None else Cell(f"{row['queries_per_second']:,.0f}", (f"{byte_count(row['bytes'])} B",))
 
 
 def curve_tables(curves: pl.DataFrame, means: bool) -> list[Table]:

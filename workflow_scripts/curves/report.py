@@ -162,6 +162,7 @@ def tables_of(found: Found, speeds: Speeds | None, extra: Extra, data: dict[str,
         "losses": [page_tables.loss_table(answer, curves, named)],
         "recommendations": [page_tables.recommendation_table(answer, curves, speeds, answer.task_types)],
         "speeds": [page_tables.speed_table(speeds)] if speeds else [],
+        "indexes": page_tables.index_tables(speeds) if speeds else [],
         "points": page_tables.curve_tables(curves, means=True),
         "task_points": page_tables.curve_tables(curves, means=False),
         "costs": page_tables.cost_tables(answer, curves),
@@ -194,7 +195,7 @@ def read_speeds(path: Path) -> Speeds | None:
     machine = (
         f"{speed['machine']}, {speed['cores']} cores, {speed['threads']} thread(s), one query after another, best ten."
     )
-    return Speeds(rate, speed["vectors"], plain(machine))
+    return Speeds(rate, speed["vectors"], plain(machine), tuple(speed["indexes"]))
 
 
 def main() -> None:
