@@ -1,13 +1,13 @@
 """Scoring a grid of codecs together, beside scoring each as a float32 matrix of its own; and what a large search holds.
 
-    python benchmarks/frontier.py [--quick] [--json FILE]
+    python benchmarks/frontier.py [--quick] [--json FILE] [--tasks NAME …] [--no-search]
 
 Takes the real tasks of ../shared/data and all-MiniLM-L6-v2; prints one table and, with `--json`, its figures:
 `grid_over_separate`, the time of all codecs of the default grid together over the time of scoring the decoded vectors of
 each as a store of its own with the same scorer (every second, third, … codec is timed, and stands for those between);
 `grid_over_encoding`, what the grid adds to scoring the float32 prefixes over the time that encoding the task took;
 `search_memory_gb`, the most memory beside the store while eight codecs and three searches in stages are scored on
-1,000,000 x 768 vectors. `winner_coverage` is of benchmarks/verdicts.py, which simulates the choice.
+1,000,000 x 768 vectors. A file that is there already is added to, so that the tasks may run one by one. `winner_coverage` is of benchmarks/verdicts.py, which simulates the choice.
 """
 
 from __future__ import annotations
@@ -161,13 +161,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="part of each task, and 100,000 vectors")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--tasks", nargs="*", default=TASKS, choices=TASKS)
+    parser.add_argument("--tasks", nargs="*", default=TASKS, help=f"of {', '.join(TASKS)}; none: only the search")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-search", action="store_true", help="leave out the large search")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    figures: dict[str, float] = {}
+    if unknown := set(arguments.tasks) - set(TASKS):
+        parser.error(f"unknown tasks {sorted(unknown)}; expected some of {', '.join(TASKS)}")
+    known = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
+    figures: dict[str, Any] = known
     with tempfile.TemporaryDirectory() as place:
         measured = {
             name: measure_task(name, arguments.quick, Path(place), arguments.repeats) for name in arguments.tasks
@@ -176,13 +179,15 @@ def main() -> None:
             print(f"{'':24}" + "".join(f"{name[:14]:>16}" for name in measured))
             for key in next(iter(measured.values())):
                 print(f"{key:24}" + "".join(f"{found[key]:16.4g}" for found in measured.values()), flush=True)
+            figures["tasks"] = figures.get("tasks", {}) | measured
             for key in ("grid_over_separate", "grid_over_encoding"):
-                figures[key] = max(found[key] for found in measured.values())
+                figures[key] = max(found[key] for found in figures["tasks"].values())
         if not arguments.no_search:
             documents, queries = (100_000, 100) if arguments.quick else (1_000_000, 300)
             figures |= measure_search(Path(place), documents, queries)
     for key, value in figures.items():
-        print(f"{key:24}{value:16.4g}")
+        if key != "tasks":
+            print(f"{key:24}{value:16.4g}")
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
 
