@@ -210,14 +210,14 @@ def _codec(reduction: str, dim: int) -> dict[str, Any]:
     transform, _, precision = reduction.partition(":")
     transform, _, draw = transform.partition("-")
     precision = precision or "float32"
-    bits = {"float32": 32, "int8": 8, "binary": 1}[precision]
+    bits = {"float32": 32, "int8": 8, "binary": 1, "mteb_int8": 8}[precision]
     return {
         "codec": f"{transform}{'.' + draw if draw else ''}-{dim}-{precision}",
         "transform": transform,
         "draw": int(draw or 0),
         "dim": dim,
         "precision": precision,
-        "queries": "float32",
+        "queries": "coded" if precision.startswith("mteb_") else "float32",
         "bytes": float(-(-dim * bits // 8)),
     }
 

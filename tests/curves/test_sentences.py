@@ -273,3 +273,14 @@ def test_beside_the_undecided_stands_what_would_decide_it() -> None:
     assert "one of 0.01 takes more queries and more seeds)" in training_sentences.comparison(none, 0.01, "queries")
     fine = found.model_copy(update={"detectable": 0.005})
     assert "one of" not in training_sentences.comparison(fine, 0.01, "queries").replace("like this one", "")
+
+
+def test_what_mtebs_way_of_fitting_costs_stands_beside_ranges_of_training_texts(tmp_path: Path) -> None:
+    found = answered(tmp_path, seeded(EMBEDDED_GRAPH, (0,)), reductions=("prefix", "prefix:int8", "prefix:mteb_int8"))
+    (said,) = sentences.compression(found.curves, "Retrieval", "base")
+    at_full = found.curves.filter(task="mean", task_type="Retrieval", variant="base", dim=384)
+    theirs, ours = (at_full.filter(precision=name)["share"].item() for name in ("mteb_int8", "int8"))
+    shown = rf"mteb's own int8 keeps {100 * theirs:.1f}% \(.*\) in 384 bytes; .* training texts it is {100 * ours:.1f}%"
+    assert re.match(shown, plain(said))
+    without = found.curves.filter(pl.col("precision") != "mteb_int8")
+    assert sentences.compression(without, "Retrieval", "base") == []

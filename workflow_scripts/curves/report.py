@@ -95,7 +95,10 @@ def page(found: Found, speeds: Speeds | None, extra: Extra, scripts: str) -> str
     answer, curves = found.summary, found.curves
     names = Names(answer)
     first = {kind: sentences.first_sentence(answer, curves, kind, names) for kind in answer.task_types}
-    more = {kind: sentences.more(answer, kind, names) for kind in answer.task_types}
+    more = {
+        kind: [*sentences.more(answer, kind, names), *sentences.compression(curves, kind, answer.reference.get(kind))]
+        for kind in answer.task_types
+    }
     data = chart_data(answer, curves, found.differences, found.frontier, extra.searches, extra.training)
     here = Path(__file__)
     specs = {file.name.partition(".")[0]: file.read_text() for file in sorted((here.parent / "charts").glob("*.json"))}

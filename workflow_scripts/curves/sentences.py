@@ -29,6 +29,14 @@ from workflow_scripts.curves.summary import Answer, StorageAdvice
 WANTED = (0.98, 0.95, 0.90)
 
 
+# What stands beside mteb's compression, whose int8 takes its ranges from each call of the encoder, and its binary 0 or 1.
+OWN_WAY = {
+    "int8": "with the ranges of training texts it is",
+    "binary": "with the signs as +1 and -1 it is",
+    "float8": "compared in float32 it is",
+}
+
+
 def first_sentence(answer: Answer, curves: pl.DataFrame, task_type: str, names: Names) -> Markup:
     """What to store instead of the full width of the model that the study starts from, and what that keeps."""
     title = Markup("<b>{}.</b> ").format(task_type)
@@ -163,6 +171,40 @@ def more(answer: Answer, task_type: str, names: Names) -> list[Markup]:
     if best := _other_model(answer, task_type, chosen, names):
         said.append(best)
     return said
+
+
+def compression(curves: pl.DataFrame, task_type: str, variant: str | None) -> list[Markup]:
+    """What mteb's way of fitting its own compression costs: beside the same precision fitted on training texts, at full
+    width, queries coded alike where that was measured."""
+    of_model = curves.filter(pl.col("task") == MEAN, pl.col("task_type") == task_type, pl.col("variant") == variant)
+    said = []
+    for row in of_model.filter(pl.col("precision").str.starts_with("mteb_")).sort("dim").iter_rows(named=True):
+        if row["dim"] != of_model["dim"].max() or row["share"] is None:
+            continue
+        precision = row["precision"].removeprefix("mteb_")
+        ours = of_model.filter(
+            pl.col("precision") == precision, pl.col("transform") == row["transform"], pl.col("dim") == row["dim"]
+        ).sort(pl.col("queries") == row["queries"], descending=True)
+        if ours.is_empty() or ours["share"][0] is None:
+            continue
+        best = ours.row(0, named=True)
+        said.append(
+            Markup("mteb's own {} keeps {}{} in {} bytes; {} {}{}.").format(
+                precision,
+                kept(row["share"]),
+                _within(row),
+                byte_count(row["bytes"]),
+                OWN_WAY[precision],
+                kept(best["share"]),
+                _within(best),
+            )
+        )
+    return said
+
+
+def _within(row: dict[str, Any]) -> str:
+    known = between(row["share_low"], row["share_high"])
+    return f" ({known})" if known else ""
 
 
 def _other_model(answer: Answer, task_type: str, chosen: StorageAdvice | None, names: Names) -> Markup | None:
