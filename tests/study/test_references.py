@@ -182,7 +182,11 @@ def test_a_models_name_in_mtebs_results_is_the_hubs_or_the_studys_own() -> None:
         "published": {"parent": "base", "hub_name": "me/published@c0ffee"},
         "nameless": {"parent": "base"},
     }
-    raw = {"study": "s", "base": {"model": "org/name@abc", "width": 8}, "tasks": ["Banking77Classification"]}
+    raw: dict[str, Any] = {
+        "study": "s",
+        "base": {"model": "org/name@abc", "width": 8},
+        "tasks": ["Banking77Classification"],
+    }
     raw |= {"variants": variants, "dimensions": [8], "training": {"nesting": [8]}}
     graph = load_study(raw).graph
     names = {model: graph.hub_name_of(model) for model in graph.models}

@@ -67,7 +67,7 @@ def codec_words(codec: Stored, width: int) -> str:
         "variance": whole if dim == width else f"the {dim} of {width} dimensions that vary most",
         "pca": axes,
         "pca_centered": f"{axes}, centred,",
-        "random_rotation": f"{axes}, rotated at random,",
+        "random_rotation": f"{whole if dim == width else axes}, rotated at random,",
         "itq": f"{axes}, rotated by ITQ,",
     }.get(codec.transform, f"{dim} of {width} dimensions by {codec.transform}")
     coded = ", queries coded alike" if codec.queries == "coded" else ""
