@@ -55,7 +55,7 @@ def study(**changes: Any) -> Study:
         ({"search": {"shortlist": ["prefix-0-int8"]}}, "search.shortlist: 'prefix-0-int8' is not a codec"),
         (
             {"base": {"model": "org/name@main", "width": 384, "hub_name": "no organisation"}},
-            "base.hub_name: string should match",
+            "base.hub_name: [sS]tring should match",
         ),
         ({"cuts": ["prefix"]}, "cuts: is now called `codecs.transforms`"),
         ({"precisions": ["int8"]}, "precisions: is now called `codecs.precisions`"),
