@@ -247,6 +247,7 @@ class Study(Section):
                     )
                 chain.append(parent)
         self._hub_names_are_of_one_model()
+        self._vectors_fit()
         self._widths_fit()
         check_codecs(self.codecs, self.search, self.graph, self.corpus.sample_texts)
         source = self.corpus.source
@@ -254,7 +255,6 @@ class Study(Section):
             if not source or not exists(source):  # "" would be the working directory
                 raise StudyError(f"corpus.source: {source!r} does not exist; use 'wordnet', 'medi' or a path to pairs")
             refuse_wildcards(source, "corpus.source")
-        self._vectors_fit()
         for name, bundle in self.deploy.bundles.items():
             self._bundle_is_measured(name, bundle)
         return self
