@@ -86,6 +86,8 @@ def own_study(folder: Path, documents: np.ndarray, judged: bool) -> pl.DataFrame
         study="s",
         model="ours",
         seed=0,
+        mteb_name="s/own",
+        mteb_revision="s0",
         task="Own",
         dimensions=[4, WIDTH],
         codecs=Codecs(transforms=["prefix", "pca"], precisions=["float32", "int8"]),
