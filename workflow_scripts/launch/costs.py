@@ -126,6 +126,7 @@ def jobs(study: Study) -> dict[str, int]:
         "embed_by_matrix": len(texts) * len(transformed),
         "score": len(study.task_names) * len(pairs),
         "curves": 1,
+        "first_report": int(study.graph.partly_trained),
         "speed": 1,
         "figures": 1,
         "report": 1,

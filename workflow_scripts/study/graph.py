@@ -139,6 +139,11 @@ class Graph:
         """(model, seed) of every model that is made."""
         return [(model, seed) for model in self.models for seed in self.seeds_of(model)]
 
+    @property
+    def partly_trained(self) -> bool:
+        """Whether some models need training and others need none: these have a first report, before any training."""
+        return {self.trains_anywhere(model) for model in self.models} == {True, False}
+
     def trains_anywhere(self, model: str) -> bool:
         """Whether the model or an ancestor is trained or adapted, so that seeds make a difference."""
         name: str | None = model
