@@ -2,12 +2,10 @@
 
 from snakemake.exceptions import WorkflowError
 
-GPU_RULES = {"transform", "encode_pairs", "adaptor", "train", "embed"}
-
 
 def refuse_over_budget():
     """End here, before any job, a study that its `budget: gpu_hours` does not allow."""
-    jobs = [j for j in workflow.dag.needrun_jobs() if j.rule.name in GPU_RULES]
+    jobs = [j for j in workflow.dag.needrun_jobs() if "gpu" in j.rule.resources]
     planned = {
         (w.model, int(w.seed), w.get("task", "")) for w in (j.wildcards for j in jobs)
     }

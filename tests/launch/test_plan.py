@@ -39,7 +39,7 @@ def test_a_dry_run_with_all_downloads_missing_is_what_the_plan_counts(project: P
     assert found == costs.jobs(study_of(STUDIES[name]))
 
 
-LOCAL_RULES = """
+RULES = """
 from pathlib import Path
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import OutputSettings, Quietness, ResourceSettings
@@ -48,24 +48,33 @@ with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
     workflow = api.workflow(resource_settings=ResourceSettings(cores=1), snakefile=Path("Snakefile"))
     workflow.dag()
     print(*workflow._workflow._localrules)
+    print(*[rule.name for rule in workflow._workflow.rules if "gpu" in rule.resources])
 """
 
 
-def local_rules(project: Path) -> set[str]:
-    """The rules that run on the login node, as Snakemake reads them."""
-    command = [sys.executable, "-c", LOCAL_RULES]
-    return {*subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout.split()}
+def rules(project: Path) -> tuple[set[str], set[str]]:
+    """The rules that run on the login node, and those that ask for a GPU, as Snakemake reads them."""
+    command = [sys.executable, "-c", RULES]
+    said = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout.splitlines()
+    return {*said[0].split()}, {*said[1].split()}
+
+
+def test_the_cluster_sends_every_job_that_asks_for_a_gpu_where_one_is(project: Path) -> None:
+    asked = yaml.safe_load((project / "profiles" / "slurm" / "profile.yaml").read_text())
+    _, on_a_gpu = rules(project)
+    assert {rule for rule, of in asked["set-resources"].items() if of["slurm_partition"] == "gpu"} == on_a_gpu
+    assert on_a_gpu <= asked["set-threads"].keys()
 
 
 def test_no_job_but_the_local_rules_may_reach_the_hub(project: Path) -> None:
-    local = local_rules(project) | {"all"}
+    local, _ = rules(project)
     files = [*STUDIES["medi"], "tests/full_study/sizes.yaml"]
     result = snakemake(project, "--dry-run", "--printshellcmds", "--configfile", *files)
     assert result.returncode == 0, result.stderr
     commands: dict[str, str] = {}
     for job in re.split(r"^\[.*\]$", result.stdout + result.stderr, flags=re.MULTILINE):
         name = re.search(r"^rule (\w+):", job, re.MULTILINE)
-        if name and name[1] not in local and "Shell command:" in job:
+        if name and name[1] not in local | {"all"} and "Shell command:" in job:
             commands[name[1]] = job.split("Shell command:")[1].strip()
     assert set(commands) >= {"pairs", "tokens", "transform", "train", "embed", "embed_by_matrix", "score"}
     for rule, command in commands.items():
