@@ -14,6 +14,7 @@ import pytest
 
 from workflow_scripts import artefact
 from workflow_scripts.artefact import Progress
+from workflow_scripts.command_line import InputError, run
 
 
 class Terminal(io.StringIO):
@@ -161,8 +162,15 @@ def test_the_same_content_is_the_same_json_and_the_same_digest(tmp_path: Path) -
 
 def test_json_that_is_cut_names_its_file(tmp_path: Path) -> None:
     (tmp_path / "cut.json").write_text('{"a": 1')
-    with pytest.raises(ValueError, match=r"cut\.json: not readable as JSON"):
+    with pytest.raises(InputError, match=r"cut\.json: not readable as JSON .*; delete it and run again"):
         artefact.read_json(tmp_path / "cut.json")
+
+
+def test_json_that_is_cut_is_one_line_and_no_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "model.json").write_bytes(b'{"a": "\xff')
+    with pytest.raises(SystemExit) as stopped, caplog.at_level("ERROR", logger="matryoshka"):
+        run(lambda: artefact.read_json(tmp_path / "model.json"))
+    assert stopped.value.code == 1
 
 
 def test_digests_are_read_by_sha256sum(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from workflow_scripts.command_line import InputError
+
 log = logging.getLogger("matryoshka")
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -73,10 +75,12 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
+    """The content of a JSON file. Raises InputError where it is cut or no JSON: a file of results that a full disk or a
+    copy broke is nothing that a traceback explains."""
     try:
         return json.loads(Path(path).read_text())
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, a number of too many digits, nested too deeply
-        raise ValueError(f"{path}: not readable as JSON ({error}); delete it and run again") from None
+        raise InputError(f"{path}: not readable as JSON ({error}); delete it and run again") from None
 
 
 def digest_of_file(path: str | Path) -> str:
