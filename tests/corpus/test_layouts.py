@@ -16,6 +16,7 @@ import pytest
 
 from tests.corpus.pairs import TEXTS, flat, prepared, row, write_jsonl
 from workflow_scripts.command_line import InputError
+from workflow_scripts.corpus.files import pairs_files
 
 GOOD = [row(f"what is {i}?", f"it is {i}", f"it is not {i}") for i in range(5)]
 BGE = [
@@ -209,7 +210,50 @@ def test_files_of_one_name_in_several_folders_are_several_tasks_and_shards_are_o
     write_jsonl(tmp_path / "source" / "task_name=a%20b" / "part-1.jsonl", [{**bare[0], "query": ["", "other"]}])
     manifest, _ = prepared(tmp_path / "source", tmp_path / "out")
     tasks = {name: task["rows_out"] for name, task in manifest["tasks"].items()}
-    assert tasks == {"nli/part-0": 1, "qa/part-0": 1, "train": 3, "a b": 1}
+    assert tasks == {"nli": 1, "qa": 1, "train": 3, "a b": 1}
+
+
+PARTS = {
+    "spark": [f"part-0000{i}-0c2f6a6e-7b1d-4c58-9f0a-5a1b2c3d4e5f-c000.snappy.parquet" for i in range(2)],
+    "spark 2": [f"part-0000{i}-0c2f6a6e-7b1d-4c58-9f0a-5a1b2c3d4e5f.c000.json.gz" for i in range(2)],
+    "pyarrow": ["part-0.parquet", "part-10.parquet"],
+    "pandas": ["0c2f6a6e7b1d4c589f0a5a1b2c3d4e5f-0.parquet"],
+    "dask": ["part.0.parquet", "part.1.parquet"],
+    "one": ["part-00000-of-00001.parquet"],
+}
+
+
+@pytest.mark.parametrize("names", PARTS.values(), ids=PARTS)
+def test_a_folder_of_parts_is_one_task_named_after_the_folder(names: list[str], tmp_path: Path) -> None:
+    for folder in (
+        "source/nli",
+        "source/deep/qa.parquet/year=2020",
+        "source/deep/qa.parquet/year=2021",
+        "source/a/nli",
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in [*names, "_SUCCESS", "_metadata", f".{names[0]}.crc"]:
+            (tmp_path / folder / name).touch()
+    found = [(file.task, file.path.name) for file in pairs_files(tmp_path / "source")]
+    assert set(found) == {(task, name) for task in ("nli", "a/nli", "qa") for name in names}
+    assert len(found) == 4 * len(names)
+    assert {file.task for file in pairs_files(tmp_path / "source" / "nli")} == {"nli"}
+    assert [file.task for file in pairs_files(tmp_path / "source" / "nli" / names[0])] != ["nli"]
+
+
+def test_parts_beside_other_files_keep_their_names(tmp_path: Path) -> None:
+    for name in ("part-0.jsonl", "nli.jsonl"):
+        (tmp_path / name).touch()
+    assert [file.task for file in pairs_files(tmp_path)] == ["nli", "part-0"]
+
+
+def test_folders_above_the_source_name_no_task(tmp_path: Path) -> None:
+    source = tmp_path / "dataset=medi" / "files"
+    source.mkdir(parents=True)
+    for name in ("nli.jsonl", "qqp.jsonl"):
+        (source / name).touch()
+    assert [file.task for file in pairs_files(source)] == ["nli", "qqp"]
+    assert {file.task for file in pairs_files(source.parent)} == {"medi"}
 
 
 def test_a_data_set_that_was_saved_to_disk_is_read(tmp_path: Path) -> None:

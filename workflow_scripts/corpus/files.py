@@ -17,6 +17,13 @@ from workflow_scripts.command_line import InputError
 
 SUFFIXES = (".parquet", ".arrow", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
 SHARD = re.compile(r"-\d{5}-of-\d{5}\Z")  # how datasets numbers the parts of one split
+# The parts of one table, whose names say nothing else: Spark's `part-00000-<uuid>-c000.snappy`, pyarrow's `part-0` and
+# `<32 hexadecimal digits>-0`, Dask's `part.0`, DuckDB's `data_0`.
+PART = re.compile(
+    r"(part([-._]?\d+([-_][0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?([-.]c\d+)?)?|[0-9a-f]{32}-\d+|data_\d+)"
+    r"(\.(snappy|gz|gzip|zstd|zst|lz4|lz4raw|br|brotli|lzo))?",
+    re.IGNORECASE,
+)
 PARTITION_KEYS = ("task_name", "task_id", "task", "dataset")  # of a folder named KEY=VALUE (Hive's layout)
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 LONGEST_MANIFEST = 64 * 2**20  # bytes; a larger JSON file is taken for rows
@@ -45,12 +52,13 @@ def pairs_files(source: Path) -> list[PairsFile]:
     else:
         raise InputError(f"{source}: there is no such file or folder of pairs")
     candidates = paths = [path for path in paths if path.name.endswith(SUFFIXES)]
-    if source != root / source.name or not source.is_file() or source.suffix == ".sha256":
+    alone = source.suffix != ".sha256" and source.is_file()
+    if not alone:
         paths = [path for path in paths if not _is_manifest(path) and not _is_cached_copy(path)]
     if not paths:
         others = f"; {candidates[0].name} is one object without a query" if candidates else ""
         raise InputError(f"{source}: no pairs here; expected {', '.join(SUFFIXES)}{others}")
-    return [PairsFile(path, task) for path, task in zip(paths, _tasks(paths, root), strict=True)]
+    return [PairsFile(path, task) for path, task in zip(paths, _tasks(paths, root, alone), strict=True)]
 
 
 def _listed(digests: Path) -> list[Path]:
@@ -104,25 +112,40 @@ def _is_cached_copy(path: Path) -> bool:
 # ---- the task of a file
 
 
-def _tasks(paths: list[Path], root: Path) -> list[str]:
-    """The task of each file: its partition's; or its name, with its folder's where files of other folders share it."""
+def _tasks(paths: list[Path], root: Path, alone: bool) -> list[str]:
+    """The task of each file: its partition's; or its name, with its folder's where files of other folders share it. A
+    folder of nothing but parts is one task, and counts as a file of the folder's name; a part given `alone` keeps its own.
+    """
+    root, paths = root.absolute(), [path.absolute() for path in paths]
+    others = {path.parent for path in paths if not PART.fullmatch(stem_of(path))}
+    tables = [path if alone or path.parent in others else _table(path.parent, root) for path in paths]
+    named = [table.with_name(stem_of(table)) for table in tables]
     folders: dict[str, set[Path]] = {}
-    for path in paths:
-        folders.setdefault(stem_of(path), set()).add(path.parent)
+    for name in named:
+        folders.setdefault(name.name, set()).add(name.parent)
     tasks = []
-    for path in paths:
-        stem = stem_of(path)
-        below = path.parent.relative_to(root)
-        partition = _partition(path.parent)
-        shared = len(folders[stem]) > 1 and below != Path()
-        tasks.append(partition if partition is not None else f"{below.as_posix()}/{stem}" if shared else stem)
+    for path, name in zip(paths, named, strict=True):
+        shared = len(folders[name.name]) > 1 and root in name.parents and name.parent != root
+        partition = _partition(path.parent, root)
+        task = name.relative_to(root).as_posix() if shared else name.name
+        tasks.append(task if partition is None else partition)
     return tasks
 
 
-def _partition(folder: Path) -> str | None:
+def _table(folder: Path, root: Path) -> Path:
+    """The folder that a table is called after: that of its parts, or the one above its partitions (`date=2020`)."""
+    while folder != root and "=" in folder.name:
+        folder = folder.parent
+    return folder
+
+
+def _partition(folder: Path, root: Path) -> str | None:
     """The task in the names of the folders, as Spark and Hive write it: `task_name=nli/part-0.parquet`; None where they
-    name none, or a blank one."""
-    values = dict(part.split("=", 1) for part in folder.parts if "=" in part)
+    name none, or a blank one. Folders above the source count only where the source itself is a partition of them."""
+    top = root
+    while "=" in top.name:
+        top = top.parent
+    values = dict(part.split("=", 1) for part in folder.relative_to(top).parts if "=" in part)
     named = {key.lower(): unquote(value) for key, value in values.items() if value != NO_VALUE}
     return next((named[key] for key in PARTITION_KEYS if named.get(key, "").strip()), None)
 
