@@ -7,6 +7,7 @@ because the libraries load such models with a warning at most, and their scores 
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from safetensors import safe_open
 
 from workflow_scripts.artefact import log, read_json
 from workflow_scripts.command_line import users_file
-from workflow_scripts.encoder.encoding import encode_texts
+from workflow_scripts.encoder.encoding import Role, encode_texts
 from workflow_scripts.encoder.loading import EncoderError, load_encoder
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ def check_weights(model: SentenceTransformer, folder: Path, reference: str) -> N
     Weights in the files that the encoder has no place for (layers that the configuration does not count, a classifier) are
     logged; stock libraries leave them out as well. Quantised ones that no library has made numbers of are refused.
     """
-    for name, module in _transformers(model):
+    for name, module in transformers_of(model):
         encoder = module.model
-        path = folder / _path_of(folder, name)
+        path = folder / path_of(folder, name)
         with users_file(f"{reference}: its weights are not readable"):
             _, found = type(encoder).from_pretrained(
                 str(path), config=encoder.config, output_loading_info=True, use_safetensors=True, local_files_only=True
@@ -68,7 +69,7 @@ def check_weights(model: SentenceTransformer, folder: Path, reference: str) -> N
 
 def check_tokenizer(model: SentenceTransformer, reference: str) -> None:
     """Raises EncoderError where the tokenizer's vocabulary is not the embedding table's, or knows no word."""
-    for _, module in _transformers(model):
+    for _, module in transformers_of(model):
         tokenizer = module.tokenizer
         table = module.model.get_input_embeddings()
         if getattr(tokenizer, "pad_token_id", 0) is None:
@@ -94,15 +95,17 @@ def check_tokenizer(model: SentenceTransformer, reference: str) -> None:
 
 def check_copy(model: SentenceTransformer, folder: Path, reference: str) -> None:
     """Raises EncoderError where the model saved in `folder`, encoded as the embeddings room does, embeds a few texts (upper
-    case, accents, emoji, none, long; under each prompt) otherwise than `model` does with sentence-transformers."""
+    case, accents, emoji, none, long; under each prompt, and as each role that the model reads in its own way) otherwise
+    than `model` does with sentence-transformers."""
     copy = load_encoder(folder, device=model.device)
     width, expected_width = copy.get_embedding_dimension(), model.get_embedding_dimension()
     prompts = {name: prompt for name, prompt in (model.prompts or {}).items() if prompt}
     if (copy.prompts or {}) != (model.prompts or {}) or copy.default_prompt_name != model.default_prompt_name:
         raise EncoderError(f"{reference}: its saved copy has other prompts")
     model.eval()
-    for prompt in dict.fromkeys(["", *prompts.values()]):
-        expected = np.asarray(model.encode(list(TEXTS), prompt=prompt, show_progress_bar=False), dtype=np.float32)
+    cases: list[tuple[str, Role]] = [(prompt, "") for prompt in dict.fromkeys(["", *prompts.values()])]
+    for prompt, role in [*cases, *(("", role) for role in _roles(model))]:
+        expected = np.asarray(_embedded(model, prompt, role), dtype=np.float32)
         if expected.ndim != 2 or expected.shape[1] != expected_width or width != expected_width:
             raise EncoderError(
                 f"{reference}: says that its embeddings are {expected_width} wide, its saved copy {width}; they are "
@@ -110,17 +113,39 @@ def check_copy(model: SentenceTransformer, folder: Path, reference: str) -> None
             )
         if not np.isfinite(expected).all():
             raise EncoderError(f"{reference}: its embeddings are not numbers (NaN or infinite); expected sound weights")
-        found = encode_texts(copy, list(TEXTS), prompt=prompt)
+        found = encode_texts(copy, list(TEXTS), prompt=prompt, role=role)
         differences = np.abs(_unit(found) - _unit(expected)).max(axis=1)
         worst = int(differences.argmax())
         if not differences[worst] < COPY_AGREEMENT:
+            as_role = f" as a {role}" if role else ""
             raise EncoderError(
-                f"{reference}: its saved copy embeds {(prompt + TEXTS[worst])[:50]!r} otherwise, by {differences[worst]:.2g}; "
-                "expected the same embeddings"
+                f"{reference}: its saved copy embeds {(prompt + TEXTS[worst])[:50]!r} otherwise{as_role}, by "
+                f"{differences[worst]:.2g}; expected the same embeddings"
             )
 
 
-def _transformers(model: SentenceTransformer) -> Iterator[tuple[str, Any]]:
+def _embedded(model: SentenceTransformer, prompt: str, role: Role) -> Any:
+    """The texts as sentence-transformers embeds them."""
+    encode = {"": model.encode, "query": model.encode_query, "document": model.encode_document}[role]
+    return encode(list(TEXTS), prompt=prompt, show_progress_bar=False)
+
+
+def _roles(model: SentenceTransformer) -> list[Role]:
+    """The roles that the model reads in a way of their own: by a route of a Router, or by a length or an expansion of queries.
+    For any other model a role decides the prompt alone."""
+    from sentence_transformers.base.modules import Router
+
+    roles: tuple[Role, ...] = ("query", "document")
+    keys = {"query": ("query_length", "query_expansion"), "document": ("document_length",)}
+    return [
+        role
+        for role in roles
+        if any(isinstance(module, Router) and role in module.sub_modules for module in model.modules())
+        or any(getattr(module, key, None) is not None for _, module in transformers_of(model) for key in keys[role])
+    ]
+
+
+def transformers_of(model: SentenceTransformer) -> Iterator[tuple[str, Any]]:
     """The modules with a transformers encoder, by name: one at the front, or one behind each route of a Router."""
     from sentence_transformers.base.modules import Transformer
 
@@ -129,7 +154,7 @@ def _transformers(model: SentenceTransformer) -> Iterator[tuple[str, Any]]:
             yield name, module
 
 
-def _path_of(folder: Path, name: str) -> str:
+def path_of(folder: Path, name: str) -> str:
     """Where the module called `name` (`0`, or `0.sub_modules.query.0`) keeps its files within the model's folder."""
     if not (folder / "modules.json").is_file():
         return ""
@@ -138,7 +163,7 @@ def _path_of(folder: Path, name: str) -> str:
     if not inner:
         return path
     route, _, place = inner.partition(".")
-    found = sorted((folder / path).glob(f"{route}_{place}_*"))
+    found = sorted((folder / path).glob(f"{glob.escape(route)}_{place}_*"))
     return str(found[0].relative_to(folder)) if found else path
 
 

@@ -16,7 +16,7 @@ import torch
 
 from workflow_scripts import artefact
 from workflow_scripts.command_line import InputError, Settings
-from workflow_scripts.models.checks import check_copy
+from workflow_scripts.models.checks import check_copy, path_of, transformers_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -80,11 +80,11 @@ def export(
 
 
 def _keep_lower_case(model: SentenceTransformer, part: Path) -> None:
-    """Write `do_lower_case` where the model has it: sentence-transformers reads it, but does not save it."""
-    first: Any = model[0]
-    path = part / "sentence_bert_config.json"
-    if getattr(first, "do_lower_case", False) and path.is_file():
-        artefact.write_json(path, artefact.read_json(path) | {"do_lower_case": True})
+    """Write `do_lower_case` where an encoder has it, of any route: sentence-transformers reads it, but does not save it."""
+    for name, module in transformers_of(model):
+        path = part / path_of(part, name) / "sentence_bert_config.json"
+        if getattr(module, "do_lower_case", False) and path.is_file():
+            artefact.write_json(path, artefact.read_json(path) | {"do_lower_case": True})
 
 
 def _remove_old(folder: Path) -> None:
