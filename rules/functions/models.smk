@@ -26,11 +26,12 @@ def own_model(wildcards):
 
 
 def fetch_settings(wildcards):
+    model = wildcards.model
     return settings(
-        model=wildcards.model,
-        reference=GRAPH.reference_of(wildcards.model),
-        width=GRAPH.width_of(wildcards.model),
-        pooling=STUDY.base.pooling if wildcards.model == "base" else None,
+        model=model,
+        reference=GRAPH.reference_of(model),
+        width=GRAPH.width_of(model),
+        pooling=(STUDY.base if model == "base" else STUDY.variants[model]).pooling,
     )
 
 

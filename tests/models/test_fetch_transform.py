@@ -108,6 +108,30 @@ def test_a_bare_encoder_gets_mean_pooling_that_leaves_the_prompt_out(tmp_path: P
     assert (pooling.pooling_mode, pooling.include_prompt) == ("mean", False)
 
 
+@pytest.mark.parametrize(("model", "key"), [("base", "base.pooling"), ("bge", "variants.bge.pooling")])
+def test_guessed_pooling_is_in_the_manifest_and_the_log_names_the_key(
+    model: str, key: str, tmp_path: Path, bert: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw = bert.parents[3] / "raw"
+    with caplog.at_level("INFO", logger="matryoshka"):
+        fetch(FetchSettings(model=model, reference=str(raw), width=32), tmp_path / "s0" / "model.json")
+    assert f"mean pooling; set `{key}: cls` where" in caplog.text
+    made = json.loads((tmp_path / "s0" / "model.json").read_text())
+    assert (made["pooling"], made["pooling_guessed"]) == ("mean", True)
+
+
+def test_pooling_that_is_said_is_no_guess(tmp_path: Path, bert: Path, caplog: pytest.LogCaptureFixture) -> None:
+    said = FetchSettings(model="bge", reference=str(bert.parents[3] / "raw"), width=32, pooling="cls")
+    with caplog.at_level("INFO", logger="matryoshka"):
+        fetch(said, tmp_path / "cls" / "s0" / "model.json")
+        fetch(FetchSettings(model="m", reference=str(bert.parent), width=32), tmp_path / "m" / "s0" / "model.json")
+    assert "set `" not in caplog.text
+    for name, pooling in (("cls", "cls"), ("m", "mean")):
+        made = json.loads((tmp_path / name / "s0" / "model.json").read_text())
+        assert made["pooling"] == pooling
+        assert "pooling_guessed" not in made
+
+
 @pytest.mark.parametrize(
     ("reference", "width", "message"),
     [

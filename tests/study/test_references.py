@@ -201,3 +201,19 @@ def test_a_models_name_in_mtebs_results_is_the_hubs_or_the_studys_own() -> None:
         load_study(raw | {"variants": variants | {"nameless": {"parent": "base", "hub_name": "me/own"}}})
     with pytest.raises(StudyError, match=r"variants.published.hub_name: 'me/published@c0ffee' names one commit"):
         load_study(raw | {"seeds": [0, 1]})
+
+
+def test_pooling_is_said_of_a_model_that_is_fetched_and_of_no_other() -> None:
+    checkpoint = {"parent": "org/bge@v1", "declared_width": 8, "objective": "none"}
+    raw: dict[str, Any] = {"study": "s", "dimensions": [8], "tasks": ["WordNetExamples"]}
+    raw |= {"base": {"model": "org/name@abc", "width": 8}}
+
+    def with_variants(**variants: object) -> Any:
+        return load_study(raw | {"variants": {"bge": checkpoint | {"pooling": "cls"}} | variants})
+
+    assert with_variants().variants["bge"].pooling == "cls"
+    for parent, key in (("base", "base.pooling"), ("bge", "variants.bge.pooling")):
+        with pytest.raises(StudyError, match=rf"^variants.v.pooling: its parent '{parent}' .* as `{key}`, or remove"):
+            with_variants(v={"parent": parent, "objective": "none", "width": 4, "pooling": "cls"})
+    with pytest.raises(StudyError, match=r"^variants.v.pooling: is of a model, and `vectors` have none"):
+        with_variants(v={"vectors": "nowhere", "pooling": "cls"})

@@ -120,14 +120,9 @@ def _models(results: Path, answer: Answer) -> Table:
 
 
 def _pooling(manifest: dict[str, Any]) -> str:
-    """How token embeddings become one, and whether that was a guess, where the manifest says so."""
-    pooling = manifest.get("pooling")
-    if not pooling:
-        return ""
-    if isinstance(pooling, dict):
-        mode = plain(pooling.get("mode") or pooling.get("pooling") or "")
-        return f"{mode} (guessed)" if pooling.get("guessed") else mode
-    return f"{plain(pooling)} (guessed)" if manifest.get("pooling_guessed") else plain(pooling)
+    """How token embeddings become one, and whether that was a guess, as of a checkpoint that does not say it."""
+    pooling = plain(manifest.get("pooling") or "")
+    return f"{pooling} (guessed)" if manifest.get("pooling_guessed") else pooling
 
 
 def _tasks(results: Path, tasks: list[str], answer: Answer) -> Table:

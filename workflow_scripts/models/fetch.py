@@ -62,6 +62,12 @@ def fetch(settings: FetchSettings, output: Path) -> None:
     downloads = output.parent.with_name(f"{output.parent.name}.download")  # kept when killed, so that it goes on
     source = find_source(settings.reference, downloads)
     model = open_model(source.folder, settings.reference, settings.pooling)
+    guessed = settings.pooling is None and not (source.folder / "modules.json").is_file()
+    if guessed:
+        key = "base.pooling" if settings.model == "base" else f"variants.{settings.model}.pooling"
+        artefact.log.info(
+            "%s: no modules.json, so mean pooling; set `%s: cls` where it wants CLS", settings.reference, key
+        )
     check_weights(model, source.folder, settings.reference)
     check_tokenizer(model, settings.reference)
     append_truncation(model, settings.reference)
@@ -86,6 +92,7 @@ def fetch(settings: FetchSettings, output: Path) -> None:
         "language": source.language,
         "width": width,
         "pooling": pooling_of(model),
+        **({"pooling_guessed": True} if guessed else {}),
         "prompts": {name: prompt for name, prompt in (model.prompts or {}).items() if prompt},
         "max_length": model.max_seq_length if isinstance(model.max_seq_length, int) else None,
         "positions": known_positions(model),
@@ -150,10 +157,6 @@ def open_model(folder: Path, reference: str, pooling: str | None = None) -> Sent
                 "local_files_only": True,
                 "trust_remote_code": False,
             },
-        )
-    if pooling is None:
-        artefact.log.info(
-            "%s: no modules.json, so mean pooling; set `base: pooling: cls` where it wants CLS", reference
         )
     width = encoder.get_embedding_dimension()
     model = SentenceTransformer(

@@ -214,6 +214,11 @@ class Study(Section):
                 raise StudyError(
                     f"{where}.parent: {variant.parent!r} is a model reference, which is measured as it is: set `objective: none` and no rotate or width; a second variant can have {name!r} as its parent"
                 )
+            if variant.pooling is not None and (variant.parent == "base" or variant.parent in self.variants):
+                said = "base" if variant.parent == "base" else f"variants.{variant.parent}"
+                raise StudyError(
+                    f"{where}.pooling: its parent {variant.parent!r} pools for it; `pooling` is of a model that is fetched, so say it of that one, as `{said}.pooling`, or remove it"
+                )
             if variant.parent in self.variants and self.variants[variant.parent].vectors is not None:
                 raise StudyError(
                     f"{where}.parent: {variant.parent!r} is vectors without a model: nothing can be made from it; a rotation of vectors is a transform: `codecs: {{transforms: [prefix, pca]}}`"
@@ -272,7 +277,7 @@ class Study(Section):
 
     def _vectors_are_alone(self, where: str, variant: Variant) -> None:
         """Nothing of a model is asked of vectors that have none."""
-        for key in ("parent", "rotate", "adaptor", "pairs", "width", "steps"):
+        for key in ("parent", "rotate", "adaptor", "pairs", "width", "steps", "pooling"):
             if getattr(variant, key) is not None:
                 how = (
                     "; a rotation of vectors is a transform: `codecs: {transforms: [prefix, pca]}`"

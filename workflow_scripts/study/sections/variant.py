@@ -41,6 +41,10 @@ class Variant(Section):
         None,
         description="Width of a hub model that is this variant's parent, whose files are not here when the study is checked; or of `vectors` that are all .parquet or .arrow.",
     )
+    pooling: Literal["mean", "cls"] | None = Field(
+        None,
+        description="Of a parent that is a reference to a transformers checkpoint without a modules.json: how it pools its token embeddings; null: `mean`. Refused for a model that says it itself.",
+    )
     hub_name: HubName | None = Field(
         None,
         description="What mteb's results call the model: `org/name` or `org/name@commit`; null: a hub model's own name and revision, else `<study>/<variant>`.",
