@@ -22,6 +22,7 @@ from workflow_scripts.launch.session import (
     use_this_python,
 )
 from workflow_scripts.launch.slurm import prepare
+from workflow_scripts.study.catalogue import unread_prompts
 from workflow_scripts.study.configuration import load_study
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.references import files_of_user
@@ -36,14 +37,15 @@ except StudyError as error:
 use_this_python()
 if workflow.is_main_process:
     try:
-        for own in STUDY.own_tasks.values():
-            type_of(own.files())
+        types = {name: STUDY.catalogue[name]["type"] for name in STUDY.task_names}
+        types |= {name: type_of(own.files()) for name, own in STUDY.own_tasks.items()}
     except InputError as error:
         raise SystemExit(f"configuration: tasks: {error}")
     shorten_reasons()
     for warning in (
         drop_stale_lock(Path.cwd(), unlock="--unlock" in sys.argv),
         copied_results(Path.cwd(), Path("results", STUDY.study)),
+        unread_prompts(STUDY.encoding.prompts, types if STUDY.encodes else {}),
     ):
         if warning:
             logger.warning(warning)

@@ -217,3 +217,23 @@ def test_pooling_is_said_of_a_model_that_is_fetched_and_of_no_other() -> None:
             with_variants(v={"parent": parent, "objective": "none", "width": 4, "pooling": "cls"})
     with pytest.raises(StudyError, match=r"^variants.v.pooling: is of a model, and `vectors` have none"):
         with_variants(v={"vectors": "nowhere", "pooling": "cls"})
+
+
+@pytest.mark.parametrize(
+    ("prompts", "unread"),
+    [
+        (["query", "document-query"], "'document-query'"),
+        (["mine", "labels", "labels-query", "Classification-document"], "'labels-query' or 'Classification-document'"),
+        (["Clustering", "SciFact", "mine-document", "Retrieval-query"], "'Clustering' or 'SciFact'"),
+        (["query", "document", "mine", "Retrieval", "Classification"], None),
+        ([], None),
+    ],
+)
+def test_a_prompt_that_no_task_of_the_study_reads_is_named(prompts: list[str], unread: str | None) -> None:
+    said = catalogue.unread_prompts(prompts, {"mine": "Retrieval", "labels": "Classification"})
+    assert said == (unread and f"encoding.prompts: no task of this study reads {unread}, so no text is encoded with it")
+
+
+def test_a_study_without_queries_reads_no_prompt_of_them() -> None:
+    assert "reads 'query' or 'document'," in str(catalogue.unread_prompts(["query", "document"], {"a": "STS"}))
+    assert "reads 'query'," in str(catalogue.unread_prompts(["query"], {}))

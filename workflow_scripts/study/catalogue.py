@@ -6,11 +6,13 @@ Takes mteb_tasks.json (written from the installed mteb by `tasks/catalogue.py`);
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+# Types whose texts are encoded as queries and documents; of pair classification a single task's are (TERRa).
+WITH_ROLES = ("Retrieval", "Reranking", "PairClassification")
 CATALOGUE = Path(__file__).with_name("mteb_tasks.json")
 
 
@@ -39,6 +41,21 @@ def prompt_names(own: Iterable[str] = ()) -> list[str]:
     kinds = ["query", "document"]
     names = [*dict.fromkeys(entry["type"] for entry in catalogue.values()), *catalogue, *own]
     return [*kinds, *names, *(f"{name}-{kind}" for name in names for kind in kinds)]
+
+
+def unread_prompts(prompts: Iterable[str], types: Mapping[str, str]) -> str | None:
+    """A line that names the prompts which no task of a study reads, given its tasks' types by name; None where there is none.
+
+    Not a mistake in itself: study files overlay each other, and one may leave out the tasks of another.
+    """
+    read = {name for task, kind in types.items() for name in (task, kind)}
+    with_roles = {name for task, kind in types.items() if kind in WITH_ROLES for name in (task, kind)}
+    for role in ("query", "document") if with_roles else ():
+        read |= {role, *(f"{name}-{role}" for name in with_roles)}
+    unread = [repr(name) for name in prompts if name not in read]
+    if not unread:
+        return None
+    return f"encoding.prompts: no task of this study reads {' or '.join(unread)}, so no text is encoded with it"
 
 
 def spelled_out(names: Iterable[str]) -> list[str]:
