@@ -6,6 +6,7 @@ Takes a folder on this machine; leaves the model, in float32. Safetensors alone,
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,15 @@ from workflow_scripts.command_line import InputError, first_line
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+TOKENIZER_FILES = (
+    "vocab*",
+    "merges.txt",
+    "*.model",
+    "*.bpe",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 LFS_POINTER = b"version https://git-lfs"
 
 
@@ -67,7 +77,36 @@ def _fault_in_files(folder: Path) -> str | None:
     if not paths:
         return "modules.json: expected a list of modules, each with its path and type"
     lacking = [path for path in paths if not list((folder / path).glob("*.json"))]
-    return f"modules.json names {lacking[0]}, but there is no {lacking[0]}/config.json" if lacking else None
+    if lacking:
+        return f"modules.json names {lacking[0]}, but there is no {lacking[0]}/config.json"
+    encoders = sorted(path.parent for path in folder.rglob("sentence_bert_config.json"))
+    return next((fault for path in encoders if (fault := tokenizer_fault(path)) is not None), None)
+
+
+def tokenizer_fault(folder: Path) -> str | None:
+    """Which files of a tokenizer there are, where transformers cannot make one of them: it names neither them nor what is
+    missing. None where it can, or where tokenizer.json is there, which says all by itself."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    if (folder / "tokenizer.json").is_file():
+        return None
+    load: Any = AutoTokenizer.from_pretrained
+    try:
+        config: Any = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except Exception:  # its configuration is at fault, whatever the tokenizer is
+        return None
+    try:
+        load(str(folder), config=config, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        found = sorted({path.name for pattern in TOKENIZER_FILES for path in folder.glob(pattern)})
+        why = f"all files that it is made from: {first_line(error)}"
+        if any(name.endswith(".model") for name in found) and find_spec("sentencepiece") is None:
+            why = "the package sentencepiece, which is not installed, to read the .model"
+        return (
+            f"its tokenizer: found {', '.join(found) or 'no file of one'} and no tokenizer.json; "
+            f"expected tokenizer.json, or {why.rstrip(': ')}"
+        )
+    return None
 
 
 def _module_paths(folder: Path) -> list[str]:

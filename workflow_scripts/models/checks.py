@@ -126,8 +126,8 @@ def check_copy(model: SentenceTransformer, folder: Path, reference: str) -> None
 
 def _embedded(model: SentenceTransformer, prompt: str, role: Role) -> Any:
     """The texts as sentence-transformers embeds them."""
-    encode = {"": model.encode, "query": model.encode_query, "document": model.encode_document}[role]
-    return encode(list(TEXTS), prompt=prompt, show_progress_bar=False)
+    encode: dict[Role, Any] = {"": model.encode, "query": model.encode_query, "document": model.encode_document}
+    return encode[role](list(TEXTS), prompt=prompt, show_progress_bar=False)
 
 
 def _roles(model: SentenceTransformer) -> list[Role]:

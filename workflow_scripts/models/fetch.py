@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from workflow_scripts import artefact, command_line
-from workflow_scripts.command_line import Settings, users_file
-from workflow_scripts.encoder.loading import check_files, known_positions, limit_length, load_encoder
+from workflow_scripts.command_line import Settings, first_line
+from workflow_scripts.encoder.loading import check_files, known_positions, limit_length, load_encoder, tokenizer_fault
 from workflow_scripts.hub.client import download_snapshot
 from workflow_scripts.models.checks import check_tokenizer, check_weights
 from workflow_scripts.models.folder import ModelError, cost_of_nothing, export, versions
@@ -148,7 +148,7 @@ def open_model(folder: Path, reference: str, pooling: str | None = None) -> Sent
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    with users_file(f"{reference}: not loadable as a transformers encoder"):
+    try:
         encoder = Transformer(
             str(folder),
             model_kwargs={
@@ -158,6 +158,9 @@ def open_model(folder: Path, reference: str, pooling: str | None = None) -> Sent
                 "trust_remote_code": False,
             },
         )
+    except Exception as error:
+        why = tokenizer_fault(folder) or first_line(error)
+        raise ModelError(f"{reference}: not loadable as a transformers encoder ({why})") from error
     width = encoder.get_embedding_dimension()
     model = SentenceTransformer(
         modules=[encoder, Pooling(width, pooling_mode=pooling or "mean", include_prompt=False)], device="cpu"
