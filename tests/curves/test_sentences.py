@@ -11,11 +11,13 @@ import polars as pl
 import pytest
 
 from testing.made_study import EMBEDDED_GRAPH, TASKS, seeded, write_study
+from workflow_scripts.artefact import write_json
 from workflow_scripts.curves import formats, page_tables, sentences, training_sentences
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import Found, answer
 from workflow_scripts.curves.describe import Names, Stored, codec_words, what_was_done
 from workflow_scripts.curves.indexes import ANY
+from workflow_scripts.curves.provenance import what_was_run
 from workflow_scripts.curves.schemas import is_prefix
 from workflow_scripts.curves.summary import Comparison
 from workflow_scripts.study.sections.intervals import Intervals
@@ -284,3 +286,13 @@ def test_what_mtebs_way_of_fitting_costs_stands_beside_ranges_of_training_texts(
     assert re.match(shown, plain(said))
     without = found.curves.filter(pl.col("precision") != "mteb_int8")
     assert sentences.compression(without, "Retrieval", "base") == []
+
+
+def test_the_models_table_says_which_pooling_was_guessed(tmp_path: Path, embedded: Found) -> None:
+    base = next(model for model in embedded.summary.models if model.parent is None)
+    said = []
+    for guess in ({}, {"pooling_guessed": True}):
+        write_json(tmp_path / "models" / base.name / "s0" / "model.json", {"pooling": "mean", "width": 8, **guess})
+        models = embedded.summary.model_copy(update={"models": [base.model_copy(update={"seeds": [0]})]})
+        said.append(str(what_was_run(tmp_path, models, {"tasks": []}).models))
+    assert ["(guessed)" in table for table in said] == [False, True]
