@@ -6,23 +6,22 @@ wrong and what would be right. Imports nothing heavy: every cluster job parses i
 
 from __future__ import annotations
 
-import difflib
-import itertools
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationError, ValidationInfo, field_validator, model_validator
 
-from workflow_scripts.codecs import MTEB_BITS, Codec, grid, parse, parse_search
+from workflow_scripts.codecs import Codec, grid, parse
 from workflow_scripts.command_line import InputError
+from workflow_scripts.study.bundles_fit import check_bundle
 from workflow_scripts.study.catalogue import known_names, prompt_names, spelled_out, task_catalogue
 from workflow_scripts.study.codecs_fit import check_codecs
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
+from workflow_scripts.study.names import distinct, nearest, safe_name
 from workflow_scripts.study.own_vectors import files_by_task, refuse_other_numbers
-from workflow_scripts.study.references import HUB_REFERENCE, exists, is_reference, refuse_wildcards
+from workflow_scripts.study.references import HUB_REFERENCE, exists, refuse_wildcards
 from workflow_scripts.study.renamed import RENAMED
 from workflow_scripts.study.sections.adaptor import Adaptor
 from workflow_scripts.study.sections.base import Base
@@ -32,16 +31,15 @@ from workflow_scripts.study.sections.corpus import Corpus
 from workflow_scripts.study.sections.deploy import Bundle, Deploy
 from workflow_scripts.study.sections.encoding import Encoding
 from workflow_scripts.study.sections.intervals import Intervals
-from workflow_scripts.study.sections.own_task import NOT_JUDGED, OwnTask, is_path
+from workflow_scripts.study.sections.own_task import OwnTask, is_path
 from workflow_scripts.study.sections.search import Search
 from workflow_scripts.study.sections.section import Section, Seed
 from workflow_scripts.study.sections.training import Training
 from workflow_scripts.study.sections.variant import Variant
+from workflow_scripts.study.variants_fit import check_hub_names, check_variants, check_widths
 from workflow_scripts.study.wording import expected
 from workflow_scripts.vector_headers import ONLY_VECTORS
 
-RESERVED = ("base", "mteb")  # names in the results that are no variant's
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 TRAINING_TEXTS = "training_texts"  # stands for a task in the results
 
 
@@ -83,7 +81,7 @@ class Study(Section):
     @field_validator("study")
     @classmethod
     def _name_is_safe(cls, name: str) -> str:
-        return _safe_name(name, "a study")
+        return safe_name(name, "a study")
 
     @field_validator("dimensions")
     @classmethod
@@ -91,18 +89,18 @@ class Study(Section):
         for dimension in dimensions:
             if dimension < 1:
                 raise ValueError(f"{dimension} is not a dimension; use whole numbers from 1 up")
-        _distinct(dimensions)
+        distinct(dimensions)
         return sorted(dimensions)
 
     @field_validator("seeds")
     @classmethod
-    def _are_distinct(cls, values: list[Any]) -> list[Any]:
-        _distinct(values)
+    def _aredistinct(cls, values: list[Any]) -> list[Any]:
+        distinct(values)
         return values
 
     @field_validator("codecs", "search")
     @classmethod
-    def _lists_are_distinct(cls, section: Codecs | Search, info: ValidationInfo) -> Codecs | Search:
+    def _lists_aredistinct(cls, section: Codecs | Search, info: ValidationInfo) -> Codecs | Search:
         for key, values in section:
             if isinstance(values, list):
                 _distinct_or(values, f"{info.field_name}.{key}")
@@ -122,7 +120,7 @@ class Study(Section):
     @field_validator("tasks")
     @classmethod
     def _tasks_are_known(cls, entries: list[TaskEntry]) -> list[TaskEntry]:
-        _distinct(entries)
+        distinct(entries)
         known = known_names()
         found: list[TaskEntry] = []
         for entry in entries:
@@ -133,7 +131,7 @@ class Study(Section):
             elif own in known:
                 found += spelled_out([own])
             else:
-                raise ValueError(f"{own!r} is not a known task or benchmark, nor a path{_nearest(own, known)}")
+                raise ValueError(f"{own!r} is not a known task or benchmark, nor a path{nearest(own, known)}")
         own_names = [name_of(entry) for entry in found if isinstance(entry, OwnTask)]
         for name in own_names:
             if own_names.count(name) > 1:
@@ -148,9 +146,9 @@ class Study(Section):
         for name in encoding.prompts:
             if name not in known:
                 meant = {"passage": "document", "corpus": "document", "doc": "document"}.get(name.lower())
-                nearest = f"; did you mean {meant!r}?" if meant else _nearest(name, known)
+                perhaps = f"; did you mean {meant!r}?" if meant else nearest(name, known)
                 raise StudyError(
-                    f"encoding.prompts: {name!r} is read by no task; use 'query', 'document', a task, a task type, or one of these two with '-query' or '-document' behind it{nearest}"
+                    f"encoding.prompts: {name!r} is read by no task; use 'query', 'document', a task, a task type, or one of these two with '-query' or '-document' behind it{perhaps}"
                 )
         return encoding
 
@@ -162,7 +160,7 @@ class Study(Section):
                 f"training.gpus: {training.gpus} share a training.batch of {training.batch}; use at most one for a triple"
             )
         try:
-            _distinct(training.nesting or [])
+            distinct(training.nesting or [])
         except ValueError as error:
             raise StudyError(f"training.nesting: {error}") from None
         return training
@@ -181,79 +179,16 @@ class Study(Section):
         for name in corpus.decontaminate:
             if name not in known:
                 raise StudyError(
-                    f"corpus.decontaminate: {name!r} is not a known task or benchmark{_nearest(name, known)}"
+                    f"corpus.decontaminate: {name!r} is not a known task or benchmark{nearest(name, known)}"
                 )
         return corpus
 
     @model_validator(mode="after")
     def _graph_is_sound(self) -> Study:
-        for name, variant in self.variants.items():
-            where = f"variants.{name}"
-            if not NAME.match(name) or name in RESERVED:
-                raise StudyError(
-                    f"{where}: {name!r} cannot name a variant; use letters, digits, '_', '-' and '.', and not {' or '.join(map(repr, RESERVED))}"
-                )
-            if variant.vectors is not None:
-                self._vectors_are_alone(where, variant)
-                continue
-            if variant.parent is None:
-                raise StudyError(f"{where}.parent: missing; {Variant.model_fields['parent'].description}")
-            if variant.parent == "base":
-                if self.base is None:
-                    raise StudyError(f"{where}.parent: 'base' is meant, but the study has no `base: {{model: …}}`")
-            elif variant.parent not in self.variants and not is_reference(variant.parent):
-                known = ["base", *self.variants]
-                raise StudyError(
-                    f"{where}.parent: {variant.parent!r} is not a variant, nor a model reference (org/name@revision or a path){_nearest(variant.parent, known)}"
-                )
-            if (
-                variant.parent != "base"
-                and variant.parent not in self.variants
-                and (variant.learns or variant.rotate or variant.width)
-            ):
-                raise StudyError(
-                    f"{where}.parent: {variant.parent!r} is a model reference, which is measured as it is: set `objective: none` and no rotate or width; a second variant can have {name!r} as its parent"
-                )
-            if variant.pooling is not None and (variant.parent == "base" or variant.parent in self.variants):
-                said = "base" if variant.parent == "base" else f"variants.{variant.parent}"
-                raise StudyError(
-                    f"{where}.pooling: its parent {variant.parent!r} pools for it; `pooling` is of a model that is fetched, so say it of that one, as `{said}.pooling`, or remove it"
-                )
-            if variant.parent in self.variants and self.variants[variant.parent].vectors is not None:
-                raise StudyError(
-                    f"{where}.parent: {variant.parent!r} is vectors without a model: nothing can be made from it; a rotation of vectors is a transform: `codecs: {{transforms: [prefix, pca]}}`"
-                )
-            if variant.adaptor is not None:
-                for key in ("rotate", "width", "steps"):
-                    if getattr(variant, key) is not None:
-                        raise StudyError(
-                            f"{where}.{key}: an adaptor starts at a rotation, keeps the width and takes its steps from `adaptor:`; remove it"
-                        )
-                if variant.objective == "none":
-                    raise StudyError(
-                        f"{where}.objective: 'none' learns nothing, but `adaptor` is set; remove one of them"
-                    )
-            elif variant.pairs is not None:
-                raise StudyError(f"{where}.pairs: {variant.pairs} is for adaptors; set `adaptor: linear` or remove it")
-            elif variant.nested and not variant.trains:
-                raise StudyError(
-                    f"{where}.nested: true needs training, but `objective: none` is set; remove one of them"
-                )
-            elif variant.steps is not None and not variant.trains:
-                raise StudyError(
-                    f"{where}.steps: {variant.steps} needs training, but `objective: none` is set; remove one of them"
-                )
-        for name in self.variants:
-            chain = [name]
-            while (parent := self.variants[chain[-1]].parent) is not None and parent in self.variants:
-                if parent in chain:
-                    raise StudyError(
-                        f"variants.{name}.parent: circle of parents: {' -> '.join([*chain, parent])}; one of them must start from base"
-                    )
-                chain.append(parent)
-        self._hub_names_are_of_one_model()
+        check_variants(self.base, self.variants)
+        check_hub_names(self.base, self.variants, self.graph)
         self._vectors_fit()
-        self._widths_fit()
+        check_widths(self.variants, self.graph, self.dimensions, self.training)
         check_codecs(self.codecs, self.search, self.graph, self.corpus.sample_texts)
         source = self.corpus.source
         if self.needs_pairs and source not in ("wordnet", "medi"):
@@ -261,7 +196,7 @@ class Study(Section):
                 raise StudyError(f"corpus.source: {source!r} does not exist; use 'wordnet', 'medi' or a path to pairs")
             refuse_wildcards(source, "corpus.source")
         for name, bundle in self.deploy.bundles.items():
-            self._bundle_is_measured(name, bundle)
+            check_bundle(name, bundle, self.graph, self.codecs_of, self.search, self.task_names, self.catalogue)
         return self
 
     def _vectors_fit(self) -> None:
@@ -274,118 +209,6 @@ class Study(Section):
                 )
             for name in self.graph.own:
                 refuse_other_numbers(of_task, self.graph.files[name][task], f"variants.{name}.vectors.{task}")
-
-    def _vectors_are_alone(self, where: str, variant: Variant) -> None:
-        """Nothing of a model is asked of vectors that have none."""
-        for key in ("parent", "rotate", "adaptor", "pairs", "width", "steps", "pooling"):
-            if getattr(variant, key) is not None:
-                how = (
-                    "; a rotation of vectors is a transform: `codecs: {transforms: [prefix, pca]}`"
-                    if key in ("rotate", "adaptor")
-                    else ""
-                )
-                raise StudyError(f"{where}.{key}: is of a model, and `vectors` have none; remove it{how}")
-        if variant.nested or variant.objective not in (None, "none"):
-            key = "nested" if variant.nested else "objective"
-            raise StudyError(
-                f"{where}.{key}: {getattr(variant, key)!r} trains, and `vectors` have no model to train; remove it"
-            )
-
-    def _hub_names_are_of_one_model(self) -> None:
-        """mteb's results are kept by name and revision: two models of one name would be taken for each other."""
-        named: dict[str, str] = {}
-        sections: dict[str, Base | Variant] = {"base": self.base} if self.base else {}
-        for model, section in (sections | dict(self.variants)).items():
-            where = f"{'base' if model == 'base' else f'variants.{model}'}.hub_name"
-            name = section.hub_name
-            if name is None:
-                continue
-            if name in named:
-                raise StudyError(f"{where}: {name!r} is the name of {named[name]} already; give each model its own")
-            if "@" in name and len(self.graph.seeds_of(model)) > 1:
-                raise StudyError(
-                    f"{where}: {name!r} names one commit, but several seeds are made; leave the commit out"
-                )
-            named[name] = model
-
-    def _bundle_is_measured(self, name: str, bundle: Bundle) -> None:
-        """An export names what the study measures: a model, a seed and a task of its own, and a codec or search of these."""
-        where = f"deploy.bundles.{name}"
-        if not NAME.match(name):
-            raise StudyError(f"{where}: {name!r} cannot name an export; use letters, digits, '_', '-' and '.'")
-        model = bundle.model or self.graph.models[0]
-        if model not in self.graph.models:
-            raise StudyError(f"{where}.model: {model!r} is no model of the study{_nearest(model, self.graph.models)}")
-        seeds = self.graph.seeds_of(model)
-        if bundle.seed is not None and bundle.seed not in seeds:
-            raise StudyError(f"{where}.seed: {bundle.seed} is no seed of {model!r}; its seeds: {_listed(seeds)}")
-        if bundle.task is not None and bundle.task not in self.tasks:
-            raise StudyError(
-                f"{where}.task: {bundle.task!r} is no task of the study{_nearest(bundle.task, self.tasks)}"
-            )
-        width = self.graph.width_of(model)
-        measured = list(dict.fromkeys(codec.name for codec in self.codecs_of(model)))
-        searched = [*self.search.shortlist, *self.search.rescore]
-        try:
-            found = parse_search(bundle.choice, width)
-        except InputError as error:
-            raise StudyError(f"{where}.choice: {error}{_nearest(bundle.choice, measured)}") from None
-        if found is None:
-            raise StudyError(f"{where}.choice: {bundle.choice!r} has more dimensions than {model!r}, which has {width}")
-        stages, final = found
-        for codec in [*(codec for codec, _ in stages), final]:
-            if codec.precision in MTEB_BITS:
-                raise StudyError(
-                    f"{where}.choice: {codec.name!r} takes its ranges from each call, which no index can; use {codec.name.split('-mteb_')[0]}-int8, -float8 or -binary"
-                )
-            of_searches = {one.name for name in searched if (one := parse(name, width))} if stages else None
-            if codec.name not in (measured if of_searches is None else of_searches):
-                known = measured if of_searches is None else sorted(of_searches)
-                key = "codecs" if of_searches is None else "search"
-                raise StudyError(
-                    f"{where}.choice: {codec.name!r} is not measured by `{key}` of this study{_nearest(codec.name, known)}"
-                )
-        names = [*(codec for codec, _ in stages), final]
-        for coarse, fine in itertools.pairwise(names):
-            if fine.bytes <= coarse.bytes:
-                raise StudyError(
-                    f"{where}.choice: {fine.name} ({fine.bytes} bytes a vector) is not finer than {coarse.name} ({coarse.bytes}) before it"
-                )
-        known_types = {task: entry["type"] for task, entry in self.catalogue.items()}
-        if stages and not any(
-            known_types.get(task, "Retrieval") in ("Retrieval", NOT_JUDGED)
-            for task in ([bundle.task] if bundle.task else self.task_names)
-        ):
-            raise StudyError(f"{where}.task: a search is measured on retrieval tasks; name one of them")
-        for _, kept in stages:
-            if kept not in self.search.candidates:
-                raise StudyError(
-                    f"{where}.choice: {kept} candidates are not measured; search.candidates: {_listed(self.search.candidates)}"
-                )
-
-    def _widths_fit(self) -> None:
-        graph = self.graph
-        widths = {name: graph.width_of(name) for name in graph.models}
-        if not widths:
-            raise StudyError("variants: there is nothing to measure; name a `base` or at least one variant")
-        widest = max(widths.values())
-        for dimension in self.dimensions:
-            if dimension > widest:
-                raise StudyError(
-                    f"dimensions: {dimension} is above the width {widest} of the widest model; use at most {widest}"
-                )
-        for name, variant in self.variants.items():
-            if variant.width is not None and variant.width > (above := graph.width_above(name)):
-                raise StudyError(
-                    f"variants.{name}.width: {variant.width} is above its parent's width {above}; use at most {above}"
-                )
-            if variant.nested:
-                graph.nesting_of(name)
-        nesting, weights = self.training.nesting, self.training.nesting_weights
-        if weights is not None and len(weights) != len(nesting or []):
-            raise StudyError(
-                f"training.nesting_weights: {len(weights)} weights for {len(nesting or [])} members of training.nesting; give one each"
-            )
 
     # ---- what follows from several sections
 
@@ -468,7 +291,7 @@ def name_of(entry: TaskEntry) -> str:
 
 def _own_is_sound(own: OwnTask, known: Sequence[str]) -> None:
     """Raises StudyError for a name that cannot be a task's, and for files that are not there."""
-    name = _safe_name(str(own.name), "a task")
+    name = safe_name(str(own.name), "a task")
     if name in known or name == TRAINING_TEXTS:
         raise StudyError(f"tasks: {name!r} is a task's name already; give your own data another with `name`")
     try:
@@ -479,32 +302,11 @@ def _own_is_sound(own: OwnTask, known: Sequence[str]) -> None:
         refuse_wildcards(str(path), "tasks")
 
 
-def _safe_name(name: str, what: str) -> str:
-    if not NAME.match(name):
-        raise ValueError(f"{name!r} cannot name {what}; use letters, digits, '_', '-' and '.'")
-    return name
-
-
-def _distinct(values: list[Any]) -> None:
-    for i, value in enumerate(values):
-        if value in values[:i]:
-            raise ValueError(f"{value!r} is listed twice; list it once")
-
-
 def _distinct_or(values: list[Any], key: str) -> None:
     try:
-        _distinct(values)
+        distinct(values)
     except ValueError as error:
         raise StudyError(f"{key}: {error}") from None
-
-
-def _listed(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values))
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _without_nulls(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -532,7 +334,7 @@ def _one_line(error: ValidationError) -> str:
         if new := RENAMED.get(key):
             return f"{key}: is now called `{new}`"
         known = list(section_at(first["loc"][:-1]).model_fields)
-        return f"{key}: unknown key{_nearest(str(first['loc'][-1]), known) or '; known keys: ' + ', '.join(known)}"
+        return f"{key}: unknown key{nearest(str(first['loc'][-1]), known) or '; known keys: ' + ', '.join(known)}"
     if isinstance(cause := first.get("ctx", {}).get("error"), StudyError):
         return str(cause)
     if first["type"] == "missing":

@@ -1,0 +1,139 @@
+"""Whether the graph of models can be made: parents, what goes with what in a variant, widths, names on the hub.
+
+Takes the sections `base` and `variants`, and the graph made of them; raises StudyError with one line for the first thing
+that is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from workflow_scripts.study.errors import StudyError
+from workflow_scripts.study.graph import Graph
+from workflow_scripts.study.names import NAME, RESERVED, nearest
+from workflow_scripts.study.references import is_reference
+from workflow_scripts.study.sections.base import Base
+from workflow_scripts.study.sections.training import Training
+from workflow_scripts.study.sections.variant import Variant
+
+
+def check_variants(base: Base | None, variants: Mapping[str, Variant]) -> None:
+    """Raises StudyError for a variant whose parent or whose keys do not fit."""
+    for name, variant in variants.items():
+        where = f"variants.{name}"
+        if not NAME.match(name) or name in RESERVED:
+            raise StudyError(
+                f"{where}: {name!r} cannot name a variant; use letters, digits, '_', '-' and '.', and not {' or '.join(map(repr, RESERVED))}"
+            )
+        if variant.vectors is not None:
+            _vectors_are_alone(where, variant)
+            continue
+        if variant.parent is None:
+            raise StudyError(f"{where}.parent: missing; {Variant.model_fields['parent'].description}")
+        if variant.parent == "base":
+            if base is None:
+                raise StudyError(f"{where}.parent: 'base' is meant, but the study has no `base: {{model: …}}`")
+        elif variant.parent not in variants and not is_reference(variant.parent):
+            known = ["base", *variants]
+            raise StudyError(
+                f"{where}.parent: {variant.parent!r} is not a variant, nor a model reference (org/name@revision or a path){nearest(variant.parent, known)}"
+            )
+        if (
+            variant.parent != "base"
+            and variant.parent not in variants
+            and (variant.learns or variant.rotate or variant.width)
+        ):
+            raise StudyError(
+                f"{where}.parent: {variant.parent!r} is a model reference, which is measured as it is: set `objective: none` and no rotate or width; a second variant can have {name!r} as its parent"
+            )
+        if variant.pooling is not None and (variant.parent == "base" or variant.parent in variants):
+            said = "base" if variant.parent == "base" else f"variants.{variant.parent}"
+            raise StudyError(
+                f"{where}.pooling: its parent {variant.parent!r} pools for it; `pooling` is of a model that is fetched, so say it of that one, as `{said}.pooling`, or remove it"
+            )
+        if variant.parent in variants and variants[variant.parent].vectors is not None:
+            raise StudyError(
+                f"{where}.parent: {variant.parent!r} is vectors without a model: nothing can be made from it; a rotation of vectors is a transform: `codecs: {{transforms: [prefix, pca]}}`"
+            )
+        if variant.adaptor is not None:
+            for key in ("rotate", "width", "steps"):
+                if getattr(variant, key) is not None:
+                    raise StudyError(
+                        f"{where}.{key}: an adaptor starts at a rotation, keeps the width and takes its steps from `adaptor:`; remove it"
+                    )
+            if variant.objective == "none":
+                raise StudyError(f"{where}.objective: 'none' learns nothing, but `adaptor` is set; remove one of them")
+        elif variant.pairs is not None:
+            raise StudyError(f"{where}.pairs: {variant.pairs} is for adaptors; set `adaptor: linear` or remove it")
+        elif variant.nested and not variant.trains:
+            raise StudyError(f"{where}.nested: true needs training, but `objective: none` is set; remove one of them")
+        elif variant.steps is not None and not variant.trains:
+            raise StudyError(
+                f"{where}.steps: {variant.steps} needs training, but `objective: none` is set; remove one of them"
+            )
+    for name in variants:
+        chain = [name]
+        while (parent := variants[chain[-1]].parent) is not None and parent in variants:
+            if parent in chain:
+                raise StudyError(
+                    f"variants.{name}.parent: circle of parents: {' -> '.join([*chain, parent])}; one of them must start from base"
+                )
+            chain.append(parent)
+
+
+def check_widths(variants: Mapping[str, Variant], graph: Graph, dimensions: Sequence[int], training: Training) -> None:
+    """Raises StudyError for a dimension, a width or a nesting that no model has."""
+    widths = {name: graph.width_of(name) for name in graph.models}
+    if not widths:
+        raise StudyError("variants: there is nothing to measure; name a `base` or at least one variant")
+    widest = max(widths.values())
+    for dimension in dimensions:
+        if dimension > widest:
+            raise StudyError(
+                f"dimensions: {dimension} is above the width {widest} of the widest model; use at most {widest}"
+            )
+    for name, variant in variants.items():
+        if variant.width is not None and variant.width > (above := graph.width_above(name)):
+            raise StudyError(
+                f"variants.{name}.width: {variant.width} is above its parent's width {above}; use at most {above}"
+            )
+        if variant.nested:
+            graph.nesting_of(name)
+    nesting, weights = training.nesting, training.nesting_weights
+    if weights is not None and len(weights) != len(nesting or []):
+        raise StudyError(
+            f"training.nesting_weights: {len(weights)} weights for {len(nesting or [])} members of training.nesting; give one each"
+        )
+
+
+def check_hub_names(base: Base | None, variants: Mapping[str, Variant], graph: Graph) -> None:
+    """Raises StudyError where two models have one name on the hub. mteb's results are kept by name and revision: two models of one name would be taken for each other."""
+    named: dict[str, str] = {}
+    sections: dict[str, Base | Variant] = {"base": base} if base else {}
+    for model, section in (sections | dict(variants)).items():
+        where = f"{'base' if model == 'base' else f'variants.{model}'}.hub_name"
+        name = section.hub_name
+        if name is None:
+            continue
+        if name in named:
+            raise StudyError(f"{where}: {name!r} is the name of {named[name]} already; give each model its own")
+        if "@" in name and len(graph.seeds_of(model)) > 1:
+            raise StudyError(f"{where}: {name!r} names one commit, but several seeds are made; leave the commit out")
+        named[name] = model
+
+
+def _vectors_are_alone(where: str, variant: Variant) -> None:
+    """Nothing of a model is asked of vectors that have none."""
+    for key in ("parent", "rotate", "adaptor", "pairs", "width", "steps", "pooling"):
+        if getattr(variant, key) is not None:
+            how = (
+                "; a rotation of vectors is a transform: `codecs: {transforms: [prefix, pca]}`"
+                if key in ("rotate", "adaptor")
+                else ""
+            )
+            raise StudyError(f"{where}.{key}: is of a model, and `vectors` have none; remove it{how}")
+    if variant.nested or variant.objective not in (None, "none"):
+        key = "nested" if variant.nested else "objective"
+        raise StudyError(
+            f"{where}.{key}: {getattr(variant, key)!r} trains, and `vectors` have no model to train; remove it"
+        )
