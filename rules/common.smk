@@ -62,6 +62,7 @@ MODELS = GRAPH.runs  # (model, seed)
 FETCHED, TRAINED, TRANSFORMED = GRAPH.fetched, GRAPH.trained, GRAPH.transformed
 OWN = GRAPH.own  # vectors of the user's, which have no model
 ADAPTED = GRAPH.adapted  # those of the transformed whose matrix is learned
+GPU = 1  # what a job that computes with torch asks for, where there is one; the profile says where. Training: training.gpus
 FIRST = 1  # the priority of what the first report waits for
 # What every job but the local ones exports: downloads happen on the login node, and nowhere else.
 OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"

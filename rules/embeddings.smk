@@ -28,7 +28,7 @@ rule embed:
     resources:
         mem_mb=growing_with_texts(8000),
         runtime=growing(240),
-        gpu=1,
+        gpu=GPU,
     params:
         settings=embed_settings,
     shell:

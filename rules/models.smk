@@ -59,7 +59,7 @@ rule transform:
     resources:
         mem_mb=growing(6000),
         runtime=growing(30),
-        gpu=1,
+        gpu=GPU,
     params:
         settings=made_settings,
     shell:
@@ -87,7 +87,7 @@ rule encode_pairs:
     resources:
         mem_mb=growing(8000),
         runtime=growing(240),
-        gpu=1,
+        gpu=GPU,
     params:
         settings=encode_pairs_settings,
     shell:
@@ -120,7 +120,7 @@ rule adaptor:
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
-        gpu=1,
+        gpu=GPU,
     params:
         settings=adaptor_settings,
     shell:

@@ -16,8 +16,8 @@ from workflow_scripts.curves.comparisons import QUESTIONS
 from workflow_scripts.curves.describe import Stored, codec_words
 from workflow_scripts.curves.formats import metric_name, percent
 from workflow_scripts.curves.indexes import ANY, RESCORING
+from workflow_scripts.curves.report_sentences import advised
 from workflow_scripts.curves.schemas import ALL_MODELS, MEAN, OWN, PREFIX, REFERENCE, VERDICTS, Family, rising
-from workflow_scripts.curves.sentences import advised
 from workflow_scripts.curves.summary import Answer, StorageAdvice
 
 # Points kept of a training run: the mean over equal stretches of steps.

@@ -22,8 +22,8 @@ from workflow_scripts.curves.groups import Group, group_of_task, means_of, task_
 from workflow_scripts.curves.indexes import ANY, RESCORING
 from workflow_scripts.curves.notes import adaptor_notes, notes_of, seeds_measured
 from workflow_scripts.curves.recommendations import recommendations
+from workflow_scripts.curves.report_sentences import advised
 from workflow_scripts.curves.schemas import CURVES_SCHEMA, DIFFERENCES_SCHEMA, FRONTIER_SCHEMA, MEAN
-from workflow_scripts.curves.sentences import advised
 from workflow_scripts.curves.summary import Answer, StorageAdvice, write_answer
 from workflow_scripts.curves.tables import area_rows, curve_rows, difference_rows
 from workflow_scripts.study.configuration import Study, load_study

@@ -22,8 +22,8 @@ from workflow_scripts.command_line import parser, run
 from workflow_scripts.curves.collect import read_table
 from workflow_scripts.curves.formats import byte_count, count, metric_name
 from workflow_scripts.curves.indexes import ANY, RESCORING
+from workflow_scripts.curves.report_sentences import advised
 from workflow_scripts.curves.schemas import ALL_MODELS, CURVES_SCHEMA, FRONTIER_SCHEMA, MEAN, OWN, REFERENCE, rising
-from workflow_scripts.curves.sentences import advised
 from workflow_scripts.curves.summary import Answer, read_answer
 
 # Okabe and Ito (2008), told apart by colour-blind readers; the yellow is left out, being faint on white.

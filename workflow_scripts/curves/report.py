@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from workflow_scripts.artefact import atomic_write, log, read_json
 from workflow_scripts.command_line import parser, run
-from workflow_scripts.curves import agreement_tables, page_tables, sentences, training_sentences
+from workflow_scripts.curves import agreement_tables, page_tables, report_sentences, training_sentences
 from workflow_scripts.curves.agreement import SCHEMA as AGREEMENT_SCHEMA
 from workflow_scripts.curves.chart_data import chart_data, first_chart, json_text, training_curve
 from workflow_scripts.curves.collect import SEARCH_COLUMNS, read_table, task_names
@@ -94,9 +94,12 @@ def page(found: Found, speeds: Speeds | None, extra: Extra, scripts: str) -> str
     """The whole page; `scripts`: Vega's bundle."""
     answer, curves = found.summary, found.curves
     names = Names(answer)
-    first = {kind: sentences.first_sentence(answer, curves, kind, names) for kind in answer.task_types}
+    first = {kind: report_sentences.first_sentence(answer, curves, kind, names) for kind in answer.task_types}
     more = {
-        kind: [*sentences.more(answer, kind, names), *sentences.compression(curves, kind, answer.reference.get(kind))]
+        kind: [
+            *report_sentences.more(answer, kind, names),
+            *report_sentences.compression(curves, kind, answer.reference.get(kind)),
+        ]
         for kind in answer.task_types
     }
     data = chart_data(answer, curves, found.differences, found.frontier, extra.searches, extra.training)
@@ -113,8 +116,8 @@ def page(found: Found, speeds: Speeds | None, extra: Extra, scripts: str) -> str
         answer=answer,
         first=first,
         more=more,
-        intervals=sentences.intervals_sentence(answer, curves),
-        populations={kind: sentences.population(answer, kind) for kind in answer.task_types},
+        intervals=report_sentences.intervals_sentence(answer, curves),
+        populations={kind: report_sentences.population(answer, kind) for kind in answer.task_types},
         parents=names.parents(),
         tables=tables_of(found, speeds, extra, data),
         domains=page_tables.domain_tables(answer, curves, speeds),

@@ -12,8 +12,8 @@ import polars as pl
 from markupsafe import Markup
 
 from workflow_scripts.curves.formats import between, code, count, duration, listed, lost, number, quantity, ratio, runs
+from workflow_scripts.curves.report_sentences import WANTED, prefix_points
 from workflow_scripts.curves.schemas import MEAN, VERDICTS
-from workflow_scripts.curves.sentences import WANTED, prefix_points
 from workflow_scripts.curves.summary import Answer, Comparison, CostStep
 
 # The questions that are answered in one line, and the verdicts that mean yes; the other decided ones mean no.

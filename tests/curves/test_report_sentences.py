@@ -12,7 +12,7 @@ import pytest
 
 from testing.made_study import EMBEDDED_GRAPH, TASKS, seeded, write_study
 from workflow_scripts.artefact import write_json
-from workflow_scripts.curves import formats, page_tables, sentences, training_sentences
+from workflow_scripts.curves import formats, page_tables, report_sentences, training_sentences
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import Found, answer
 from workflow_scripts.curves.describe import Names, Stored, codec_words, what_was_done
@@ -42,11 +42,11 @@ def plain(markup: str) -> str:
 
 
 def first(found: Found, task_type: str = "Retrieval") -> str:
-    return plain(sentences.first_sentence(found.summary, found.curves, task_type, Names(found.summary)))
+    return plain(report_sentences.first_sentence(found.summary, found.curves, task_type, Names(found.summary)))
 
 
 def more(found: Found, task_type: str = "Retrieval") -> str:
-    return plain(" ".join(sentences.more(found.summary, task_type, Names(found.summary))))
+    return plain(" ".join(report_sentences.more(found.summary, task_type, Names(found.summary))))
 
 
 def undecided(found: Found) -> Found:
@@ -68,7 +68,7 @@ def with_shares(found: Found, low: float | None, high: float | None) -> Found:
 
 
 def test_the_first_sentence_says_what_to_store_and_what_it_keeps(embedded: Found) -> None:
-    chosen = sentences.advised(embedded.summary, "Retrieval", "base", ANY)
+    chosen = report_sentences.advised(embedded.summary, "Retrieval", "base", ANY)
     assert chosen is not None
     assert chosen.kept is not None
     assert chosen.kept_low is not None
@@ -157,7 +157,7 @@ def test_a_stranger_is_told_what_each_model_named_is(embedded: Found) -> None:
 
 def test_seeds_that_were_not_measured_are_not_in_the_intervals(tmp_path: Path, embedded: Found) -> None:
     def said(found: Found) -> str:
-        return str(sentences.intervals_sentence(found.summary, found.curves))
+        return str(report_sentences.intervals_sentence(found.summary, found.curves))
 
     assert "paired bootstrap, 200 resamples of the experiments (Classification) and queries (Retrieval)" in said(
         embedded
@@ -169,8 +169,8 @@ def test_seeds_that_were_not_measured_are_not_in_the_intervals(tmp_path: Path, e
 
 
 def test_each_task_type_says_what_its_intervals_are_over(embedded: Found) -> None:
-    assert sentences.population(embedded.summary, "Retrieval") == "over other queries, on this task"
-    assert sentences.population(embedded.summary, "Classification").startswith("over other ")
+    assert report_sentences.population(embedded.summary, "Retrieval") == "over other queries, on this task"
+    assert report_sentences.population(embedded.summary, "Classification").startswith("over other ")
 
 
 def test_guessing_is_spoken_of_only_where_it_changes_the_dimension(embedded: Found) -> None:
@@ -279,13 +279,13 @@ def test_beside_the_undecided_stands_what_would_decide_it() -> None:
 
 def test_what_mtebs_way_of_fitting_costs_stands_beside_ranges_of_training_texts(tmp_path: Path) -> None:
     found = answered(tmp_path, seeded(EMBEDDED_GRAPH, (0,)), reductions=("prefix", "prefix:int8", "prefix:mteb_int8"))
-    (said,) = sentences.compression(found.curves, "Retrieval", "base")
+    (said,) = report_sentences.compression(found.curves, "Retrieval", "base")
     at_full = found.curves.filter(task="mean", task_type="Retrieval", variant="base", dim=384)
     theirs, ours = (at_full.filter(precision=name)["share"].item() for name in ("mteb_int8", "int8"))
     shown = rf"mteb's own int8 keeps {100 * theirs:.1f}% \(.*\) in 384 bytes; .* training texts it is {100 * ours:.1f}%"
     assert re.match(shown, plain(said))
     without = found.curves.filter(pl.col("precision") != "mteb_int8")
-    assert sentences.compression(without, "Retrieval", "base") == []
+    assert report_sentences.compression(without, "Retrieval", "base") == []
 
 
 def test_the_models_table_says_which_pooling_was_guessed(tmp_path: Path, embedded: Found) -> None:
