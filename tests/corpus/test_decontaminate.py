@@ -25,9 +25,14 @@ def strings(texts: list[str]) -> pa.LargeStringArray:
 INVISIBLE = {0x34F, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
 
 
+APOSTROPHES = "'`\u00b4\u2018\u2019\u02b9\u02ba\u02bb\u02bc\u2032\uff07"
+SPACING_ACCENTS = "\u00a8\u00af\u00b8\u02d8\u02d9\u02da\u02db\u02dc\u02dd"
+
+
 def plainly_normalised(text: str) -> str:
     seen = "".join(c for c in text if unicodedata.category(c) != "Cf" and ord(c) not in INVISIBLE)
     seen = "".join(c for c in seen if unicodedata.category(c) != "Cc" or c.isspace())
+    seen = "".join("'" if c in APOSTROPHES else c for c in seen if c not in SPACING_ACCENTS)
     lower = unicodedata.normalize("NFKC", seen).lower().replace("ß", "ss")
     kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in lower)
     return " ".join("".join(kept).split())
@@ -93,6 +98,22 @@ def test_one_character_does_not_hide_a_copy(hidden: str, more: str) -> None:
     kind = 2 if more else 1
     assert Index([[strings([THIRTY])]], 0.8).look(strings([hidden + more])).kinds.tolist() == [kind]
     assert Index([[strings([hidden])]], 0.8).look(strings([THIRTY + more])).kinds.tolist() == [kind]
+
+
+@pytest.mark.parametrize("character", APOSTROPHES, ids=lambda c: f"U+{ord(c):04X}")
+def test_whatever_is_used_as_an_apostrophe_is_one(character: str) -> None:
+    evaluation = STORY.replace("nobody", "I didn't know and nobody")
+    text = evaluation.replace("'", character)
+    for more, kind in (("", 1), (" today", 2)):
+        assert Index([[strings([evaluation])]], 0.8).look(strings([text + more])).kinds.tolist() == [kind]
+        assert Index([[strings([text])]], 0.8).look(strings([evaluation + more])).kinds.tolist() == [kind]
+
+
+@pytest.mark.parametrize("character", SPACING_ACCENTS, ids=lambda c: f"U+{ord(c):04X}")
+def test_an_accent_that_stands_alone_splits_no_word(character: str) -> None:
+    text = STORY.replace("village", f"vil{character}lage").replace("fox", f"fox {character}")
+    for more, kind in (("", 1), (" today", 2)):
+        assert Index([[strings([STORY])]], 0.8).look(strings([text + more])).kinds.tolist() == [kind]
 
 
 def test_decomposed_letters_and_other_digits_are_the_same_text() -> None:

@@ -10,6 +10,10 @@ import polars as pl
 
 INVISIBLE = r"[\p{Cf}\p{Default_Ignorable_Code_Point}[\p{Cc}--\s]]+"
 BLANK = r"[\s\x{2800}]+"  # white space, and the Braille pattern without dots
+# What stands for an apostrophe: accents, quotation marks, primes and modifier letters; NFKC would make a space and an
+# accent of some, and the others are letters.
+APOSTROPHE = r"[\x{B4}`\x{2018}\x{2019}\x{2B9}-\x{2BC}\x{2032}\x{FF07}]"
+SPACING_ACCENT = r"[\x{A8}\x{AF}\x{B8}\x{2D8}-\x{2DD}]"  # NFKC would put a space before each
 WORD = r"[\p{L}\p{M}\p{N}]+"
 NOT_PLAIN = r"[^\t-\r\x20-\x7E]"  # not ASCII, or an invisible control character
 UNTIDY = rf"{NOT_PLAIN}|^\s|\s\z|\s\s|[\s--\x20]"
@@ -17,8 +21,10 @@ UNTIDY = rf"{NOT_PLAIN}|^\s|\s\z|\s\s|[\s--\x20]"
 
 def words_of(texts: pl.Series) -> pl.Series:
     """Each text's words, a list per text: NFKC (ligatures, full-width forms and composed letters become the plain ones),
-    lower case (and ß as ss), without invisible characters and punctuation."""
-    foreign = pl.col("text").str.replace_all(INVISIBLE, "").str.normalize("NFKC").str.to_lowercase()
+    lower case (and ß as ss), without invisible characters, punctuation and accents that stand alone. Whatever is used
+    as an apostrophe is one, and ends a word as `'` does."""
+    foreign = pl.col("text").str.replace_all(INVISIBLE, "").str.replace_all(APOSTROPHE, "'")
+    foreign = foreign.str.replace_all(SPACING_ACCENT, "").str.normalize("NFKC").str.to_lowercase()
     foreign = foreign.str.replace_all("ß", "ss", literal=True)
     return _where(texts, NOT_PLAIN, foreign).str.to_lowercase().str.extract_all(WORD)
 
