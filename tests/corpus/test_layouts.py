@@ -344,6 +344,14 @@ def test_what_nobody_sees_makes_no_difference_between_texts(
     assert list(manifest["drops"]) == ([reason] if reason else [])
 
 
+def test_rows_that_look_equal_are_exact_duplicates(tmp_path: Path) -> None:
+    rows = [row("the  capital", "Paris", "Rome"), row("the capital", "Paris ", "Rome\u200b")]
+    rows += [row("the capital", "paris", "Rome"), row("the capital", "Paris", "Rome", instruction="other")]
+    manifest, pairs = prepared(write_jsonl(tmp_path / "a.jsonl", rows), tmp_path / "out")
+    assert manifest["drops"] == {"exact duplicate": {"a_task": 1}}
+    assert [pair["query"] for pair in pairs] == ["the  capital", "the capital", "the capital"]
+
+
 def test_a_pointer_in_place_of_a_file_of_pairs_is_named(tmp_path: Path) -> None:
     (tmp_path / "pairs.parquet").write_text(
         f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n"

@@ -131,9 +131,20 @@ def test_pooling_leaves_out_what_sentence_transformers_leaves_out(
 def test_equal_texts_share_a_key_and_others_do_not(
     pairs: tuple[Path, list[dict[str, Any]]], tokens: tuple[pa.Table, dict[str, Any]]
 ) -> None:
-    full = [p[f"{name}_instruct"] + p[name] for name in TEXTS for p in pairs[1]]
+    full = [" ".join(f"{p[f'{name}_instruct']}{p[name]}".split()) for name in TEXTS for p in pairs[1]]
     keys = [key for name in TEXTS for key in tokens[0][f"{name}_key"].to_pylist()]
     assert len(set(keys)) == len(set(full)) == len(set(zip(full, keys, strict=True))) < len(full)
+
+
+def test_texts_that_look_equal_share_a_key(minilm: Path, tmp_path: Path) -> None:
+    answers = ["Yes, it is", "Yes, it is\n", " Yes,  it is", "Yes, it is\u200b", "yes, it is"]
+    rows = [row(f"question {number}", answer, "no") for number, answer in enumerate(answers)]
+    prepared(write_jsonl(tmp_path / "rows.jsonl", rows), tmp_path)
+    tokenise(tmp_path / "pairs.parquet", minilm, LONGEST, tmp_path / "tokens" / "tokens.json")
+    with pa.memory_map(str(tmp_path / "tokens" / "tokens.arrow")) as source:
+        keys = pa.ipc.open_file(source).read_all()["pos_key"].to_pylist()
+    assert len(set(keys[:4])) == 1
+    assert keys[4] != keys[0]
 
 
 def test_the_task_of_each_row_is_named_in_the_schema(

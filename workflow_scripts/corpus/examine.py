@@ -68,7 +68,10 @@ def _examine(chunk: Chunk, index: Index | None) -> Examined:
     names = encoded.dictionary.to_pylist()
     rows_in = count_by_task(tasks, names) + chunk.malformed
     drops = {MALFORMED: chunk.malformed}
-    codes = _codes(table)
+    frame = pl.DataFrame(table)
+    seen = frame.with_columns(visible(frame[name]) for name in TEXTS)
+    hashes = seen.hash_rows().to_numpy()
+    codes = _codes(seen)
     for code in np.unique(codes[codes > 0]):
         drops[REASONS[code - 1]] = count_by_task(tasks[codes == code], names)
     rows = np.flatnonzero(codes == 0)
@@ -89,17 +92,16 @@ def _examine(chunk: Chunk, index: Index | None) -> Examined:
         drops=drops,
         table=table.select(SPOOL_COLUMNS),
         tasks=tasks[rows],
-        hashes=pl.DataFrame(table).hash_rows().to_numpy() if len(rows) else np.zeros(0, np.uint64),
+        hashes=hashes[rows],
         copies=copies,
         copied=np.unique(copied, axis=0),
     )
 
 
-def _codes(table: pa.Table) -> npt.NDArray[np.uint8]:
-    """Per row: why it cannot stay, as far as the row alone tells; 0 where it may. Shape (rows,)."""
-    if not len(table):
-        return np.zeros(0, np.uint8)
-    query, pos, neg = (visible(pl.Series(table.column(name).chunk(0))) for name in TEXTS)
+def _codes(seen: pl.DataFrame) -> npt.NDArray[np.uint8]:
+    """Per row, its texts as a reader sees them: why it cannot stay, as far as the row alone tells; 0 where it may.
+    Shape (rows,)."""
+    query, pos, neg = (seen[name] for name in TEXTS)
     empty = (query == "") | (pos == "") | (neg == "")
     equal = {POSITIVE_IS_QUERY: query == pos, NEGATIVE_IS_POSITIVE: neg == pos, NEGATIVE_IS_QUERY: neg == query}
     found = {EMPTY: empty, **equal}

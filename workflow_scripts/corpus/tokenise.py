@@ -1,7 +1,8 @@
 """Tokenise the pairs once for each tokenizer, ahead of every training that uses it.
 
 Takes pairs.parquet and a model folder with a fast tokenizer. Leaves tokens.arrow, memory-mapped by training: for
-each text the tokens of instruction + text, how many of them pooling leaves out, and a key that equal texts share.
+each text the tokens of instruction + text, how many of them pooling leaves out, and a key that texts share which a
+reader sees as equal.
 It streams, row group by row group; the tokenizer's own threads run while the rows before are put into columns.
 """
 
@@ -35,6 +36,7 @@ from workflow_scripts.artefact import (
     write_json,
 )
 from workflow_scripts.command_line import InputError, Settings, parse_settings, parser, run, users_file
+from workflow_scripts.corpus.normalise import visible
 from workflow_scripts.corpus.rows import TEXTS
 from workflow_scripts.corpus.streams import ahead, opened
 
@@ -179,8 +181,8 @@ class _Batch:
         full = pl.concat([frame.select(pl.concat_str(f"{name}_instruct", name).alias("text")) for name in TEXTS])[
             "text"
         ]
-        self.keys: npt.NDArray[np.uint64] = full.hash(KEY_SEED).to_numpy()
-        _, first, places = np.unique(self.keys, return_index=True, return_inverse=True)
+        self.keys: npt.NDArray[np.uint64] = visible(full).hash(KEY_SEED).to_numpy()
+        _, first, places = np.unique(full.hash(KEY_SEED).to_numpy(), return_index=True, return_inverse=True)
         order = np.argsort(first)  # by first appearance, so that without repetition nothing is moved
         self.places = np.argsort(order)[places]
         self.distinct: list[str] = full.gather(first[order]).to_list()
