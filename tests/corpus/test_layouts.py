@@ -419,6 +419,40 @@ def test_a_text_for_a_query_where_others_have_an_instruction_makes_its_lists_mal
     assert len(pairs) == len(GOOD) + 1
 
 
+@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
+def test_documents_of_other_lengths_than_two_are_lists_of_texts_beside_a_querys_instruction(
+    layout: str, tmp_path: Path
+) -> None:
+    rows = [
+        {"query": ["Find: ", f"q{n}"], "pos": [f"p{n}{k}" for k in range(pos)], "neg": [f"n{n}{k}" for k in range(neg)]}
+        for n, (pos, neg) in enumerate([(2, 2), (1, 2), (3, 2), (2, 2)])
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    if layout == "parquet":
+        path = tmp_path / "a.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    manifest, pairs = prepared(path, tmp_path / "out")
+    assert not manifest["drops"]
+    assert {(pair["query_instruct"], pair["pos_instruct"], pair["neg_instruct"]) for pair in pairs} == {
+        ("Find: ", "", "")
+    }
+    assert triples(pairs)[:4] == [
+        ("q0", "p00", "n00"),
+        ("q0", "p01", "n01"),
+        ("q1", "p10", "n10"),
+        ("q1", "p10", "n11"),
+    ]
+    assert len(pairs) == 2 + 2 + 3 + 2
+
+
+def test_lists_of_two_texts_in_every_row_are_medis(tmp_path: Path) -> None:
+    rows = [{"query": ["Find: ", f"q{n}"], "pos": ["A: ", f"p{n}"], "neg": ["A: ", f"n{n}"]} for n in range(4)]
+    broken = {**rows[0], "neg": ["A: ", "n", "m"]}
+    manifest, pairs = prepared(write_jsonl(tmp_path / "a.jsonl", [broken, *rows]), tmp_path / "out")
+    assert manifest["drops"] == {"malformed": {"a": 1}}
+    assert {pair["pos_instruct"] for pair in pairs} == {"A: "}
+
+
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     columns = [pa.array([name]) for name in ("q", "p", "n", "m")]
     pq.write_table(pa.Table.from_arrays(columns, names=["query", "pos", "neg", "neg"]), tmp_path / "a.parquet")

@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from workflow_scripts.corpus.rows import (
 )
 from workflow_scripts.corpus.streams import BYTES, ROWS, opened
 from workflow_scripts.hub.client import POINTER, is_lfs_pointer
+
+FIRST_ROWS = 1000  # that tell a file's layout
 
 
 @dataclass
@@ -250,12 +253,13 @@ def _row_of(table: pa.Table) -> Any:
 
 
 def _row_chunks(file: PairsFile, rows: Iterator[tuple[Any, int]], schema: pa.Schema | None = None) -> Iterator[Chunk]:
-    path, reader = file.path, RowReader(file.task)
+    path, first = file.path, _first(rows)
+    reader = RowReader(file.task, [row for row, _ in first])
     columns: list[list[str]] = [[] for _ in COLUMNS]
     malformed: Counter[str] = Counter()
     size = count = before = 0
     recognised = False
-    for row, length in rows:
+    for row, length in chain(first, rows):
         count += 1
         triples = reader.triples(row)
         if isinstance(triples, str):
@@ -280,6 +284,18 @@ def _row_chunks(file: PairsFile, rows: Iterator[tuple[Any, int]], schema: pa.Sch
         raise InputError(f"{path}: {reader.why_none(count)}{types}; {KNOWN}")
     if columns[0] or malformed:
         yield _chunk(columns, count - before, malformed)
+
+
+def _first(rows: Iterator[tuple[Any, int]]) -> list[tuple[Any, int]]:
+    """The rows by which a file's layout is told, of a bounded size."""
+    first: list[tuple[Any, int]] = []
+    size = 0
+    for row, length in rows:
+        first.append((row, length))
+        size += length
+        if len(first) == FIRST_ROWS or size >= BYTES:
+            break
+    return first
 
 
 def _chunk(columns: list[list[str]], rows: int, malformed: Counter[str]) -> Chunk:

@@ -2,16 +2,16 @@
 
 Takes a row as a dictionary. Leaves tuples of COLUMNS; a row with several positives or negatives gives several. The
 layouts: texts, with their instructions in columns of their own or none; MEDI's `[instruction, text]`; lists of either
-(BGE, hard-negative mining); further columns with a number (`neg_2`).
+(BGE, hard-negative mining), also where the query alone has an instruction; further columns with a number (`neg_2`).
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 import pyarrow as pa
 
@@ -32,11 +32,13 @@ Member = tuple[str, str]  # instruction, text
 
 class RowReader:
     """The rows of one file. Whether a list of two texts is MEDI's `[instruction, text]` or two texts is decided once for
-    the file: the first where its queries are such lists. The first row whose query is either decides."""
+    the file: the first where its queries are such lists, for the first row whose query is either; but positives and
+    negatives are lists of texts where `first_rows` have them of other lengths (`_lists_of_texts`)."""
 
-    def __init__(self, default_task: str) -> None:
+    def __init__(self, default_task: str, first_rows: Sequence[Any] = ()) -> None:
         self.default_task = default_task
-        self.instruction_first: bool | None = None
+        self.instruction_first: bool | None = None  # in queries
+        self.lists_of_texts = _lists_of_texts(first_rows)  # positives and negatives, whatever queries are
         self.unusable: Counter[str] = Counter()  # rows by the first of task_name and TEXTS that could not be used
         self.null: Counter[str] = Counter()  # those of them where it is null or an empty list
 
@@ -80,9 +82,10 @@ class RowReader:
         values = [row.get(name), *(row[key] for key in numbered(tuple(row)).get(name, ()))]
         values = [value for value in values if value is not None]
         members: list[Member] = []
+        instruction_first = self.instruction_first and (name == "query" or not self.lists_of_texts)
         for value in values:
             several = isinstance(value, list) and (
-                not self.instruction_first or (bool(value) and isinstance(value[0], list))
+                not instruction_first or (bool(value) and isinstance(value[0], list))
             )
             if isinstance(value, list) and not several and not isinstance(row.get("query"), list):
                 return None  # a query without the list that the file's others have: is this two texts, or one?
@@ -107,6 +110,21 @@ def _instruction_first(query: Any) -> bool | None:
         pair = query[0] if len(query) == 1 and isinstance(query[0], list) else query
         return True if len(pair) == 2 and None not in map(as_text, pair) else None
     return None if as_text(query) is None else False
+
+
+def _lists_of_texts(rows: Sequence[Any]) -> bool:
+    """Whether positives and negatives are lists of texts beside queries that are `[instruction, text]`: a quarter of such
+    rows has one of another length than two. Fewer are broken rows of MEDI's."""
+    lengths = [
+        {len(value) for value in (row.get("pos"), row.get("neg")) if _is_list_of_texts(value)}
+        for row in rows
+        if isinstance(row, dict) and _is_list_of_texts(row.get("query")) and len(row["query"]) == 2
+    ]
+    return 4 * sum(bool(found - {2}) for found in lengths) >= max(len(lengths), 1)
+
+
+def _is_list_of_texts(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list) and bool(value) and None not in map(as_text, value)
 
 
 def _member(value: Any, instruction: str) -> Member | None:
