@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors import torch as torch_weights
 from safetensors.numpy import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
@@ -28,6 +30,7 @@ from workflow_scripts.models.fetch import FetchSettings, fetch, find_source, ope
 from workflow_scripts.models.transform import TransformSettings, transform
 from workflow_scripts.study.references import reference_width
 
+QUERY = "encoder.layer.0.attention.self.query"
 TEXTS = ["How far is the moon?", "HELLO World", "naïve", "", "word " * 200]
 
 
@@ -93,6 +96,22 @@ def whole_numbers(folder: Path) -> None:
     save_file(rounded, folder / "model.safetensors", {"format": "pt"})
 
 
+def floats_of_8_bits(folder: Path) -> None:
+    """As ModelOpt writes them, without a word in config.json."""
+    weights = torch_weights.load_file(folder / "model.safetensors")
+    rounded = {n: w.to(torch.float8_e4m3fn) if "dense.weight" in n else w for n, w in weights.items()}
+    torch_weights.save_file(rounded, folder / "model.safetensors", {"format": "pt"})
+
+
+def unused(*names: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        more = dict.fromkeys(names, np.ones(1, dtype=np.float32))
+        save_file(weights | more, folder / "model.safetensors", {"format": "pt"})
+
+    return change
+
+
 def no_padding_token(folder: Path) -> None:
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": None}))
@@ -120,6 +139,11 @@ def adapter(folder: Path) -> None:
         (configure(quantization_config={"quant_method": "gptq", "bits": 4}), "not loadable|not readable"),
         (configure(quantization_config={"quant_method": "of-my-own"}), r"its weights are quantised \(.*of-my-own"),
         (whole_numbers, r"its weights are quantised \(.*weight is I8\); expected them as floating-point"),
+        (floats_of_8_bits, r"its weights are quantised \(.*weight is F8_E4M3\); expected them as floating-point"),
+        (unused(f"{QUERY}.weight_scale"), r"its weights are quantised \(.*\.query\.weight_scale is n"),
+        (unused(f"bert.{QUERY}.weight_scale_inv"), r"its weights are quantised \(.*\.query\.weight_scale_inv"),
+        (unused(f"{QUERY}.weight.absmax"), r"its weights are quantised \(.*\.query\.weight\.absmax is"),
+        (unused(f"{QUERY}.scales"), r"its weights are quantised \(.*\.query\.scales is not used"),
         (no_padding_token, "its tokenizer has no padding token"),
         (configure(hidden_size=64), "not loadable as a transformers encoder"),
         (configure(vocab_size=20000), "not loadable as a transformers encoder"),
@@ -134,6 +158,14 @@ def test_a_model_that_is_not_what_its_files_say_is_refused(
         fetched(tmp_path, tmp_path / "raw")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "base").exists() or not list((tmp_path / "base" / "s0").glob("model.*"))
+
+
+def test_scales_of_layers_that_are_not_read_are_no_fault(minilm: Path, tmp_path: Path) -> None:
+    tiny_model("bert", minilm, tmp_path / "raw")
+    unused("encoder.layer.9.output.dense.weight_scale", "classifier.weight_scale", f"{QUERY}.temperature")(
+        tmp_path / "raw"
+    )
+    assert fetched(tmp_path, tmp_path / "raw").is_file()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ because the libraries load such models with a warning at most, and their scores 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 COPY_AGREEMENT = 1e-4  # largest difference of unit embeddings between a model and its copy
 # Rows of an embedding table that no token has: tables are padded to a round number, the largest seen by 899 of 251,000.
 UNUSED_ROWS = 1024
+NOT_NUMBERS = re.compile(r"[IU]\d|F[468](_|\Z)")  # types of safetensors that a weight matrix has once quantised
+# What multiplies or shifts the integers of a weight: compressed-tensors and ModelOpt, DeepSeek, GPTQ and AWQ, bitsandbytes.
+SCALES = re.compile(r"(?P<module>.+?)(\.weight)?\.(weight_(scale(_inv|_2)?|zero_point)|scales|qzeros|absmax|SCB)\Z")
 TEXTS = (
     "The quick brown fox jumps over 12 lazy dogs.",
     "PARIS is the capital of France; Berlin of GERMANY",
@@ -49,7 +53,11 @@ def check_weights(model: SentenceTransformer, folder: Path, reference: str) -> N
             _, found = type(encoder).from_pretrained(
                 str(path), config=encoder.config, output_loading_info=True, use_safetensors=True, local_files_only=True
             )
-        quantised = getattr(encoder.config, "quantization_config", None) or _whole_numbers(path)
+        quantised = (
+            getattr(encoder.config, "quantization_config", None)
+            or _quantised_matrix(path)
+            or _scales(encoder, found["unexpected_keys"])
+        )
         if quantised and getattr(encoder, "hf_quantizer", None) is None:
             raise EncoderError(
                 f"{reference}: its weights are quantised ({str(quantised)[:60]}); expected them as floating-point numbers"
@@ -167,15 +175,29 @@ def path_of(folder: Path, name: str) -> str:
     return str(found[0].relative_to(folder)) if found else path
 
 
-def _whole_numbers(folder: Path) -> str | None:
-    """The first matrix in the weights of a folder that holds whole numbers, with its type; None where none does."""
+def _quantised_matrix(folder: Path) -> str | None:
+    """The first matrix in the weights of a folder of a type that needs a scale (whole numbers, floats of 8 bits or fewer),
+    with its type; None where there is none."""
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             names: list[str] = file.keys()
             for key in names:
                 part = file.get_slice(key)
-                if part.get_dtype()[0] in "IU" and len(part.get_shape()) > 1 and not key.endswith("position_ids"):
+                if (
+                    len(part.get_shape()) > 1
+                    and not key.endswith("position_ids")
+                    and NOT_NUMBERS.match(part.get_dtype())
+                ):
                     return f"{key} is {part.get_dtype()}"
+    return None
+
+
+def _scales(encoder: Any, unused: Iterable[str]) -> str | None:
+    """The first unused weight that is named as the scale or the zero point of a module that the encoder has."""
+    modules = {f".{name}" for name, _ in encoder.named_modules() if name}
+    for key in sorted(unused):
+        if (match := SCALES.match(key)) and any(f".{match['module']}".endswith(name) for name in modules):
+            return f"{key} is not used"
     return None
 
 
