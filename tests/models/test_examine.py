@@ -300,6 +300,18 @@ def test_a_models_own_truncation_is_one_width_everywhere(bert: Path, corpus: tup
     assert SentenceTransformer(str(rotated.parent), device="cpu").encode(TEXTS).shape == (len(TEXTS), 8)
 
 
+def test_a_truncation_above_the_width_cuts_nothing(minilm: Path, tmp_path: Path) -> None:
+    static = StaticEmbedding(AutoTokenizer.from_pretrained(minilm).backend_tokenizer, embedding_dim=16)
+    SentenceTransformer(modules=[static], device="cpu", truncate_dim=32).save(str(tmp_path / "static"))
+    source = SentenceTransformer(str(tmp_path / "static"), device="cpu")
+    assert source.truncate_dim == 32
+    width = reference_width(str(tmp_path / "static"), None, "base.model", "base.width")
+    output = fetched(tmp_path, tmp_path / "static", width=width)
+    copy = SentenceTransformer(str(output.parent), device="cpu")
+    assert copy.get_embedding_dimension() == source.get_embedding_dimension() == width == 16
+    np.testing.assert_allclose(copy.encode(TEXTS), source.encode(TEXTS), atol=1e-6)
+
+
 def test_static_embeddings_are_fetched_and_rotated(minilm: Path, corpus: tuple[Path, Path], tmp_path: Path) -> None:
     static = StaticEmbedding(AutoTokenizer.from_pretrained(minilm).backend_tokenizer, embedding_dim=16)
     SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "static"), create_model_card=False)

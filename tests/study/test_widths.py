@@ -1,4 +1,4 @@
-"""The width of a model folder is read from its JSON files, whatever make it is of."""
+"""The width of a model folder is read from its files, whatever make it is of."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from workflow_scripts.study.configuration import load_study
 from workflow_scripts.study.errors import StudyError
@@ -77,3 +79,32 @@ def test_that_no_file_states_may_be_given_and_is_asked_for(tmp_path: Path) -> No
     assert width(tmp_path, unknown, width=24) == 24
     with pytest.raises(StudyError, match=r"base\.width: missing; .* states no width that is known here"):
         width(tmp_path, unknown)
+
+
+def test_that_no_file_states_is_not_a_truncation_that_may_be_above_it(tmp_path: Path) -> None:
+    unknown = {"modules.json": MODULES, "config_sentence_transformers.json": {"truncate_dim": 99}}
+    assert width(tmp_path, unknown, width=24) == 24
+    with pytest.raises(StudyError, match=r"base\.width: missing; .* states no width that is known here"):
+        width(tmp_path, unknown)
+
+
+@pytest.mark.parametrize("name", ["embedding.weight", "embeddings"])
+@pytest.mark.parametrize(("truncated", "expected"), [(None, 24), (8, 8), (24, 24), (99, 24)])
+def test_of_static_embeddings_is_in_their_weights(
+    name: str, truncated: int | None, expected: int, tmp_path: Path
+) -> None:
+    files = {
+        "modules.json": [
+            {"idx": 0, "path": "0", "type": "a.StaticEmbedding"},
+            {"idx": 1, "path": "1", "type": "a.Normalize"},
+        ],
+        "config_sentence_transformers.json": {"truncate_dim": truncated},
+    }
+    (tmp_path / "0").mkdir()
+    save_file({name: np.zeros((3, 24), dtype=np.float32)}, tmp_path / "0" / "model.safetensors")
+    assert width(tmp_path, files) == expected
+    with pytest.raises(StudyError, match=rf"base\.width: 7 was given, but the model is {expected} wide"):
+        width(tmp_path, files, width=7)
+    (tmp_path / "0" / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(StudyError, match=r"base\.width: missing"):
+        width(tmp_path, files)

