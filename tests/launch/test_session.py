@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import importlib
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -95,6 +99,28 @@ def test_results_without_snakemakes_records_are_told_of(tmp_path: Path) -> None:
     (results / "tasks" / "SciFact").mkdir(parents=True)
     (results / "tasks" / "SciFact" / "task.sha256").touch()
     assert "--touch" in (copied_results(tmp_path, results) or "")
-    (tmp_path / ".snakemake" / "metadata").mkdir(parents=True)
-    (tmp_path / ".snakemake" / "metadata" / "a").touch()
+    record_made(tmp_path, "results/other/tasks/SciFact/task.sha256")
+    assert "--touch" in (copied_results(tmp_path, results) or "")
+    record_made(tmp_path, "results/mine/tasks/SciFact/task.sha256")
     assert copied_results(tmp_path, results) is None
+
+
+@pytest.mark.parametrize("task", ["T", "Tâche?>" * 8, "T" * 170, "T" * 250])
+def test_results_that_snakemake_has_records_of_were_made_here(task: str, tmp_path: Path) -> None:
+    output = Path("results", "mine", "a folder", task, "task.sha256")
+    (tmp_path / output).parent.mkdir(parents=True)
+    (tmp_path / output).touch()
+    assert copied_results(tmp_path, Path("results", "mine")) is not None
+    record_made(tmp_path, str(output))
+    assert copied_results(tmp_path, Path("results", "mine")) is None
+
+
+def record_made(folder: Path, output: str) -> None:
+    """A record where Snakemake itself would put it."""
+    records = folder / ".snakemake" / "metadata"
+    records.mkdir(parents=True, exist_ok=True)
+    persistence: Any = importlib.import_module("snakemake.persistence.file")
+    snakemake = SimpleNamespace(_fetch_max_len=lambda path: os.pathconf(path, "PC_NAME_MAX"))
+    path = Path(persistence.FilePersistence._record_path(snakemake, str(records), output))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()

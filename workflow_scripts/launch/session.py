@@ -12,6 +12,7 @@ import re
 import shutil
 import socket
 import sys
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 from workflow_scripts.artefact import try_lock
@@ -71,10 +72,25 @@ def other_host(path: Path) -> str | None:
 
 
 def copied_results(folder: Path, results: Path) -> str | None:
-    """A warning, in one line, where results lie here without Snakemake's records of how they were made."""
-    if any(results.glob("*/**/*.sha256")) and not any((folder / ".snakemake" / "metadata").glob("*")):
-        return (
-            f"{results} was copied here without .snakemake, which knows what it was made with: all of it would be made "
-            "again; where it is this study's, add --touch to the command once"
-        )
-    return None
+    """A warning, in one line, where finished outputs lie in `results` (within `folder`) and Snakemake has a record of none
+    of them, of how they were made; what it has of other studies does not count."""
+    copied = False
+    for output in (folder / results).glob("*/**/*.sha256"):
+        if _record_of(folder, output).is_file():
+            return None
+        copied = True
+    if not copied:
+        return None
+    return (
+        f"{results} was copied here without .snakemake, which knows what it was made with: all of it would be made "
+        "again; where it is this study's, add --touch to the command once"
+    )
+
+
+def _record_of(folder: Path, output: Path) -> Path:
+    """Where Snakemake keeps what it knows of an output: under the path in base64, in parts that a file's name may have."""
+    records = folder / ".snakemake" / "metadata"
+    name = urlsafe_b64encode(os.fsencode(output.relative_to(folder))).decode()
+    longest = (os.pathconf(folder, "PC_NAME_MAX") or 255) - 1
+    *parts, last = [name[start : start + longest] for start in range(0, len(name), longest)]
+    return records.joinpath(*(f"@{part}" for part in parts), last)
