@@ -70,6 +70,11 @@ class Codec:
         return self.transform in WITHIN
 
     @property
+    def axes(self) -> tuple[str, int]:
+        """The transform and draw of all coordinates, before any is dropped: codecs that rotate what is kept start at `pca`."""
+        return ("pca", 0) if self.rotates_within else (self.transform, self.draw)
+
+    @property
     def query_key(self) -> tuple[str, int, int]:
         """Codecs with the same key compare the same query: it is transformed once for all of them."""
         own = self.precision in BY_BYTES or self.rotates_within

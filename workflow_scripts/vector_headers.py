@@ -162,7 +162,7 @@ def _spelled(described: object) -> str:
     parts = re.fullmatch(r"([<>|=])([fiu])(\d+)", described) if isinstance(described, str) else None
     if parts is None:
         return str(described)
-    name = f"{ {'f': 'float', 'i': 'int', 'u': 'uint'}[parts[2]] }{8 * int(parts[3])}".replace(" ", "")
+    name = {"f": "float", "i": "int", "u": "uint"}[parts[2]] + str(8 * int(parts[3]))
     return name + (", big-endian" if parts[1] == ">" else "")
 
 

@@ -14,23 +14,19 @@ def all_searches(wildcards):
     return of_all_scores("search.parquet")
 
 
-def of_all_scores(ending):
+def of_all_scores(ending, runs=MODELS):
     return [
         f"{RESULTS}/scores/{model}/s{seed}/{task}.{ending}"
-        for model, seed in MODELS
+        for model, seed in runs
         for task in STUDY.task_names
     ]
 
 
 def scores_without_training(wildcards):
     """All scores of the models that need no training."""
-    return [
-        f"{RESULTS}/scores/{model}/s{seed}/{task}.{ending}"
-        for model, seed in MODELS
-        for task in STUDY.task_names
-        for ending in ("parquet", "values.parquet", "search.parquet")
-        if not GRAPH.trains_anywhere(model)
-    ]
+    runs = [run for run in MODELS if not GRAPH.trains_anywhere(run[0])]
+    endings = ("parquet", "values.parquet", "search.parquet")
+    return [path for ending in endings for path in of_all_scores(ending, runs)]
 
 
 def first_report():

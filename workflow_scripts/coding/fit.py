@@ -41,12 +41,11 @@ class Fitted:
 
     def transform(self, codec: Codec) -> transforms.Transform:
         """What is done to vectors before any coordinate is dropped."""
-        basis = ("pca", 0) if codec.rotates_within else (codec.transform, codec.draw)
-        if basis not in self._full_width:
-            needs = basis[0] not in ("prefix", "last", "random")
+        if codec.axes not in self._full_width:
+            needs = codec.transform not in ("prefix", "last", "random")
             training = self._training_for(codec) if needs else None
-            self._full_width[basis] = transforms.full_width(*basis, self.width, training)
-        return self._full_width[basis]
+            self._full_width[codec.axes] = transforms.full_width(*codec.axes, self.width, training)
+        return self._full_width[codec.axes]
 
     def kept(self, codec: Codec, transformed: Matrix) -> Matrix:
         """The coordinates `(n, dim)` that the codec keeps of what `full_width` gave."""
@@ -82,8 +81,9 @@ class Fitted:
 
     def restore(self, codec: Codec, arrays: precisions.Arrays) -> None:
         """Take the `arrays` of a codec instead of fitting it."""
-        basis = ("pca", 0) if codec.rotates_within else (codec.transform, codec.draw)
-        self._full_width[basis] = transforms.Transform(arrays.get("columns"), arrays.get("mean"), arrays.get("matrix"))
+        self._full_width[codec.axes] = transforms.Transform(
+            arrays.get("columns"), arrays.get("mean"), arrays.get("matrix")
+        )
         if codec.rotates_within:
             self._within[codec.transform, codec.dim] = arrays["rotation"]
         self._precisions[_stored_name(codec)] = precisions.restored(codec, arrays)
@@ -106,10 +106,9 @@ class Fitted:
 
     def _transformed_training(self, codec: Codec) -> Matrix:
         """The training texts after the codec's transform; kept for the codecs of the same transform that follow."""
-        basis = ("pca", 0) if codec.rotates_within else (codec.transform, codec.draw)
-        if self._last_training is None or self._last_training[0] != basis:
+        if self._last_training is None or self._last_training[0] != codec.axes:
             self._last_training = None  # no two at once
-            self._last_training = basis, self.full_width(codec, self._training_for(codec))
+            self._last_training = codec.axes, self.full_width(codec, self._training_for(codec))
         return self._last_training[1]
 
     def _training_for(self, codec: Codec) -> Matrix:

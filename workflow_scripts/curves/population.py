@@ -10,6 +10,7 @@ import numpy as np
 
 from workflow_scripts.curves.intervals import Estimate
 from workflow_scripts.curves.resampling import MOST_OVERLAP
+from workflow_scripts.study.sections.own_task import NOT_JUDGED
 
 FEW = 8  # units that make up a difference; with fewer an interval covers less than it says
 
@@ -17,7 +18,7 @@ FEW = 8  # units that make up a difference; with fewer an interval covers less t
 QUERIES, DRAWS, CLUSTERINGS = "queries", "draws of training examples", "samples of the same documents"
 UNITS = {
     "Retrieval": QUERIES,
-    "Retrieval without judgements": QUERIES,
+    NOT_JUDGED: QUERIES,
     "Reranking": QUERIES,
     "InstructionReranking": QUERIES,
     "Classification": DRAWS,

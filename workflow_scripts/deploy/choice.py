@@ -107,11 +107,8 @@ def score_of(folder: Path, task: str, name: str) -> dict[str, Any]:
         .sort("dim")
         .row(-1, named=True)
     )
-    table, column = (
-        (scores, "codec") if ">" not in name else (pl.read_parquet(folder / f"{task}.search.parquet"), "search")
-    )
-    rows = table.filter(pl.col(column) == name)
-    if rows.height == 0 and ">" not in name:
+    rows = scores.filter(pl.col("codec") == name)
+    if rows.height == 0:
         rows = pl.read_parquet(folder / f"{task}.search.parquet").filter(pl.col("search") == name)
     if rows.height == 0:
         raise InputError(f"{folder / task}: {name!r} was not scored")

@@ -51,13 +51,6 @@ def rows_of(path: Path) -> Iterator[Row]:
         yield from _rows_of_csv(path, "\t" if ".tsv" in path.suffixes[-2:] else ",")
 
 
-def require(path: Path, found: list[str], *wanted: str) -> None:
-    """Raises InputError, with the columns that there are, for one that is missing."""
-    for name in wanted:
-        if name not in found:
-            raise InputError(f"{path}: column {name!r} is missing; found {', '.join(map(repr, found))}")
-
-
 def _lines(path: Path) -> Iterator[str]:
     """The lines of a text file, their ends included; a byte order mark is no part of the first."""
     number = 0

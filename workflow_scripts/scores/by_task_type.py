@@ -153,12 +153,15 @@ def _score_retrieval(task: Any, store: Store, fitted: Fitted, codecs: Sequence[C
     for codec in others:
         best = [of_split[codec.name].sorted()[1] for of_split in found]
         agreed = _agreement(splits, best, references)
+        if not is_judged(task):
+            yield _agreed(codec, agreed)
+            continue
         scores, values = [], {}
-        for split, documents in zip(splits, best, strict=True) if is_judged(task) else ():
+        for split, documents in zip(splits, best, strict=True):
             of_split, per_query = retrieval.score(task, split, retrieval.ranks_in(split, documents), [metric])
             scores.append(float(of_split[metric]))
             values[split.part] = _by_unit(split.query_ids, per_query[metric])
-        yield Scored(codec, sum(scores) / len(scores), values, agreement=agreed) if scores else _agreed(codec, agreed)
+        yield Scored(codec, sum(scores) / len(scores), values, agreement=agreed)
 
 
 def _vectors(store: Store, precision: str) -> Vectors:

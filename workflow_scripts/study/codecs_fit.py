@@ -10,6 +10,7 @@ from workflow_scripts.codecs import CENTROIDS, MTEB_BITS, Codec, grid, parse
 from workflow_scripts.command_line import InputError
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
+from workflow_scripts.study.names import listed
 from workflow_scripts.study.sections.codecs import Codecs
 from workflow_scripts.study.sections.search import Search
 
@@ -23,7 +24,7 @@ def check_codecs(codecs: Codecs, search: Search, graph: Graph, sample_texts: int
             if not any(dim % length == 0 for dim in dimensions):
                 fitting = [n for n in range(1, dimensions[-1] + 1) if any(dim % n == 0 for dim in dimensions)]
                 raise StudyError(
-                    f"codecs.{key}: {length} bytes divide none of the dimensions {_listed(dimensions)}; these do: {_listed(fitting)}"
+                    f"codecs.{key}: {length} bytes divide none of the dimensions {listed(dimensions)}; these do: {listed(fitting)}"
                 )
     for width in {graph.width_of(model) for model in graph.models}:
         shortlist, rescore = (_searched(search, key, width) for key in ("shortlist", "rescore"))
@@ -54,7 +55,3 @@ def _searched(search: Search, key: str, width: int) -> list[Codec]:
             )
         found += [codec] if codec is not None else []
     return found
-
-
-def _listed(values: list[int]) -> str:
-    return ", ".join(map(str, values))

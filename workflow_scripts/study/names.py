@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
@@ -30,6 +31,11 @@ def distinct(values: Sequence[Any]) -> None:
 
 def listed(values: Iterable[int]) -> str:
     return ", ".join(map(str, values))
+
+
+def names_in(folder: Path) -> str:
+    """What is in a folder, the first eight, for a line that says what was expected in its place."""
+    return ", ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))[:8]) or "nothing"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

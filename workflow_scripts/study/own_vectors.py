@@ -12,19 +12,20 @@ from pathlib import Path
 
 from workflow_scripts.command_line import InputError
 from workflow_scripts.study.errors import StudyError
+from workflow_scripts.study.names import names_in
 from workflow_scripts.study.references import refuse_wildcards
+from workflow_scripts.study.sections.own_task import STEMS
 from workflow_scripts.vector_headers import FORMATS, ONLY_VECTORS, Header, read_header
 
-# What a file of a folder holds, by its name without suffix.
-STEMS = {"documents": ("documents", "corpus"), "queries": ("queries",), "train": ("train",), "test": ("test",)}
 TOGETHER = (("documents", "queries"), ("train", "test"))
+HELD = tuple(name for names in TOGETHER for name in names)
 Given = str | Mapping[str, str | Mapping[str, str]]
 
 
 def files_by_task(given: Given, tasks: Sequence[str], key: str) -> dict[str, dict[str, Path]]:
     """The files of each task by what they hold: `documents` and `queries`, or `train` and `test`. `key` is where the study
     says so. Raises StudyError for a task that has none, and for a folder or file that is not there."""
-    if isinstance(given, str) or set(given) & set(STEMS):
+    if isinstance(given, str) or set(given) & set(HELD):
         if len(tasks) != 1:
             raise StudyError(
                 f"{key}: the vectors of one task, but the study has {len(tasks)} ({', '.join(tasks)}); give a folder for each: {{{tasks[0]}: path}}"
@@ -59,17 +60,16 @@ def _files_of_folder(folder: Path, key: str) -> dict[str, Path]:
         )
     here = sorted(path for path in folder.iterdir() if path.suffix.lower() in FORMATS)
     found: dict[str, Path] = {}
-    for name, stems in STEMS.items():
-        files = [path for path in here if path.stem in stems]
+    for name in HELD:
+        files = [path for path in here if path.stem in STEMS[name]]
         if len(files) > 1:
             raise StudyError(f"{key}: both {files[0]} and {files[1]} hold {name}; keep one")
         found |= dict.fromkeys([name], files[0]) if files else {}
     for names in TOGETHER:
         if set(names) <= set(found):
             return {name: found[name] for name in names}
-    seen = ", ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))[:8])
     raise StudyError(
-        f"{key}: {folder} holds {seen or 'nothing'}; expected documents and queries, or train and test ({', '.join(FORMATS)})"
+        f"{key}: {folder} holds {names_in(folder)}; expected documents and queries, or train and test ({', '.join(FORMATS)})"
     )
 
 

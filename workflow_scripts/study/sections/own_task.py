@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from workflow_scripts.study.errors import StudyError
+from workflow_scripts.study.names import names_in
 from workflow_scripts.study.sections.section import Section
 from workflow_scripts.vector_headers import ONLY_VECTORS
 
@@ -127,9 +128,8 @@ class OwnTask(Section):
             return {key: found[key] for key in ("documents", "queries", "judgements") if key in found}
         if {"train", "test"} <= found.keys():
             return {key: found[key] for key in ("train", "test")}
-        seen = ", ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))[:8])
         raise StudyError(
-            f"{folder}: holds no task; found {seen or 'nothing'}; expected corpus and queries (BEIR), or train and test ({', '.join(SUFFIXES)})"
+            f"{folder}: holds no task; found {names_in(folder)}; expected corpus and queries (BEIR), or train and test ({', '.join(SUFFIXES)})"
         )
 
     def _judgements(self, folder: Path) -> Path:
