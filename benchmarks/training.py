@@ -47,8 +47,6 @@ ABLATED = {
     "own": "this project as it comes",
     "no_packing": "micro-batches padded",
     "no_products": "torch's own attention kernel in bf16",
-    "no_shared_rounding": "query, key and value round their input each",
-    "no_token_table": "the token table's gradient made by autograd",
     "memory_given_back": "freed memory given back to the system",
 }
 Step = Callable[[int], float]
@@ -133,14 +131,12 @@ def dimensions_of(width: int) -> list[int]:
 
 def own_step(folder: Path, model_folder: Path, size: int, off: str = "own") -> tuple[Step, Callable[[], Facts]]:
     """A nested step of this project's, the median of three, and what else is measured beside it; `off`: one of ABLATED."""
-    import contextlib
     import dataclasses
 
     import torch
 
     from workflow_scripts.encoder.encoding import resolve_precision
     from workflow_scripts.encoder.loading import load_encoder
-    from workflow_scripts.models import step as step_module
     from workflow_scripts.models.batches import assemble
     from workflow_scripts.models.folder import encoder_flops
     from workflow_scripts.models.objective import Objective
@@ -158,11 +154,6 @@ def own_step(folder: Path, model_folder: Path, size: int, off: str = "own") -> t
         layout = PADDED
     if off == "no_products":
         layout = dataclasses.replace(layout, bf16_products=False)
-    if off == "no_shared_rounding":
-        setattr(step_module, "SharedRounding", contextlib.nullcontext)  # noqa: B010 - replaced, not assigned
-    if off == "no_token_table":
-        for method in ("look_up", "sum_gradients"):
-            setattr(step_module.TokenTable, method, lambda *_: None)
     model.train()
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.0), lr=1e-6, fused=True)

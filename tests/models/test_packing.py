@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from workflow_scripts.models.attention import bf16_products_agree
 from workflow_scripts.models.batches import Text, Tokens, assemble
 from workflow_scripts.models.folder import encoder_of
 from workflow_scripts.models.packing import PADDED, Layout, choose_layout, compile_encoder, embed, longest_input
-from workflow_scripts.models.rounding import SharedRounding
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -58,12 +56,11 @@ def test_embeddings_are_those_of_sentence_transformers_with_and_without_prompt(
         assert float(np.abs(ours - theirs).max()) < 1e-5
 
 
-def gradient(model: SentenceTransformer, texts: list[Text], layout: Layout, shared: bool, bf16: bool) -> torch.Tensor:
+def gradient(model: SentenceTransformer, texts: list[Text], layout: Layout, bf16: bool) -> torch.Tensor:
     """Of a loss that every coordinate of every embedding enters, in all of the encoder's parameters."""
     model.zero_grad()
     weights = torch.randn(len(texts), 32, generator=torch.Generator().manual_seed(1))
-    rounding = torch.autocast("cpu", dtype=torch.bfloat16) if bf16 else contextlib.nullcontext()
-    with rounding, SharedRounding(encoder_of(model)) if shared else contextlib.nullcontext():
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
         embeddings = embed(model, texts, layout)
     torch.autograd.backward((embeddings * weights).sum())
     return torch.cat(
@@ -80,15 +77,14 @@ def test_gradients_of_packed_texts_are_those_of_padded_ones(
     tokens = Tokens(corpus[1].with_name("tokens.arrow"))
     texts = assemble(tokens, "snips_intent", tokens.rows_by_task()["snips_intent"][:12]).texts
     layout = choose_layout(model, texts)
-    exact = gradient(model, texts, PADDED, shared=False, bf16=False)
+    exact = gradient(model, texts, PADDED, bf16=False)
 
     def error(**how: Any) -> float:
         return float((gradient(model, texts, **how) - exact).norm() / exact.norm())
 
-    assert error(layout=layout, shared=False, bf16=False) < 1e-5
-    assert error(layout=layout, shared=True, bf16=False) == error(layout=layout, shared=False, bf16=False)
-    rounded = error(layout=PADDED, shared=False, bf16=True)
-    assert 0 < error(layout=layout, shared=True, bf16=True) < 1.5 * rounded
+    assert error(layout=layout, bf16=False) < 1e-5
+    rounded = error(layout=PADDED, bf16=True)
+    assert 0 < error(layout=layout, bf16=True) < 1.5 * rounded
 
 
 def test_attention_from_plain_products_is_used_only_where_it_agrees_with_torch_s_kernel(
@@ -128,7 +124,7 @@ def test_a_step_leaves_no_tensor_behind(minilm: Path, corpus: tuple[Path, Path],
     texts = assemble(tokens, "snips_intent", tokens.rows_by_task()["snips_intent"][:8]).texts
     alive = []
     for _ in range(3):
-        gradient(model, texts, PADDED, shared=True, bf16=True)
+        gradient(model, texts, PADDED, bf16=True)
         gc.collect()
         alive.append(sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()))
     assert alive[1] == alive[2]
@@ -142,10 +138,10 @@ def test_a_compiled_encoder_gives_the_same_gradients_at_any_length(
     tokens = Tokens(corpus[1].with_name("tokens.arrow"))
     texts = assemble(tokens, "snips_intent", tokens.rows_by_task()["snips_intent"][:12]).texts
     cuts = (texts[:5], texts[5:9], texts[9:])
-    plain = [gradient(model, cut, PADDED, shared=False, bf16=False) for cut in cuts]
+    plain = [gradient(model, cut, PADDED, bf16=False) for cut in cuts]
     layout = compile_encoder(model, backend="aot_eager")
     for cut, expected in zip(cuts, plain, strict=True):
-        found = gradient(model, cut, layout, shared=False, bf16=False)
+        found = gradient(model, cut, layout, bf16=False)
         assert float((found - expected).norm() / expected.norm()) < 1e-5
 
 

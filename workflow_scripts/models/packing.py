@@ -45,22 +45,9 @@ class Layout:
 PADDED = Layout(packed=False)
 
 
-def token_ids(texts: Sequence[Text], device: torch.device) -> Tensor:
-    """The texts' tokens, end to end."""
-    return torch.from_numpy(np.concatenate([text.ids for text in texts]).astype(np.int64)).to(device)
-
-
-def embed(model: SentenceTransformer, texts: Sequence[Text], layout: Layout, looked_up: Tensor | None = None) -> Tensor:
-    """Embeddings `(texts, width)` float32, as the model's own modules give them.
-
-    `looked_up`: the texts' token embeddings `(tokens, encoder width)`, end to end, where a packed run has them already.
-    """
-    if layout.packed:
-        if looked_up is None:
-            looked_up = encoder_of(model).get_input_embeddings()(token_ids(texts, model.device))
-        pooled = _packed_means(model, texts, layout, looked_up)
-    else:
-        pooled = _padded_means(model, texts)
+def embed(model: SentenceTransformer, texts: Sequence[Text], layout: Layout) -> Tensor:
+    """Embeddings `(texts, width)` float32, as the model's own modules give them."""
+    pooled = _packed_means(model, texts, layout) if layout.packed else _padded_means(model, texts)
     features: dict[str, Tensor] = {"sentence_embedding": pooled}
     with torch.autocast(pooled.device.type, enabled=False):
         for module in list(model)[2:]:
@@ -69,14 +56,15 @@ def embed(model: SentenceTransformer, texts: Sequence[Text], layout: Layout, loo
     return embeddings
 
 
-def _packed_means(model: SentenceTransformer, texts: Sequence[Text], layout: Layout, looked_up: Tensor) -> Tensor:
+def _packed_means(model: SentenceTransformer, texts: Sequence[Text], layout: Layout) -> Tensor:
     lengths = [len(text.ids) for text in texts]
     device = model.device
+    ids = torch.from_numpy(np.concatenate([text.ids for text in texts]).astype(np.int64)).to(device)
     positions = torch.from_numpy(np.concatenate([np.arange(n) for n in lengths]) + layout.first_position).to(device)
     encoder = encoder_of(model)
     with attention_of(encoder, PACKED):
         hidden: Tensor = encoder(
-            inputs_embeds=looked_up[None],
+            input_ids=ids[None],
             position_ids=positions[None],
             text_lengths=lengths,
             bf16_products=layout.bf16_products,

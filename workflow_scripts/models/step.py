@@ -20,10 +20,8 @@ from workflow_scripts.artefact import log
 from workflow_scripts.models.activations import activation_bytes_per_token, fits
 from workflow_scripts.models.batches import Batch, Text, micro_batches
 from workflow_scripts.models.distributed import Ranks, all_reduce_embeddings, all_reduce_sum
-from workflow_scripts.models.folder import encoder_of
 from workflow_scripts.models.objective import Objective, Rows, contrastive_loss
-from workflow_scripts.models.packing import Layout, embed, token_ids
-from workflow_scripts.models.rounding import SharedRounding
+from workflow_scripts.models.packing import Layout, embed
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -50,7 +48,6 @@ class MicroBatch:
     texts: list[Text]
     places: np.ndarray
     seed: int
-    token_embeddings: Tensor | None = None  # `(tokens, encoder width)`, looked up before; None: the encoder does it
 
 
 class Step:
@@ -66,20 +63,18 @@ class Step:
         seed: int = 0,
         micro_tokens: int = 8192,
         cached_gradients: bool | None = None,
-        compiled: bool = False,
         ranks: Ranks = Ranks(),  # noqa: B008 - frozen
     ) -> None:
         """`dtype`: `fp32`, or `bf16` for autocast. `cached_gradients`: None caches from the first batch on that does
-        not fit in memory. `compiled`: the encoder runs through torch.compile, which takes no hooks."""
+        not fit in memory."""
         self.model, self.objective, self.layout, self.dtype = model, objective, layout, dtype
-        self.seed, self.ranks, self.compiled = seed, ranks, compiled
+        self.seed, self.ranks = seed, ranks
         self.device = model.device
         self.micro_tokens = min(micro_tokens, PROCESSOR_MICRO_TOKENS) if self.device.type == "cpu" else micro_tokens
         self.cached = bool(cached_gradients)
         self.decides_caching = cached_gradients is None
         self.bytes_per_token = activation_bytes_per_token(model, dtype)
         self.most_tokens = 0
-        self.table = TokenTable(encoder_of(model).get_input_embeddings())
 
     def gradients(self, batch: Batch, step: int) -> StepResult:
         """Put the gradient of the batch's loss into the parameters: of this process's texts, where there are several."""
@@ -98,10 +93,6 @@ class Step:
             MicroBatch([batch.texts[i] for i in own[cut]], own[cut], seed=self._dropout_seed(step, place))
             for place, cut in enumerate(cuts)
         ]
-        looked_up = self.layout.packed and not self.cached
-        if looked_up:
-            self.table.look_up(micros)
-
         with self._autocast():  # one context around all micro-batches: each weight is then rounded once
             outputs = [self._embed(micro, keep_graph=not self.cached) for micro in micros]
         embeddings = self._gathered(micros, outputs, len(batch.texts), idle).requires_grad_()
@@ -116,8 +107,6 @@ class Step:
                     output = self._embed(micro, keep_graph=True)
             torch.autograd.backward(output, gradient[micro.places])
             del output  # and with it the graph
-        if looked_up:
-            self.table.sum_gradients(micros)
 
         processed = sum(tokens_with_padding(lengths[micro.places], self.layout) for micro in micros)
         return StepResult(
@@ -137,17 +126,13 @@ class Step:
         self.most_tokens = tokens
         self.cached = not fits(self.bytes_per_token * tokens, self.device)
         if self.cached:
-            self.table.free()
             log.info("step %d: %d tokens do not fit in memory; gradients are cached from here on", step, tokens)
 
     def _embed(self, micro: MicroBatch, keep_graph: bool) -> Tensor:
         """Embeddings `(texts, width)` of one micro-batch. Dropout depends on its seed, so a second pass repeats it."""
         torch.manual_seed(micro.seed)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(torch.set_grad_enabled(keep_graph))
-            if keep_graph and self.dtype == "bf16" and not self.compiled:
-                stack.enter_context(SharedRounding(encoder_of(self.model)))
-            return embed(self.model, micro.texts, self.layout, micro.token_embeddings)
+        with torch.set_grad_enabled(keep_graph):
+            return embed(self.model, micro.texts, self.layout)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.dtype == "bf16":
@@ -163,41 +148,6 @@ class Step:
             everything[places.to(everything.device)] = torch.cat(parts)
         all_reduce_embeddings(everything, self.ranks)
         return everything
-
-
-class TokenTable:
-    """The encoder's token embeddings, whose gradient is summed over a step in memory that every step uses again.
-
-    The table is most of a small encoder: a new gradient for each micro-batch, all of it zero but for some rows, costs more
-    than the sum.
-    """
-
-    def __init__(self, table: torch.nn.Embedding) -> None:
-        self.table = table
-        self.gradient: Tensor | None = None
-
-    def look_up(self, micros: list[MicroBatch]) -> None:
-        """Give each micro-batch its token embeddings as leaves, so that their gradient is at hand."""
-        for micro in micros:
-            ids = token_ids(micro.texts, self.table.weight.device)
-            micro.token_embeddings = self.table(ids).detach().requires_grad_(self.table.weight.requires_grad)
-
-    def sum_gradients(self, micros: list[MicroBatch]) -> None:
-        """Add the micro-batches' gradients up in the table's."""
-        weight = self.table.weight
-        if not weight.requires_grad:
-            return
-        if self.gradient is None:
-            self.gradient = torch.empty_like(weight)
-        self.gradient.zero_()
-        for micro in micros:
-            if micro.token_embeddings is not None and micro.token_embeddings.grad is not None:
-                self.gradient.index_add_(0, token_ids(micro.texts, weight.device), micro.token_embeddings.grad)
-            micro.token_embeddings = None
-        weight.grad = self.gradient
-
-    def free(self) -> None:
-        self.gradient = None
 
 
 def rows_of(batch: Batch, device: torch.device) -> Rows:

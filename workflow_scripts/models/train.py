@@ -146,7 +146,6 @@ def train(
         seed=settings.seed,
         micro_tokens=recipe.micro_tokens,
         cached_gradients=recipe.cached_gradients,
-        compiled=recipe.compile,
         ranks=ranks,
     )
 
