@@ -63,7 +63,8 @@ FETCHED, TRAINED, TRANSFORMED = GRAPH.fetched, GRAPH.trained, GRAPH.transformed
 OWN = GRAPH.own  # vectors of the user's, which have no model
 ADAPTED = GRAPH.adapted  # those of the transformed whose matrix is learned
 GPU = 1  # what a job that computes with torch asks for, where there is one; the profile says where. Training: training.gpus
-FIRST = 1  # the priority of what the first report waits for
+# The priority of what all models wait for, and of the first report: above that of any model's jobs.
+FIRST = 1 + len(GRAPH.models)
 # What every job but the local ones exports: downloads happen on the login node, and nowhere else.
 OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
 KEEP_FREED_MEMORY = " ".join(
@@ -120,6 +121,7 @@ def growing_with_texts(amount):
     return resource
 
 
-def first_without_training(wildcards):
-    """The priority of a model's job: models that need no training go into the first report."""
-    return 0 if GRAPH.trains_anywhere(wildcards.model) else FIRST
+def cheapest_first(wildcards):
+    """The priority of a model's job: the less training up to it, the higher. So the first report comes before any
+    training, and a study that is stopped has finished models."""
+    return sum(GRAPH.effort(wildcards.model) <= GRAPH.effort(m) for m in GRAPH.models)

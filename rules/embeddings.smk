@@ -21,7 +21,7 @@ rule embed:
         f"{BENCHMARKS}/embeddings/{{model}}_s{{seed}}_{{task}}.tsv"
     wildcard_constraints:
         model=either_of(FETCHED + TRAINED),
-    priority: first_without_training
+    priority: cheapest_first
     conda:
         ENVIRONMENT
     threads: 8
@@ -52,7 +52,7 @@ rule embed_by_matrix:
         f"{BENCHMARKS}/embeddings/{{model}}_s{{seed}}_{{task}}.tsv"
     wildcard_constraints:
         model=either_of(TRANSFORMED),
-    priority: first_without_training
+    priority: cheapest_first
     conda:
         ENVIRONMENT
     threads: 1

@@ -24,7 +24,7 @@ rule fetch:
         f"{BENCHMARKS}/models/{{model}}_s{{seed}}.tsv"
     wildcard_constraints:
         model=either_of(FETCHED),
-    priority: first_without_training
+    priority: cheapest_first
     conda:
         ENVIRONMENT
     threads: 1
@@ -52,7 +52,7 @@ rule transform:
         f"{BENCHMARKS}/models/{{model}}_s{{seed}}.tsv"
     wildcard_constraints:
         model=either_of([m for m in TRANSFORMED if m not in ADAPTED]),
-    priority: first_without_training
+    priority: cheapest_first
     conda:
         ENVIRONMENT
     threads: 8
@@ -81,6 +81,7 @@ rule encode_pairs:
         f"{LOGS}/models/{{model}}_s{{seed}}_pairs.log",
     benchmark:
         f"{BENCHMARKS}/models/{{model}}_s{{seed}}_pairs.tsv"
+    priority: cheapest_first
     conda:
         ENVIRONMENT
     threads: 8
@@ -114,6 +115,7 @@ rule adaptor:
         f"{BENCHMARKS}/models/{{model}}_s{{seed}}.tsv"
     wildcard_constraints:
         model=either_of(ADAPTED),
+    priority: cheapest_first
     conda:
         ENVIRONMENT
     threads: 8
@@ -147,6 +149,7 @@ rule train:
         f"{BENCHMARKS}/models/{{model}}_s{{seed}}.tsv"
     wildcard_constraints:
         model=either_of(TRAINED),
+    priority: cheapest_first
     conda:
         ENVIRONMENT
     threads: 8

@@ -25,7 +25,7 @@ rule score:
         f"{BENCHMARKS}/scores/{{model}}_s{{seed}}_{{task}}.tsv"
     wildcard_constraints:
         task=either_of(STUDY.task_names),
-    priority: first_without_training
+    priority: cheapest_first
     conda:
         ENVIRONMENT
     threads: score_threads

@@ -317,6 +317,16 @@ def test_in_domain_is_told_by_names_and_texts_and_what_was_not_cleaned_is_said(t
         assert (entry.in_domain if side == MEAN_INSIDE else entry.out_of_domain) == members
 
 
+def test_a_study_that_says_which_tasks_are_in_domain_is_believed(tmp_path: Path) -> None:
+    tasks = dict.fromkeys(["FEVER", "SciFact", "NFCorpus", "ArguAna"], "Retrieval")
+    models = made(tmp_path, (0,), tasks=tasks, corpus=MEDI_LIKE)
+    _, _, _, summary = answer(tmp_path, models, list(tasks), FEW, "s", in_domain=["ArguAna"])
+    assert [entry.in_domain for entry in summary.domains.values()] == [False, False, False, True]
+    assert {entry.why for entry in summary.domains.values()} == {"the study says so"}
+    assert summary.domains["ArguAna"].cleaned == "no", "what the pairs were cleaned of is not for the study to say"
+    assert summary.task_types["Retrieval"].in_domain == ["ArguAna"]
+
+
 def test_models_that_saw_no_pairs_know_no_domain(tmp_path: Path) -> None:
     write_study(tmp_path, EMBEDDED_GRAPH[:1], TASKS, DIMENSIONS, corpus=MEDI_LIKE)
     _, _, _, summary = answer(tmp_path, EMBEDDED_GRAPH[:1], list(TASKS), FEW, "s")

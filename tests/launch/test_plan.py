@@ -30,7 +30,7 @@ def job_table(text: str) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
 
-@pytest.mark.parametrize("name", ["medi", "measure", "measure-adaptors"])
+@pytest.mark.parametrize("name", ["medi", "measure", "measure-adaptors", "crossover"])
 def test_a_dry_run_with_all_downloads_missing_is_what_the_plan_counts(project: Path, name: str) -> None:
     result = snakemake(project, "--dry-run", "--quiet", "rules", "--configfile", *STUDIES[name])
     assert result.returncode == 0, result.stderr

@@ -11,6 +11,7 @@ STUDIES = {
     "medi": ["studies/medi.yaml"],
     "measure": ["studies/measure.yaml"],
     "measure-adaptors": ["studies/measure.yaml", "studies/measure-adaptors.yaml"],
+    "crossover": ["studies/crossover.yaml"],
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import copy_project, snakemake
+from tests.conftest import ROOT, copy_project, snakemake
 from tests.study.studies import STUDIES, study_of
 from workflow_scripts.study.catalogue import task_catalogue
 
@@ -24,6 +24,29 @@ def test_the_large_study_is_sound_and_scores_all_of_mtebs_english_retrieval() ->
         if entry["type"] == "Retrieval" and {"MTEB(eng, v1)", "MTEB(eng, v2)"} & set(entry["benchmarks"]):
             assert name in study.task_names
     assert study.task_names == study.tasks_cleaned_against
+
+
+@pytest.mark.usefixtures("shared_data")
+@pytest.mark.parametrize("files", [STUDIES["crossover"], [*STUDIES["crossover"], "studies/crossover-local.yaml"]])
+def test_the_crossover_is_cleaned_of_every_task_and_has_both_sides_of_each_type(
+    files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)  # the tasks of the overlay are paths
+    study = study_of(files)
+    assert sorted(study.tasks_cleaned_against) == sorted(study.task_names)
+    sides = {(study.catalogue[name]["type"], name in (study.in_domain or [])) for name in study.task_names}
+    assert sides == {(kind, side) for kind in ("Classification", "Retrieval") for side in (True, False)}
+
+
+def test_models_with_less_training_in_their_line_come_first() -> None:
+    graph = study_of(STUDIES["crossover"]).graph
+    order = sorted(graph.models, key=graph.effort)
+    assert order[:3] == ["base", "base_rotated", "base_adapted"]
+    assert graph.effort("matryoshka_from_fixed_60") == (90, True)
+    assert graph.effort("fixed_60_adapted") == graph.effort("fixed_60")
+    assert max(map(order.index, [m for m in order if "_60" in m])) < min(
+        map(order.index, [m for m in order if "250" in m])
+    )
 
 
 def test_an_overlay_without_its_study_is_refused_in_one_line(project: Path) -> None:

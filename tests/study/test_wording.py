@@ -45,6 +45,7 @@ STUDY: dict[str, Any] = {
             "variants.x.width: expected a number greater than or equal to 1 (found 0)",
         ),
         ({"dimensions": 8}, "dimensions: expected a list, in brackets or a line with a dash for each member (found 8)"),
+        ({"in_domain": ["SciFact"]}, "in_domain: 'SciFact' is not a task of this study"),
         ({"dimensions": [8.5]}, "dimensions.0: expected a whole number (found 8.5)"),
         ({"training": {"temperature": "warm"}}, "training.temperature: expected a number (found 'warm')"),
         ({"training": {"temperature": float("inf")}}, "training.temperature: expected a finite number (found inf)"),

@@ -53,8 +53,15 @@ def study_of(settings: str) -> Study:
     return load_study(parse_settings(StudySettings, settings).study)
 
 
-def answer(results: Path, models: list[Model], tasks: list[str], intervals: Intervals, study: str) -> Found:
-    """Curves, paired differences, the frontier and the summary of a study."""
+def answer(
+    results: Path,
+    models: list[Model],
+    tasks: list[str],
+    intervals: Intervals,
+    study: str,
+    in_domain: list[str] | None = None,
+) -> Found:
+    """Curves, paired differences, the frontier and the summary of a study. `in_domain`: its tasks that it says are so."""
     groups: list[Group] = []
     trained = comparisons.trained(models)
     for place, task in enumerate(tasks):
@@ -62,7 +69,7 @@ def answer(results: Path, models: list[Model], tasks: list[str], intervals: Inte
         scores = read_task(results, models, task)
         if scores is not None:
             groups.append(group_of_task(scores, intervals, place, trained))
-    domains = domains_of(results, models, tasks)
+    domains = domains_of(results, models, tasks, in_domain)
     means = means_of(groups, domains)
     pairs = comparisons.pairs_of(models)
     rows: list[dict[str, Any]] = []
@@ -145,7 +152,7 @@ def main() -> None:
     def work() -> None:
         study = study_of(given.settings)
         models, tasks = graph_of(study), study.task_names
-        found = answer(given.results, models, tasks, study.intervals, study.study)
+        found = answer(given.results, models, tasks, study.intervals, study.study, study.in_domain)
         if parse_settings(StudySettings, given.settings).before_training:
             found.summary.notes.insert(0, BEFORE_TRAINING)
         write_results(given.output, found, agreement_of(given.results, models, tasks, study.intervals))

@@ -1,12 +1,14 @@
 """Which evaluation tasks resemble the training pairs, and whether the pairs were cleaned of their texts.
 
 Takes corpus.json and the tasks' task.json; leaves, for each task, whether it is in domain, why, and what was cleaned.
-Names and texts are all that is looked at: a task that neither gives away counts as out of domain, and the report says so.
+Where the study does not say it, names and texts are all that is looked at: a task that neither gives away counts as out of
+domain, and the report says so.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,13 +25,22 @@ SHORTEST_NAME = 4
 SHARE_OF_TEXTS = 0.01
 
 
-def domains_of(results: Path, models: list[Model], tasks: list[str]) -> dict[str, Domain]:
-    """Per task `in_domain`, `why` and `cleaned` ("yes", "held out", "no"); nothing where no model saw training pairs."""
+def domains_of(
+    results: Path, models: list[Model], tasks: list[str], said: Sequence[str] | None = None
+) -> dict[str, Domain]:
+    """Per task `in_domain`, `why` and `cleaned` ("yes", "held out", "no"); nothing where no model saw training pairs.
+    `said`: the tasks that the study itself counts as in domain, and with them which are not; None where it does not say."""
     manifest = results / "corpus" / "corpus.json"
     if not manifest.exists() or not any(m.trained or m.rotated or m.adapted for m in models):
         return {}
     corpus = read_json(manifest)
-    return {task: domain_of(task, _described(results, task), corpus) for task in tasks}
+    found = {task: domain_of(task, _described(results, task), corpus) for task in tasks}
+    if said is None:
+        return found
+    return {
+        task: domain.model_copy(update={"in_domain": task in said, "why": "the study says so"})
+        for task, domain in found.items()
+    }
 
 
 def domain_of(task: str, described: dict[str, Any], corpus: dict[str, Any]) -> Domain:

@@ -142,11 +142,10 @@ def _tasks(results: Path, tasks: list[str], answer: Answer) -> Table:
         if answer.domains:
             domain = answer.domains.get(name)
             cleaned = domain.cleaned if domain else ""
-            compared = "not by name; texts were not compared" if cleaned == "no" else "not by name or texts"
-            row += [
-                words("NO" if cleaned == "no" else cleaned),
-                words(f"yes: {domain.why}" if domain and domain.in_domain else compared),
-            ]
+            why = "not by name; texts were not compared" if cleaned == "no" else "not by name or texts"
+            if domain and domain.why:
+                why = f"{'yes' if domain.in_domain else 'no'}: {domain.why}"
+            row += [words("NO" if cleaned == "no" else cleaned), words(why)]
         rows.append(row)
     head = ["task", "type", "metric", "chance", "data set", "revision", "texts"]
     caption = ""

@@ -67,6 +67,10 @@ class Study(Section):
         min_length=1,
         description="Evaluation tasks by their mteb names, whole benchmarks (`MTEB(eng, v2)`), the embedded WordNet tasks, or data of your own: a path, or a mapping (`tasks: an entry`).",
     )
+    in_domain: list[str] | None = Field(
+        None,
+        description="Those of the tasks whose data are like the training pairs', as you judge it before any score is seen; the others then count as out of domain. null: told by names, and by texts that the pairs held.",
+    )
     variants: dict[str, Variant] = Field({}, description="The graph of models.")
     corpus: Corpus = Field(Corpus(), description="The training pairs.")
     training: Training = Field(Training(), description="The recipe shared by every trained variant.")
@@ -137,6 +141,15 @@ class Study(Section):
             if own_names.count(name) > 1:
                 raise ValueError(f"two are called {name!r}; give each a `name` of its own")
         return list({name_of(entry): entry for entry in found}.values())
+
+    @field_validator("in_domain")
+    @classmethod
+    def _in_domain_are_tasks(cls, names: list[str] | None, info: ValidationInfo) -> list[str] | None:
+        tasks = [name_of(entry) for entry in info.data.get("tasks", [])]
+        for name in names or []:
+            if tasks and name not in tasks:
+                raise ValueError(f"{name!r} is not a task of this study{nearest(name, tasks)}")
+        return names
 
     @field_validator("encoding")
     @classmethod

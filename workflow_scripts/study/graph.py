@@ -132,6 +132,14 @@ class Graph:
             return self.training.steps
         return steps if isinstance(steps, int) else max(1, round(steps * self.training.steps))
 
+    def effort(self, model: str) -> tuple[int, bool]:
+        """By what models are put in order: optimiser steps of the model and of all that it is made from; then whether it
+        learns anything at all, as an adaptor does without a step of these."""
+        steps, name = 0, model
+        while (parent := self.parent_of(name)) is not None:
+            steps, name = steps + self.steps_of(name), parent
+        return steps, self.trains_anywhere(model)
+
     # ---- seeds
 
     @cached_property
