@@ -20,6 +20,7 @@ include: "rules/scores.smk"
 include: "rules/curves.smk"
 include: "rules/deploy.smk"
 include: "rules/plan.smk"
+include: "rules/parts.smk"
 
 
 onstart:  # Snakemake keeps one of these, the last
