@@ -200,6 +200,17 @@ def test_a_fault_of_a_single_file_is_one_line(content: bytes, message: str, tmp_
         loaded(path=str(tmp_path / "rows.csv"))
 
 
+def test_a_label_may_have_one_training_text_where_training_has_a_file_apart(tmp_path: Path) -> None:
+    rows = [("a", "x"), ("b", "y"), ("c", "x")]  # as some intents of MTOP
+    for split in ("train", "test"):
+        write_csv(tmp_path / f"{split}.csv", ["text", "label"], rows)
+    task = loaded(path=str(tmp_path), name="T")
+    assert list(task.dataset["train"]["label"]) == [0, 1, 0]
+    write_csv(tmp_path / "train.csv", ["text", "label"], [row for row in rows if row[1] == "x"])
+    with pytest.raises(InputError, match=r"train.csv, line 2: every text has the label 'x'"):
+        loaded(path=str(tmp_path), name="T")
+
+
 def test_a_label_that_no_training_text_has_is_one_line(tmp_path: Path) -> None:
     rows = [("a", "x"), ("b", "x"), ("c", "y"), ("d", "y")]
     write_csv(tmp_path / "train.csv", ["text", "label"], rows)

@@ -205,11 +205,12 @@ def _classification(files: Mapping[str, Path], texts: bool) -> Any:
 
     if "rows" in files:
         rows = list(_labelled(files["rows"], "rows", texts))
+        _several_labels(rows)
         _no_label_once(rows)
         splits = _halves(rows)
     else:
         splits = {split: list(_labelled(files[split], split, texts)) for split in ("train", "test")}
-        _no_label_once(splits["train"])
+        _several_labels(splits["train"])
         known = {label for _, _, label in splits["train"]}
         for place, _, label in splits["test"]:
             if label not in known:
@@ -229,7 +230,13 @@ def _labelled(path: Path, split: str, texts: bool) -> Iterator[Labelled]:
         yield row.place, _full_text(row, "text") if texts else f"{split} {number}", str(label)
 
 
+def _several_labels(rows: list[Labelled]) -> None:
+    if len({label for _, _, label in rows}) < 2:
+        raise InputError(f"{rows[0][0]}: every text has the label {rows[0][2]!r}; expected two labels or more")
+
+
 def _no_label_once(rows: list[Labelled]) -> None:
+    """Of one text no half can go to training and another to the test."""
     once: dict[str, str] = {}
     often: set[str] = set()
     for place, _, label in rows:
@@ -239,8 +246,6 @@ def _no_label_once(rows: list[Labelled]) -> None:
     for label, place in once.items():
         if label not in often:
             raise InputError(f"{place}: the label {label!r} occurs once; expected two texts or more of each label")
-    if len(once) < 2:
-        raise InputError(f"{rows[0][0]}: every text has the label {rows[0][2]!r}; expected two labels or more")
 
 
 def _halves(rows: list[Labelled]) -> dict[str, list[Labelled]]:
