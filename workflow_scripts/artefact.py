@@ -99,6 +99,17 @@ def write_digests(path: str | Path, files: Iterable[str | Path]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def check_digests(path: str | Path, files: Iterable[str | Path]) -> None:
+    """Raises InputError that names the first of `files` whose digest is not the one in `path`, as `write_digests` wrote it,
+    and OSError where one is not there."""
+    path = Path(path)
+    written = {name: digest for digest, _, name in (line.partition("  ") for line in path.read_text().splitlines())}
+    for file in files:
+        name = os.path.relpath(file, path.parent)
+        if digest_of_file(file) != written.get(name):
+            raise InputError(f"{name} is not what was written: its sha256 differs")
+
+
 def digest_of_text(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

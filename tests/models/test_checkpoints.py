@@ -10,15 +10,28 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from workflow_scripts.artefact import write_digests
 from workflow_scripts.models import checkpoints
 from workflow_scripts.models.checkpoints import Checkpoint
 
 FINGERPRINT = "0123456789abcdef"
-FILES = ["state.json", "rows.parquet", "weights.safetensors", "optimizer.safetensors"]
+FILES = [*checkpoints.FILES, checkpoints.DIGESTS]
 
 
 def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def half_zeros(file: Path) -> None:
+    content = file.read_bytes()
+    half = len(content) // 2
+    file.write_bytes(content[:half] + bytes(len(content) - half))
+
+
+def one_bit_flipped(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
 
 
 def emptied(file: Path) -> None:
@@ -69,7 +82,7 @@ def test_the_last_two_are_kept_and_the_last_is_loaded_whole(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("broken", FILES)
-@pytest.mark.parametrize("breaking", [cut, emptied, nested_too_deeply, removed])
+@pytest.mark.parametrize("breaking", [cut, emptied, nested_too_deeply, removed, half_zeros, one_bit_flipped])
 def test_of_a_checkpoint_that_is_not_whole_the_one_before_is_taken(
     broken: str, breaking: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -105,6 +118,7 @@ def test_the_weights_of_another_model_are_not_loaded(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [{"step": 1}, {"step": 2}]
     checkpoints.save(tmp_path / "other", FINGERPRINT, {}, Checkpoint(2, 1.0, rows), other, optimizer)
     (tmp_path / "other" / last.name / "weights.safetensors").replace(last / "weights.safetensors")
+    write_digests(last / checkpoints.DIGESTS, [last / name for name in checkpoints.FILES])
     layer, optimizer = network(0.0)
     state = checkpoints.load_last(tmp_path, FINGERPRINT, {}, layer, optimizer)
     assert state is not None
@@ -116,6 +130,7 @@ def test_moments_of_another_shape_are_not_loaded(tmp_path: Path) -> None:
     *_, last = saved(tmp_path, 2)
     moments = load_file(last / "optimizer.safetensors")
     save_file(moments | {"weight:exp_avg_sq": torch.zeros(5)}, last / "optimizer.safetensors")
+    write_digests(last / checkpoints.DIGESTS, [last / name for name in checkpoints.FILES])
     layer, optimizer = network(0.0)
     state = checkpoints.load_last(tmp_path, FINGERPRINT, {}, layer, optimizer)
     assert state is not None

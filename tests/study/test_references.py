@@ -38,13 +38,14 @@ def test_a_models_own_truncation_is_its_width_as_sentence_transformers_says(mini
 
 
 def test_a_benchmark_stands_for_its_tasks_and_an_aggregate_for_its_members(monkeypatch: pytest.MonkeyPatch) -> None:
-    def entry(*benchmarks: str, **more: str) -> dict[str, object]:
+    def entry(*benchmarks: str, **more: object) -> dict[str, object]:
         return {"type": "Retrieval", "benchmarks": list(benchmarks), **more}
 
+    forums = {"name": "Forums", "benchmarks": ["B"]}
     known = {
         "A": entry("B"),
-        "FirstForum": entry("B", aggregate="Forums"),
-        "SecondForum": entry("B", aggregate="Forums"),
+        "FirstForum": entry("B", aggregate=forums),
+        "SecondForum": entry("B", aggregate=forums),
     }
     monkeypatch.setattr(catalogue, "task_catalogue", lambda: known | {"Alone": entry()})
     assert catalogue.spelled_out(["Alone", "Forums", "FirstForum"]) == ["Alone", "FirstForum", "SecondForum"]
@@ -52,6 +53,7 @@ def test_a_benchmark_stands_for_its_tasks_and_an_aggregate_for_its_members(monke
     raw = {"study": "s", "variants": {"x": {"parent": "org/name@main", "declared_width": 8, "objective": "none"}}}
     study = load_study(raw | {"dimensions": [8], "tasks": ["Forums", "Alone"], "corpus": {"decontaminate": ["B"]}})
     assert study.task_names == ["FirstForum", "SecondForum", "Alone"]
+    assert load_study(study.model_dump()).task_weights == {"FirstForum": 0.5, "SecondForum": 0.5, "Alone": 1.0}
     assert study.tasks_cleaned_against == list(known)
 
 

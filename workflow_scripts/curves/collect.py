@@ -19,6 +19,7 @@ from workflow_scripts.artefact import read_json
 from workflow_scripts.command_line import InputError, first_line
 from workflow_scripts.curves.schemas import Codec, Search
 from workflow_scripts.curves.summary import Missing
+from workflow_scripts.study.catalogue import spelled_out
 from workflow_scripts.study.configuration import Study
 
 SCORE_COLUMNS = [
@@ -113,7 +114,7 @@ def graph_of(study: Study) -> list[Model]:
 
 def task_names(study: dict[str, Any]) -> list[str]:
     """The tasks of a dumped configuration by name; an entry over data of the user's own is a mapping."""
-    return [entry if isinstance(entry, str) else entry["name"] for entry in study.get("tasks", [])]
+    return spelled_out(entry if isinstance(entry, str) else entry["name"] for entry in study.get("tasks", []))
 
 
 def _where(files: Mapping[str, Mapping[str, Path]]) -> str:

@@ -6,6 +6,7 @@ frontier.parquet, agreement.parquet and summary.json. The same files leave the s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,15 +61,17 @@ def answer(
     intervals: Intervals,
     study: str,
     in_domain: list[str] | None = None,
+    weights: Mapping[str, float] | None = None,
 ) -> Found:
-    """Curves, paired differences, the frontier and the summary of a study. `in_domain`: its tasks that it says are so."""
+    """Curves, paired differences, the frontier and the summary of a study. `in_domain`: its tasks that it says are so;
+    `weights`: of the tasks in a mean over tasks, 1 of those that are not named."""
     groups: list[Group] = []
     trained = comparisons.trained(models)
     for place, task in enumerate(tasks):
         log.info("reading %s", task)
         scores = read_task(results, models, task)
         if scores is not None:
-            groups.append(group_of_task(scores, intervals, place, trained))
+            groups.append(group_of_task(scores, intervals, place, trained, (weights or {}).get(task, 1.0)))
     domains = domains_of(results, models, tasks, in_domain)
     means = means_of(groups, domains)
     pairs = comparisons.pairs_of(models)
@@ -152,7 +155,7 @@ def main() -> None:
     def work() -> None:
         study = study_of(given.settings)
         models, tasks = graph_of(study), study.task_names
-        found = answer(given.results, models, tasks, study.intervals, study.study, study.in_domain)
+        found = answer(given.results, models, tasks, study.intervals, study.study, study.in_domain, study.task_weights)
         if parse_settings(StudySettings, given.settings).before_training:
             found.summary.notes.insert(0, BEFORE_TRAINING)
         write_results(given.output, found, agreement_of(given.results, models, tasks, study.intervals))

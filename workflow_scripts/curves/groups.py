@@ -30,7 +30,7 @@ from workflow_scripts.study.sections.intervals import Intervals
 @dataclass
 class Group:
     """`samples[model]` holds the model's codecs and searches in the order of `cells[model]`, their names, which `codecs`
-    and `searches` describe; `bytes_read` per query by codecs alone. `outcomes`: known by test text;
+    and `searches` describe; `bytes_read` per query by codecs alone. `members`: the tasks, with the weight of each in the mean. `outcomes`: known by test text;
     `overlap`: the largest share of its pool that a draw of training examples takes."""
 
     task: str
@@ -38,7 +38,7 @@ class Group:
     metric: str
     chance: float | None
     units: int
-    members: list[str]
+    members: dict[str, float]
     codecs: dict[str, Codec] = field(default_factory=dict)
     searches: dict[str, Search] = field(default_factory=dict)
     bytes_read: dict[str, float] = field(default_factory=dict)
@@ -66,9 +66,12 @@ class Group:
         return next(reversed(self.curve(model).values()), None)
 
 
-def group_of_task(scores: TaskScores, intervals: Intervals, place: int, trained: set[str]) -> Group:
-    """One task's group; `trained`: the models of which another seed would be another model."""
-    group = Group(scores.task, scores.task_type, scores.metric, scores.chance, scores.units, [scores.task])
+def group_of_task(
+    scores: TaskScores, intervals: Intervals, place: int, trained: set[str], weight: float = 1.0
+) -> Group:
+    """One task's group; `trained`: the models of which another seed would be another model; `weight`: of the task in a
+    mean over tasks."""
+    group = Group(scores.task, scores.task_type, scores.metric, scores.chance, scores.units, {scores.task: weight})
     group.codecs, group.searches, group.bytes_read = scores.codecs, scores.searches, scores.bytes_read
     if scores.outcomes:
         known = next(iter(scores.outcomes.values()))
@@ -94,7 +97,7 @@ def group_of_task(scores: TaskScores, intervals: Intervals, place: int, trained:
 
 
 def group_of_tasks(name: str, task_type: str, groups: list[Group]) -> Group | None:
-    """The mean over tasks; each model under the seeds that have them all.
+    """The mean over tasks by their weights; each model under the seeds that have them all.
 
     Where scores are missing: over the tasks and the models of the largest block without a gap.
     """
@@ -102,18 +105,20 @@ def group_of_tasks(name: str, task_type: str, groups: list[Group]) -> Group | No
     if not shared:
         return None
     metrics = {group.metric for group in shared}
+    members = {task: weight for group in shared for task, weight in group.members.items()}
+    weights = list(members.values())
     chances = [group.chance for group in shared]
     mean = Group(
         name,
         task_type,
         metrics.pop() if len(metrics) == 1 else "mean of main scores",
-        None if None in chances else float(np.mean([c for c in chances if c is not None])),
+        None if None in chances else float(np.average([c for c in chances if c is not None], weights=weights)),
         sum(group.units for group in shared),
-        [group.task for group in shared],
+        members,
         outcomes=all(group.outcomes for group in shared),
         overlap=max(group.overlap for group in shared),
         bytes_read={
-            cell: float(np.mean([group.bytes_read[cell] for group in shared]))
+            cell: float(np.average([group.bytes_read[cell] for group in shared], weights=weights))
             for cell in shared[0].bytes_read
             if all(cell in group.bytes_read for group in shared)
         },
@@ -130,19 +135,20 @@ def group_of_tasks(name: str, task_type: str, groups: list[Group]) -> Group | No
             parts.append(resampling.take(group.pick(model, cells), seeds=columns))
         mean.codecs |= {cell: shared[0].codecs[cell] for cell in cells if cell in shared[0].codecs}
         mean.searches |= {
-            cell: mean_search([group.searches[cell] for group in shared])
+            cell: mean_search([group.searches[cell] for group in shared], weights)
             for cell in cells
             if cell in shared[0].searches
         }
         mean.cells[model], mean.seeds[model] = cells, seeds
-        mean.samples[model] = resampling.mean_over_tasks(parts)
+        mean.samples[model] = resampling.mean_over_tasks(parts, weights)
     return mean
 
 
-def mean_search(searches: list[Search]) -> Search:
+def mean_search(searches: list[Search], weights: list[float]) -> Search:
     """A search over several tasks: bytes read and multiply-adds per query depend on the corpus, and are means."""
     read, adds = ([getattr(search, name) for search in searches] for name in ("bytes_read", "multiply_adds"))
-    return replace(searches[0], bytes_read=float(np.mean(read)), multiply_adds=float(np.mean(adds)))
+    mean_read, mean_adds = (float(np.average(values, weights=weights)) for values in (read, adds))
+    return replace(searches[0], bytes_read=mean_read, multiply_adds=mean_adds)
 
 
 def largest_block(groups: list[Group]) -> tuple[list[Group], list[str]]:
@@ -181,10 +187,11 @@ def values_of(group: Group) -> Literal["test texts", "experiments", "queries"]:
 
 def task_types_of(means: list[Group]) -> dict[str, TaskType]:
     """Per task type: its tasks, of them those in and out of domain where the means tell them apart, and its metric."""
-    members = {(mean.task_type, mean.task): mean.members for mean in means}
+    members = {(mean.task_type, mean.task): list(mean.members) for mean in means}
     return {
         mean.task_type: TaskType(
-            tasks=mean.members,
+            tasks=list(mean.members),
+            weights=mean.members if len(set(mean.members.values())) > 1 else {},
             metric=mean.metric,
             chance=mean.chance,
             values=values_of(mean),

@@ -173,15 +173,19 @@ def pool_factor(experiments: int, overlap: float) -> float:
     return 1 + experiments * (LINEAR * overlap / (1 - overlap) + (1 - LINEAR) * square / (1 - square))
 
 
-def mean_over_tasks(samples: list[Sample]) -> Sample:
-    """The unweighted mean over tasks, whose units are independent; the tasks themselves count as given."""
-    score = np.mean([sample.score for sample in samples], axis=0)
+def mean_over_tasks(samples: list[Sample], weights: list[float] | None = None) -> Sample:
+    """The mean over tasks by their weights (all alike where none are given), whose units are independent; the tasks
+    themselves count as given."""
+    each = np.array([1.0] * len(samples) if weights is None else weights)
+    score = np.average([sample.score for sample in samples], axis=0, weights=each)
     deviations = np.zeros_like(samples[0].deviations)
-    for sample in samples:
-        deviations += sample.deviations
-    deviations /= np.float32(len(samples))
-    parts = np.concatenate([sample.parts for sample in samples])
-    parts /= np.float32(len(samples))
+    for sample, weight in zip(samples, each.astype(np.float32), strict=True):
+        deviations += weight * sample.deviations
+    deviations /= np.float32(each.sum())
+    parts = np.concatenate(
+        [weight * sample.parts for sample, weight in zip(samples, each.astype(np.float32), strict=True)]
+    )
+    parts /= np.float32(each.sum())
     df, factor = (np.concatenate([getattr(sample, name) for sample in samples]) for name in ("df", "factor"))
     return samples[0]._replace(score=score, deviations=deviations, parts=parts, df=df, factor=factor)
 

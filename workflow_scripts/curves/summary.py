@@ -54,9 +54,11 @@ class ModelEntry(Part):
 
 
 class TaskType(Part):
-    """What a mean over tasks is over, and over what its intervals hold; of its tasks, those in and out of domain where the means tell them apart."""
+    """What a mean over tasks is over, and over what its intervals hold; of its tasks, those in and out of domain where the means tell them apart.
+    `weights`: how much each counts, where they do not all count the same."""
 
     tasks: list[str]
+    weights: dict[str, float] = {}
     metric: str
     chance: float | None
     values: Literal["test texts", "experiments", "queries"]

@@ -26,6 +26,8 @@ from workflow_scripts import artefact
 from workflow_scripts.command_line import one_line
 
 KEPT = 2
+FILES = ("state.json", "rows.parquet", "weights.safetensors", "optimizer.safetensors")
+DIGESTS = "checkpoint.sha256"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -61,6 +63,7 @@ def save(
             part / "state.json",
             {"step": state.step, "seconds": state.seconds, "fingerprint": fingerprint, "recipe": recipe},
         )
+        artefact.write_digests(part / DIGESTS, [part / name for name in FILES])
         for file in part.iterdir():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
@@ -79,7 +82,8 @@ def load_last(
 ) -> Checkpoint | None:
     """Put the last checkpoint of this configuration into model and optimiser; None where there is none.
 
-    One that is not whole (a full disk, a fault of the file system) is named in the log and the one before it is taken.
+    One that is not whole, or whose content is no longer that of its digests (a full disk, a fault of the file system), is
+    named in the log and the one before it is taken.
     Where none is whole, the log says that training starts over.
     """
     for foreign in _foreign(folder, fingerprint):
@@ -115,8 +119,10 @@ def load_last(
 def _read(path: Path, parameters: dict[str, nn.Parameter]) -> tuple[Checkpoint, dict[str, Tensor], dict[str, Tensor]]:
     """A checkpoint's state, weights and moments, all checked before any of it is used.
 
-    Raises what reading the files raises, and ValueError where they do not belong together.
+    Raises what reading the files raises, InputError where they are not what was written, and ValueError where they do not
+    belong together.
     """
+    artefact.check_digests(path / DIGESTS, [path / name for name in FILES])
     state = artefact.read_json(path / "state.json")
     rows = pq.read_table(path / "rows.parquet").to_pylist()
     if len(rows) != state["step"]:

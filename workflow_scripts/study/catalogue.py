@@ -25,7 +25,7 @@ def task_catalogue() -> dict[str, dict[str, Any]]:
 
 def groups_of(entry: dict[str, Any]) -> list[str]:
     """The benchmarks and the aggregate task, where there is one, that a task is a member of."""
-    return [*entry["benchmarks"], *([entry["aggregate"]] if entry.get("aggregate") else [])]
+    return [*entry["benchmarks"], *([entry["aggregate"]["name"]] if entry.get("aggregate") else [])]
 
 
 def known_names() -> list[str]:
@@ -66,3 +66,20 @@ def spelled_out(names: Iterable[str]) -> list[str]:
         members = [task for task, entry in task_catalogue().items() if name in groups_of(entry)]
         named.update(dict.fromkeys(members or [name]))
     return list(named)
+
+
+def weights_of(names: Iterable[str]) -> dict[str, float]:
+    """By how much each task of these names counts in a mean over tasks, as in mteb's tables: what a table has one column
+    for counts 1, so each of the n members of an aggregate task 1 / n where it was named as a member (by the aggregate's
+    name, or by that of a benchmark which holds the aggregate)."""
+    columns: dict[str, dict[str, None]] = {}
+    for name in names:
+        for task in spelled_out([name]):
+            aggregate = task_catalogue().get(task, {}).get("aggregate") or {"name": None, "benchmarks": []}
+            as_member = name == aggregate["name"] or name in aggregate["benchmarks"]
+            columns.setdefault(aggregate["name"] if as_member else task, {})[task] = None
+    weights: dict[str, float] = {}
+    for members in columns.values():
+        for task in members:
+            weights[task] = weights.get(task, 0.0) + 1 / len(members)
+    return weights

@@ -15,7 +15,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, ValidationInfo,
 from workflow_scripts.codecs import Codec, grid, parse
 from workflow_scripts.command_line import InputError
 from workflow_scripts.study.bundles_fit import check_bundle
-from workflow_scripts.study.catalogue import known_names, prompt_names, spelled_out, task_catalogue
+from workflow_scripts.study.catalogue import known_names, prompt_names, spelled_out, task_catalogue, weights_of
 from workflow_scripts.study.codecs_fit import check_codecs
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
@@ -65,7 +65,7 @@ class Study(Section):
     search: Search = Field(Search(), description="Search in stages.")
     tasks: list[TaskEntry] = Field(
         min_length=1,
-        description="Evaluation tasks by their mteb names, whole benchmarks (`MTEB(eng, v2)`), the embedded WordNet tasks, or data of your own: a path, or a mapping (`tasks: an entry`).",
+        description="Evaluation tasks by their mteb names, whole benchmarks (`MTEB(eng, v2)`) or aggregate tasks (`CQADupstackRetrieval`), which a mean over tasks then weighs as mteb does, the embedded WordNet tasks, or data of your own: a path, or a mapping (`tasks: an entry`).",
     )
     in_domain: list[str] | None = Field(
         None,
@@ -131,21 +131,19 @@ class Study(Section):
             own = OwnTask(path=entry) if isinstance(entry, str) and entry not in known and is_path(entry) else entry
             if isinstance(own, OwnTask):
                 _own_is_sound(own, known)
-                found.append(own)
-            elif own in known:
-                found += spelled_out([own])
-            else:
+            elif own not in known:
                 raise ValueError(f"{own!r} is not a known task or benchmark, nor a path{nearest(own, known)}")
+            found.append(own)
         own_names = [name_of(entry) for entry in found if isinstance(entry, OwnTask)]
         for name in own_names:
             if own_names.count(name) > 1:
                 raise ValueError(f"two are called {name!r}; give each a `name` of its own")
-        return list({name_of(entry): entry for entry in found}.values())
+        return found
 
     @field_validator("in_domain")
     @classmethod
     def _in_domain_are_tasks(cls, names: list[str] | None, info: ValidationInfo) -> list[str] | None:
-        tasks = [name_of(entry) for entry in info.data.get("tasks", [])]
+        tasks = spelled_out(map(name_of, info.data.get("tasks", [])))
         for name in names or []:
             if tasks and name not in tasks:
                 raise ValueError(f"{name!r} is not a task of this study{nearest(name, tasks)}")
@@ -266,8 +264,13 @@ class Study(Section):
 
     @cached_property
     def task_names(self) -> list[str]:
-        """Every evaluation task by its name, in order."""
-        return [name_of(entry) for entry in self.tasks]
+        """Every evaluation task by its name, in order, benchmarks spelled out."""
+        return spelled_out(map(name_of, self.tasks))
+
+    @property
+    def task_weights(self) -> dict[str, float]:
+        """By how much each evaluation task counts in a mean over tasks."""
+        return weights_of(map(name_of, self.tasks))
 
     @cached_property
     def own_tasks(self) -> dict[str, OwnTask]:
@@ -298,7 +301,7 @@ def load_study(raw: Mapping[str, Any]) -> Study:
 
 
 def name_of(entry: TaskEntry) -> str:
-    """The name of an entry of `tasks`."""
+    """The name of an entry of `tasks`: a task, a benchmark, an aggregate task, data of the user's own."""
     return entry if isinstance(entry, str) else str(entry.name)
 
 

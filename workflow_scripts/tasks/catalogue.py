@@ -23,8 +23,8 @@ OWN: dict[str, dict[str, Any]] = {
 
 
 def catalogue() -> dict[str, dict[str, Any]]:
-    """Name -> type, main metric, data set, revision, benchmarks that hold it (itself, or through an aggregate task, which
-    is then named as its `aggregate`), and how much text it has."""
+    """Name -> type, main metric, data set, revision, benchmarks that hold it (itself, or through an aggregate task: its
+    `aggregate`, with the benchmarks that hold it so), and how much text it has."""
     entries: dict[str, dict[str, Any]] = {
         name: {**entry, "dataset": None, "revision": None, "benchmarks": [], "texts": None, "characters": None}
         for name, entry in OWN.items()
@@ -35,13 +35,14 @@ def catalogue() -> dict[str, dict[str, Any]]:
     }
     scored: dict[str, Any] = {}  # in the form in which `new_task` makes it: the first benchmark's subsets and splits
     members: dict[str, list[str]] = {}
-    aggregates: dict[str, str] = {}
+    aggregates: dict[str, dict[str, Any]] = {}
     for benchmark in BENCHMARKS:
         for task, aggregate in tasks_of(benchmark):
             members.setdefault(task.metadata.name, []).append(benchmark)
             scored.setdefault(task.metadata.name, task)
             if aggregate is not None:
-                aggregates[task.metadata.name] = aggregate
+                through = aggregates.setdefault(task.metadata.name, {"name": aggregate, "benchmarks": []})
+                through["benchmarks"].append(benchmark)
     for name, task in sorted((tasks | scored).items()):
         metadata = task.metadata
         if metadata.type not in TYPES or task.is_aggregate:
