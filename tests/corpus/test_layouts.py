@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.corpus.pairs import TEXTS, flat, prepared, row, write_jsonl
+from tests.corpus.pairs import TEXTS, Row, flat, prepared, row, write_jsonl
 from workflow_scripts.command_line import InputError
 from workflow_scripts.corpus.files import pairs_files
 
@@ -220,6 +220,7 @@ PARTS = {
     "pandas": ["0c2f6a6e7b1d4c589f0a5a1b2c3d4e5f-0.parquet"],
     "dask": ["part.0.parquet", "part.1.parquet"],
     "one": ["part-00000-of-00001.parquet"],
+    "the hub's conversions": ["0000.parquet", "0001.parquet"],
 }
 
 
@@ -262,6 +263,32 @@ def test_a_data_set_that_was_saved_to_disk_is_read(tmp_path: Path) -> None:
     manifest, pairs = prepared(tmp_path / "saved", tmp_path / "out")
     assert triples(pairs) == [("a", "c", "e"), ("a", "c", "f"), ("b", "d", "g")]
     assert list(manifest["tasks"]) == ["data"]
+
+
+def test_a_file_that_a_saved_data_set_lacks_is_named(tmp_path: Path) -> None:
+    rows = datasets.Dataset.from_dict({name: [f"{name} {n}" for n in range(6)] for name in TEXTS})
+    rows.save_to_disk(tmp_path / "saved", num_shards=3)
+    (tmp_path / "saved" / "data-00001-of-00003.arrow").unlink()
+    with pytest.raises(InputError, match=r"data-00001-of-00003\.arrow: not there, but state\.json beside it names it"):
+        prepared(tmp_path / "saved", tmp_path / "out")
+
+
+def test_a_split_that_lacks_parts_is_said_to(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in (0, 2):
+        write_jsonl(
+            tmp_path / "source" / f"train-0000{number}-of-00003.jsonl", [{"query": f"{number}", "pos": "p", "neg": "n"}]
+        )
+    with caplog.at_level("INFO", logger="matryoshka"):
+        manifest, _ = prepared(tmp_path / "source", tmp_path / "out")
+    assert manifest["rows_out"] == 2
+    assert "source/train: 2 of its 3 parts are here; only these are read" in caplog.text
+
+
+@pytest.mark.parametrize("key", ["subset", "source", "config_name", "Dataset"])
+def test_a_partition_by_any_name_of_a_data_set_names_the_task(key: str, tmp_path: Path) -> None:
+    for value in ("nli", "qa"):
+        write_jsonl(tmp_path / "files" / f"{key}={value}" / "lang=en" / "part-0.jsonl", [])
+    assert [file.task for file in pairs_files(tmp_path / "files")] == ["nli", "qa"]
 
 
 def test_what_map_left_beside_a_saved_data_set_is_no_part_of_it(tmp_path: Path) -> None:
@@ -443,6 +470,54 @@ def test_documents_of_other_lengths_than_two_are_lists_of_texts_beside_a_querys_
         ("q1", "p10", "n11"),
     ]
     assert len(pairs) == 2 + 2 + 3 + 2
+
+
+@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
+@pytest.mark.parametrize("positives", [1, 2])
+def test_lists_of_two_texts_that_share_no_beginning_hold_no_instruction(
+    positives: int, layout: str, tmp_path: Path
+) -> None:
+    """Beside queries that share theirs: two negatives each, and two positives or one that is no list."""
+    rows: list[Row] = [
+        {
+            "query": ["Find: ", f"q{n}"],
+            "pos": [f"p{n}0", f"p{n}1"] if positives == 2 else f"p{n}0",
+            "neg": [f"n{n}0", f"n{n}1"],
+        }
+        for n in range(4)
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    if layout == "parquet":
+        path = tmp_path / "a.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    manifest, pairs = prepared(path, tmp_path / "out")
+    assert not manifest["drops"]
+    assert {(p["query_instruct"], p["pos_instruct"], p["neg_instruct"]) for p in pairs} == {("Find: ", "", "")}
+    assert triples(pairs)[:2] == [("q0", "p00", "n00"), ("q0", f"p0{positives - 1}", "n01")]
+    assert len(pairs) == 8
+
+
+@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
+@pytest.mark.parametrize("negatives", ["lists", "texts"])
+def test_instructions_of_documents_beside_plain_queries_are_no_positives(
+    negatives: str, layout: str, tmp_path: Path
+) -> None:
+    rows: list[Row] = [
+        {"query": f"q{n}", "pos": ["Read: ", f"p{n}"], "neg": ["Read: ", f"n{n}"] if negatives == "lists" else f"n{n}"}
+        for n in range(4)
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    if layout == "parquet":
+        path = tmp_path / "a.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    with pytest.raises(InputError, match=r"documents are \[instruction, text\] \('Read: ' stands first .*plain texts"):
+        prepared(path, tmp_path / "out")
+
+
+def test_classes_that_many_rows_share_are_no_instructions(tmp_path: Path) -> None:
+    rows = [{"query": f"q{n}", "pos": ["AB"[n % 2]], "neg": ["AB"[1 - n % 2], "C"]} for n in range(8)]
+    _, pairs = prepared(write_jsonl(tmp_path / "a.jsonl", rows), tmp_path / "out")
+    assert len(pairs) == 16
 
 
 def test_lists_of_two_texts_in_every_row_are_medis(tmp_path: Path) -> None:

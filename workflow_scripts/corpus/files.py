@@ -16,15 +16,26 @@ from workflow_scripts.artefact import log
 from workflow_scripts.command_line import InputError
 
 SUFFIXES = (".parquet", ".arrow", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
-SHARD = re.compile(r"-\d{5}-of-\d{5}\Z")  # how datasets numbers the parts of one split
+SHARD = re.compile(r"-(\d{5})-of-(\d{5})\Z")  # how datasets numbers the parts of one split
 # The parts of one table, whose names say nothing else: Spark's `part-00000-<uuid>-c000.snappy`, pyarrow's `part-0` and
-# `<32 hexadecimal digits>-0`, Dask's `part.0`, DuckDB's `data_0`.
+# `<32 hexadecimal digits>-0`, Dask's `part.0`, DuckDB's `data_0`, the hub's own conversions' `0000`.
 PART = re.compile(
-    r"(part([-._]?\d+([-_][0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?([-.]c\d+)?)?|[0-9a-f]{32}-\d+|data_\d+)"
+    r"(part([-._]?\d+([-_][0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?([-.]c\d+)?)?|[0-9a-f]{32}-\d+|data_\d+|0\d{3,})"
     r"(\.(snappy|gz|gzip|zstd|zst|lz4|lz4raw|br|brotli|lzo))?",
     re.IGNORECASE,
 )
-PARTITION_KEYS = ("task_name", "task_id", "task", "dataset")  # of a folder named KEY=VALUE (Hive's layout)
+# Of a folder named KEY=VALUE (Hive's layout), the keys that name a task; others (`date=2020`) part one.
+PARTITION_KEYS = (
+    "task_name",
+    "task_id",
+    "task",
+    "dataset_name",
+    "dataset",
+    "subset",
+    "config_name",
+    "config",
+    "source",
+)
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 LONGEST_MANIFEST = 64 * 2**20  # bytes; a larger JSON file is taken for rows
 
@@ -58,6 +69,8 @@ def pairs_files(source: Path) -> list[PairsFile]:
     if not paths:
         others = f"; {candidates[0].name} is one object without a query" if candidates else ""
         raise InputError(f"{source}: no pairs here; expected {', '.join(SUFFIXES)}{others}")
+    if not alone:
+        _look_for_missing_parts(paths)
     return [PairsFile(path, task) for path, task in zip(paths, _tasks(paths, root, alone), strict=True)]
 
 
@@ -94,16 +107,38 @@ def _is_manifest(path: Path) -> bool:
     return True
 
 
+def _look_for_missing_parts(paths: list[Path]) -> None:
+    """Raises InputError where a data set that was saved to disk lacks a file; where a split lacks some of its parts, which
+    may be meant, the log says so."""
+    for folder in dict.fromkeys(path.parent for path in paths):
+        for name in _saved_files(folder) or []:
+            if not (folder / name).is_file():
+                raise InputError(
+                    f"{folder / name}: not there, but state.json beside it names it; copy the folder whole"
+                )
+    parts: dict[tuple[Path, str, int], set[int]] = {}
+    for path in paths:
+        if match := SHARD.search(_without_endings(path)):
+            split = path.with_name(_without_endings(path)[: match.start()])
+            parts.setdefault((split, path.suffix, int(match[2])), set()).add(int(match[1]))
+    for (split, _, count), found in parts.items():
+        if len(found) < count:
+            log.info("%s: %d of its %d parts are here; only these are read", split, len(found), count)
+
+
+def _saved_files(folder: Path) -> list[str] | None:
+    """The names of the Arrow files that `state.json` of a data set saved to disk has; None where there is none."""
+    try:
+        files = json.loads((folder / "state.json").read_bytes())["_data_files"]
+        return [str(file["filename"]) for file in files]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return None
+
+
 def _is_cached_copy(path: Path) -> bool:
     """Whether an Arrow file is one that `map` or `filter` left beside the files of a data set that was saved to disk."""
-    state = path.with_name("state.json")
-    if path.suffix != ".arrow" or not state.is_file():
-        return False
-    try:
-        names = [file["filename"] for file in json.loads(state.read_bytes())["_data_files"]]
-    except (ValueError, RecursionError, LookupError, TypeError):
-        return False
-    if path.name in names:
+    names = _saved_files(path.parent) if path.suffix == ".arrow" else None
+    if names is None or path.name in names:
         return False
     log.info("%s: no file of the data set that state.json beside it describes, left out", path.name)
     return True
@@ -152,7 +187,11 @@ def _partition(folder: Path, root: Path) -> str | None:
 
 def stem_of(path: Path) -> str:
     """The file's name without its endings and its number among the parts of a split."""
+    return SHARD.sub("", _without_endings(path))
+
+
+def _without_endings(path: Path) -> str:
     name = path.name
     for suffix in sorted(SUFFIXES, key=len, reverse=True):
         name = name.removesuffix(suffix)
-    return SHARD.sub("", name)
+    return name

@@ -31,6 +31,7 @@ from workflow_scripts.corpus.rows import (
     SCHEMA,
     TEXTS,
     RowReader,
+    instruction_without_queries,
     missing,
     numbered,
     unused,
@@ -114,10 +115,12 @@ def _table_chunks(file: PairsFile, schema: pa.Schema, tables: Iterator[pa.Table]
     for table in tables:
         chunk = _text_columns(table, file.task)
         rows, pairs = rows + chunk.rows, pairs + chunk.table.num_rows
-        nulls.update({name: table.column(name).null_count for name in TEXTS})
+        nulls.update(
+            {name: table.column(name).null_count for name in ("task_name", *TEXTS) if name in table.column_names}
+        )
         yield chunk
     if rows and not pairs:
-        empty = [f"{name} is null in every row" for name in TEXTS if nulls[name] == rows]
+        empty = [f"{name} is null in every row" for name in ("task_name", *TEXTS) if nulls[name] == rows]
         raise InputError(f"{file.path}: {(empty or [f'none of its {rows} rows is a pair'])[0]}; {KNOWN}")
 
 
@@ -254,6 +257,11 @@ def _row_of(table: pa.Table) -> Any:
 
 def _row_chunks(file: PairsFile, rows: Iterator[tuple[Any, int]], schema: pa.Schema | None = None) -> Iterator[Chunk]:
     path, first = file.path, _first(rows)
+    if (instruction := instruction_without_queries([row for row, _ in first])) is not None:
+        raise InputError(
+            f"{path}: documents are [instruction, text] ({instruction[:40]!r} stands first in most of them), but queries are "
+            'plain texts; give each query as ["", text], or the instruction in pos_instruct and neg_instruct'
+        )
     reader = RowReader(file.task, [row for row, _ in first])
     columns: list[list[str]] = [[] for _ in COLUMNS]
     malformed: Counter[str] = Counter()

@@ -27,6 +27,8 @@ KNOWN = (
 )
 NUMBERED = re.compile(r"(pos|neg)_?(\d+)\Z")
 
+FEWEST_LISTS = 4  # that tell whether what stands first is an instruction
+
 Member = tuple[str, str]  # instruction, text
 
 
@@ -114,13 +116,45 @@ def _instruction_first(query: Any) -> bool | None:
 
 def _lists_of_texts(rows: Sequence[Any]) -> bool:
     """Whether positives and negatives are lists of texts beside queries that are `[instruction, text]`: a quarter of such
-    rows has one of another length than two. Fewer are broken rows of MEDI's."""
-    lengths = [
-        {len(value) for value in (row.get("pos"), row.get("neg")) if _is_list_of_texts(value)}
-        for row in rows
-        if isinstance(row, dict) and _is_list_of_texts(row.get("query")) and len(row["query"]) == 2
+    rows has one of another length than two, or a text alone (fewer are broken rows of MEDI's); or what stands first in
+    lists of two is hardly ever the same, where queries share instructions."""
+    rows = [
+        row for row in rows if isinstance(row, dict) and _is_list_of_texts(row.get("query")) and len(row["query"]) == 2
     ]
-    return 4 * sum(bool(found - {2}) for found in lengths) >= max(len(lengths), 1)
+    lengths = [
+        {len(value) if isinstance(value, list) else 1 for value in _documents(row) if _is_texts(value)} for row in rows
+    ]
+    if 4 * sum(bool(found - {2}) for found in lengths) >= max(len(lengths), 1):
+        return True
+    firsts = [value[0] for row in rows for value in _documents(row) if _is_list_of_texts(value)]
+    enough = len(firsts) >= FEWEST_LISTS and 2 * len({row["query"][0] for row in rows}) <= len(rows)
+    return enough and 10 * len(set(firsts)) > 9 * len(firsts)
+
+
+def instruction_without_queries(rows: Sequence[Any]) -> str | None:
+    """A text that documents have as an instruction, `[instruction, text]`, in a file whose queries are plain texts: it
+    stands first in at least half of the lists of two, and what stands second is seldom the same. None where none does, or
+    where there are too few lists to tell."""
+    lists = [
+        value
+        for row in rows
+        if isinstance(row, dict) and isinstance(row.get("query"), str)
+        for value in _documents(row)
+        if _is_list_of_texts(value) and len(value) == 2
+    ]
+    if len(lists) < FEWEST_LISTS:
+        return None
+    [(first, count)] = Counter(value[0] for value in lists).most_common(1)
+    others = {value[1] for value in lists}
+    return str(first) if 2 * count >= len(lists) and 2 * len(others) > len(lists) else None
+
+
+def _documents(row: dict[str, Any]) -> tuple[Any, Any]:
+    return row.get("pos"), row.get("neg")
+
+
+def _is_texts(value: Any) -> bool:
+    return _is_list_of_texts(value) or as_text(value) is not None
 
 
 def _is_list_of_texts(value: Any) -> TypeGuard[list[Any]]:
