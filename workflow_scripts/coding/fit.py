@@ -15,6 +15,8 @@ from workflow_scripts.codecs import CODED, FLOAT32, Codec
 from workflow_scripts.coding import precisions, transforms
 from workflow_scripts.command_line import InputError
 
+ROTATION = "rotation"  # the name of the array of a codec that rotates what it keeps
+
 
 class Fitted:
     """The codecs of one model, fitted.
@@ -76,7 +78,7 @@ class Fitted:
         """What was fitted for a codec, by name: of its transform, of its rotation, of its precision."""
         found = {name: array for name, array in vars(self.transform(codec)).items() if array is not None}
         if codec.rotates_within:
-            found["rotation"] = self.rotation_within(codec)
+            found[ROTATION] = self.rotation_within(codec)
         return found | self.precision(codec).arrays()
 
     def restore(self, codec: Codec, arrays: precisions.Arrays) -> None:
@@ -85,7 +87,7 @@ class Fitted:
             arrays.get("columns"), arrays.get("mean"), arrays.get("matrix")
         )
         if codec.rotates_within:
-            self._within[codec.transform, codec.dim] = arrays["rotation"]
+            self._within[codec.transform, codec.dim] = arrays[ROTATION]
         self._precisions[_stored_name(codec)] = precisions.restored(codec, arrays)
 
     def stored(self, codec: Codec, vectors: Matrix) -> Matrix:

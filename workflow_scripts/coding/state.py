@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from safetensors.numpy import save_file
 
 from workflow_scripts.artefact import atomic_write
 from workflow_scripts.codecs import MTEB_BITS, Codec
-from workflow_scripts.coding.fit import Fitted
+from workflow_scripts.coding.fit import ROTATION, Fitted
+from workflow_scripts.coding.transforms import Transform
 from workflow_scripts.command_line import InputError, users_file
 
 ABOUT = "fitted"  # the one key of the file's metadata: several would come in any order
-OF_TRANSFORM, OF_ROTATION = ("columns", "mean", "matrix"), ("rotation",)
+OF_TRANSFORM = [field.name for field in fields(Transform)]
 
 
 def save(path: Path, fitted: Fitted, codecs: Iterable[Codec], fitted_on: str) -> None:
@@ -30,14 +32,20 @@ def save(path: Path, fitted: Fitted, codecs: Iterable[Codec], fitted_on: str) ->
     mteb's own compression is left out: it fits nothing beforehand.
     """
     arrays: dict[str, np.ndarray[Any, Any]] = {}
-    for codec in codecs:
-        if codec.precision not in MTEB_BITS:
-            for name, array in fitted.arrays(codec).items():
-                key = _key(codec, name)
-                if key not in arrays:
-                    arrays[key] = np.ascontiguousarray(array)
-    texts = 0 if fitted.training is None else len(fitted.training)
-    about = {"width": fitted.width, "unit": fitted.unit, "clip": fitted.clip, "on": fitted_on, "texts": texts}
+    kept = [codec for codec in codecs if codec.precision not in MTEB_BITS]
+    for codec in kept:
+        for name, array in fitted.arrays(codec).items():
+            key = _key(codec, name)
+            if key not in arrays:
+                arrays[key] = np.ascontiguousarray(array)
+    about = {
+        "width": fitted.width,
+        "unit": fitted.unit,
+        "clip": fitted.clip,
+        "on": fitted_on,
+        "texts": 0 if fitted.training is None else len(fitted.training),
+        "codecs": [codec.name for codec in kept],
+    }
     with atomic_write(path) as part:
         save_file(arrays, part, {ABOUT: json.dumps(about, sort_keys=True)})
 
@@ -47,36 +55,14 @@ def load(path: Path, codecs: Iterable[Codec]) -> tuple[Fitted, dict[str, Any]]:
     is not whole or lacks one of them."""
     with users_file(f"{path}: not readable as fitted codecs"), safetensors.safe_open(path, framework="numpy") as file:
         about = json.loads(file.metadata()[ABOUT])
-        known = set(file.keys())
+        known = list(file.keys())
         fitted = Fitted(about["width"], clip=about["clip"], unit=about["unit"])
         for codec in codecs:
-            places = {name: _key(codec, name) for name in _names(codec)}
-            if missing := sorted(set(places.values()) - known):
-                raise InputError(f"{path}: {codec.name} is not among its codecs ({missing[0]} is missing)")
-            fitted.restore(codec, {name: file.get_tensor(key) for name, key in places.items()})
+            if codec.name not in about["codecs"]:
+                raise InputError(f"{path}: {codec.name} is not among its codecs")
+            names = [(key, key.rpartition("/")[2]) for key in known]
+            fitted.restore(codec, {name: file.get_tensor(key) for key, name in names if key == _key(codec, name)})
     return fitted, about
-
-
-def _names(codec: Codec) -> list[str]:
-    """The names of a codec's arrays."""
-    transform = {
-        "prefix": [],
-        "last": ["columns"],
-        "random": ["columns"],
-        "variance": ["columns"],
-        "pca_centered": ["mean", "matrix"],
-    }.get(codec.transform, ["matrix"])
-    precision = {
-        "int8": ["low", "step"],
-        "int4": ["low", "step"],
-        "int2": ["low", "step"],
-        "binary": ["threshold"],
-        "binary_median": ["threshold"],
-        "pq": ["centroids"],
-        "opq": ["code_rotation", "centroids"],
-        "rabitq": ["code_rotation", "center"],
-    }.get(codec.precision, [])
-    return [*transform, *(["rotation"] if codec.rotates_within else []), *precision]
 
 
 def _key(codec: Codec, name: str) -> str:
@@ -84,4 +70,4 @@ def _key(codec: Codec, name: str) -> str:
     transform, dim, precision = codec.name.removesuffix("-coded").split("-")
     if name in OF_TRANSFORM:
         return f"{'pca' if codec.rotates_within else transform}/{name}"
-    return f"{transform}-{dim}/{name}" if name in OF_ROTATION else f"{transform}-{dim}-{precision}/{name}"
+    return f"{transform}-{dim}/{name}" if name == ROTATION else f"{transform}-{dim}-{precision}/{name}"

@@ -2,7 +2,7 @@
 
 Takes the values per query that `scores` leaves of a retrieval task; leaves a table of agreement by codec, and for tasks with
 judgements the rank correlation over codecs (Spearman) between agreement and the main score. It exists for those who have no judgements:
-where both are known, it shows how far one stands for the other. Intervals: bootstrap over queries, the same queries for both.
+where both are known, it shows how far one stands for the other. Intervals: over queries, the same resamples for both.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import polars as pl
 from scipy.stats import rankdata
 
 from workflow_scripts.curves.collect import VALUE_COLUMNS, Model, merge_value_draws, read_table, score_file
+from workflow_scripts.curves.intervals import level
+from workflow_scripts.curves.resampling import Sample, resample_parts
 from workflow_scripts.curves.schemas import number
 from workflow_scripts.curves.summary import Correlation
 from workflow_scripts.study.sections.intervals import Intervals
@@ -53,28 +55,27 @@ def agreement_of(results: Path, models: list[Model], tasks: list[str], intervals
                 continue
             main, values = found
             codecs = [name for name in values[METRICS[0]].columns if name not in ("part", "unit")]
-            parts = values[METRICS[0]]["part"].to_numpy()
-            weights = _weights(parts, intervals.resamples, [intervals.seed, place])
-            measured = {
-                metric: weights @ table.select(codecs).to_numpy() for metric, table in values.items()
-            }  # (1 + resamples, codecs), the first row as measured
+            samples = {
+                metric: _sample(table, codecs, intervals.resamples, [intervals.seed, place])
+                for metric, table in values.items()
+            }
             for metric in METRICS:
-                low, high = _interval(measured[metric][1:], intervals.confidence)
+                estimate = level(samples[metric], intervals.confidence)
                 rows += [
                     {
                         "variant": model.name,
                         "task": task,
                         "codec": codec,
                         "metric": metric,
-                        "queries": len(parts),
-                        "agreement": number(float(measured[metric][0, i])),
-                        "low": number(float(low[i])),
-                        "high": number(float(high[i])),
+                        "queries": values[metric].height,
+                        "agreement": number(float(estimate.value[i])),
+                        "low": number(float(estimate.low[i])),
+                        "high": number(float(estimate.high[i])),
                     }
                     for i, codec in enumerate(codecs)
                 ]
             if main not in METRICS:
-                correlations += _correlations(model, task, main, measured, codecs, intervals.confidence)
+                correlations += _correlations(model, task, main, samples, codecs, intervals.confidence)
     return Agreement(pl.DataFrame(rows, schema=SCHEMA), correlations)
 
 
@@ -106,29 +107,22 @@ def _values(results: Path, model: Model, task: str) -> tuple[str, dict[str, pl.D
     return main, tables
 
 
-def _weights(parts: npt.NDArray[Any], resamples: int, seed: list[int]) -> Floats:
-    """The weight of each query `(1 + resamples, queries)` in the mean over parts of the mean over their queries: as measured, then
-    with the queries of each part drawn anew."""
-    rng = np.random.default_rng(seed)
-    names = np.unique(parts)
-    weights = np.zeros((1 + resamples, len(parts)))
-    for name in names:
-        of_part = np.flatnonzero(parts == name)
-        count = len(of_part)
-        weights[0, of_part] = 1
-        weights[1:, of_part] = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
-        weights[:, of_part] /= count * len(names)
-    return weights
+def _sample(table: pl.DataFrame, codecs: list[str], resamples: int, seed: list[int]) -> Sample:
+    """The mean over parts of the mean over their queries, of each codec, with its resamples: the same ones for every metric."""
+    values = table.select(codecs).to_numpy().T
+    parts = np.unique(table["part"], return_inverse=True)[1]
+    score = np.mean([values[:, parts == part].mean(axis=1) for part in np.unique(parts)], axis=0)
+    return resample_parts(values[:, None].astype(np.float32), score[:, None], parts, resamples, seed)
 
 
-def _interval(samples: Floats, confidence: float) -> tuple[Floats, Floats]:
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(samples, [tail, 100 - tail], axis=0)
-    return low, high
+def _means(sample: Sample) -> Floats:
+    """The mean of each codec as measured, then in each resample `(1 + resamples, codecs)`."""
+    means: Floats = np.hstack([sample.score, sample.score + sample.deviations[:, 0]]).T
+    return means
 
 
 def _correlations(
-    model: Model, task: str, main: str, measured: dict[str, Floats], codecs: list[str], confidence: float
+    model: Model, task: str, main: str, samples: dict[str, Sample], codecs: list[str], confidence: float
 ) -> list[Correlation]:
     """Without full width itself, which agrees with itself by definition."""
     kept = [i for i, codec in enumerate(codecs) if codec != f"prefix-{model.width}-float32"]
@@ -136,8 +130,8 @@ def _correlations(
         return []
     found = []
     for metric in METRICS:
-        values = spearman(measured[metric][:, kept], measured[main][:, kept])
-        low, high = _interval(values[1:], confidence)
+        values = spearman(_means(samples[metric])[:, kept], _means(samples[main])[:, kept])
+        low, high = np.percentile(values[1:], [50 * (1 - confidence), 50 * (1 + confidence)])
         found.append(
             Correlation(
                 variant=model.name,

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 FLOATS = frozenset({"float32", "float16"})
+ANY, RESCORING = "any codec", "any codec, then re-scoring"
 # The precisions that an index takes; None: any. Only the last searches in stages.
 ENGINES: dict[str, frozenset[str] | None] = {
     "floats": FLOATS,
     "int8": FLOATS | {"int8"},
     "binary": FLOATS | {"binary", "binary_median"},
     "product quantisation": FLOATS | {"pq", "opq"},
-    "any codec": None,
-    "any codec, then re-scoring": None,
+    ANY: None,
+    RESCORING: None,
 }
-ANY, RESCORING = "any codec", "any codec, then re-scoring"
 
 TOP = 10  # documents that a search returns
 CANDIDATES = 100  # that an index of few bits finds for re-scoring

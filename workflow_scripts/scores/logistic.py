@@ -6,6 +6,11 @@ the same line search (scipy's own) and the same two tests of convergence, so it 
 matters, for ten steps from zero are far from the minimum. Only the arithmetic is float32, where scikit-learn's is
 float64: a prediction in some ten thousand differs. mteb has no number for the codecs that are scored so; those that it has
 one for go through scikit-learn.
+
+The minimiser is written out because `scipy.optimize.minimize`, which finds the same coefficients in as many steps, works in
+float64: over dimensions 8 to 384 it takes 1.3 times as long for 77 or 45 classes (two thirds of scikit-learn's time, where
+this takes half), as long for 11, and 0.75 for two. The line search is a private class of scipy's, for its public ones
+take other steps; a test compares the number of steps with scikit-learn's, so that a change of either is seen.
 """
 
 from __future__ import annotations

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
-from workflow_scripts.study.sections.section import Section
+from workflow_scripts.study.sections.section import Section, Seed
 
 
 class Bundle(Section):
@@ -20,7 +18,7 @@ class Bundle(Section):
         None,
         description="The task whose expected share is stated; null: the first retrieval task, or else the first task.",
     )
-    seed: Annotated[int, Field(ge=0)] | None = Field(None, description="Which training of it; null: the first seed.")
+    seed: Seed | None = Field(None, description="Which training of it; null: the first seed.")
 
 
 class Deploy(Section):
