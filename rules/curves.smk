@@ -81,6 +81,7 @@ rule figures:
         code=code("curves"),
         curves=rules.curves.output.curves,
         frontier=rules.curves.output.frontier,
+        differences=rules.curves.output.differences,
         summary=rules.curves.output.summary,
     output:
         svg=report(
@@ -95,6 +96,7 @@ rule figures:
             category="Curves",
             labels={"figure": "degradation curves", "format": "PNG"},
         ),
+        training=training_figures(),
     log:
         f"{LOGS}/curves/figures.log",
     benchmark:

@@ -1,7 +1,7 @@
 # parts: a study in pieces. What is finished is kept where results/ may be gone before the study is done.
 #
 # Takes: what of the study is made. Leaves: docs/study/parts/<study>/, in the layout of results/<study>/ what curves are
-# made from; and of all that is kept there, tables and pictures in results/<study>/kept/.
+# made from; and of all that is kept there, the report in results/<study>/kept/, tables and pictures in docs/study/<study>/.
 #
 #   snakemake remaining            makes the scores that are not kept, models with less training first; stop it when you like
 #   snakemake --nolock keep        adds what is finished to the parts; `remaining` may be running
@@ -55,7 +55,7 @@ rule kept_report:
         "(python -m workflow_scripts.curves.curves --settings {params.settings:q}"
         f" --results {PARTS} --output {RESULTS}/kept/curves.parquet"
         f" && python -m workflow_scripts.curves.figures --curves {RESULTS}/kept/curves.parquet"
-        f" --svg {RESULTS}/kept/curves.svg --png {RESULTS}/kept/curves.png"
+        f" --svg {PICTURES}/curves.svg --png {PICTURES}/curves.png"
         " && python -m workflow_scripts.curves.report --settings {params.settings:q}"
         f" --results {PARTS} --output {RESULTS}/kept/report.html"
         ") > {log:q} 2>&1"

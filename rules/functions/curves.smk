@@ -1,5 +1,11 @@
 # What decides the jobs of ../curves.smk: their inputs and settings.
 
+TRAINING_FIGURES = {
+    "budget": ("svg", "png", "csv"),
+    "domains": ("svg", "png", "csv"),
+    "frontier": ("csv",),
+}
+
 
 def all_scores(wildcards):
     return of_all_scores("parquet")
@@ -98,6 +104,16 @@ def speed_settings(wildcards):
     """Every dimension at which some model is scored: searches are timed at these."""
     dimensions = {d for model, _ in MODELS for d in GRAPH.dimensions_of(model)}
     return settings(dimensions=sorted(dimensions))
+
+
+def training_figures():
+    """What training buys, of a study that trains: the figures beside curves.svg, with their tables."""
+    return [
+        f"{RESULTS}/curves/{name}.{ending}"
+        for name, endings in TRAINING_FIGURES.items()
+        for ending in endings
+        if TRAINED
+    ]
 
 
 def model_cards():

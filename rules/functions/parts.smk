@@ -3,6 +3,7 @@
 from snakemake.exceptions import WorkflowError
 
 PARTS = f"docs/study/parts/{STUDY.study}"
+PICTURES = f"docs/study/{STUDY.study}"
 
 
 def remaining_scores(wildcards):

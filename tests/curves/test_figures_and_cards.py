@@ -18,7 +18,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from testing.made_study import EMBEDDED_GRAPH, TASKS, seeded, write_study
 from tests.conftest import ROOT
 from workflow_scripts.artefact import read_json
-from workflow_scripts.curves import figures
+from workflow_scripts.curves import figures, looks
 from workflow_scripts.curves.card import card, read_scores
 from workflow_scripts.curves.curves import Found, answer
 from workflow_scripts.study.configuration import Study, load_study
@@ -67,7 +67,7 @@ def test_the_figure_shows_any_name_as_text(found: Found, tmp_path: Path) -> None
         summary=found.summary.model_copy(update={"models": models}),
     )
     words = "".join(ElementTree.fromstring(draw_svg(renamed, tmp_path / "a.svg")).itertext())  # noqa: S314 (made here)
-    assert figures.shorten(HOSTILE) in words
+    assert looks.shorten(HOSTILE) in words
 
 
 def test_the_figure_of_nothing_is_still_a_figure(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def palettes() -> dict[str, tuple[list[str], str]]:
         name: re.findall(r"--(c\d|paper): (#\w{6})", css.split("}")[i]) for i, name in enumerate(("light", "dark"))
     }
     found = {n: ([c for k, c in t if k != "paper"], dict(t)["paper"]) for n, t in themes.items()}
-    return found | {"figure": (figures.COLOURS, "")}
+    return found | {"figure": (looks.COLOURS, "")}
 
 
 @pytest.mark.parametrize("name", ["light", "dark", "figure"])

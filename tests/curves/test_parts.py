@@ -24,10 +24,7 @@ FEW = Intervals(resamples=50)
 
 
 def study_of(**changes: Any) -> Study:
-    """The embedded study without its adaptor, which made studies have not."""
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
-    del raw["variants"]["base_adapted"]
-    return load_study(raw | changes)
+    return load_study(yaml.safe_load((ROOT / "config.yaml").read_text()) | changes)
 
 
 def run_of(folder: Path, study: Study) -> Path:
@@ -115,7 +112,8 @@ def test_remaining_makes_what_is_not_kept_and_nothing_else(tmp_path: Path) -> No
     said = snakemake(project, "remaining", "--dry-run", "--quiet", "rules")
     assert said.returncode == 0, said.stderr
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", said.stdout + said.stderr, re.MULTILINE))
-    assert (jobs["train"], jobs["adaptor"], jobs["score"]) == ("1", "1", str(2 * len(TASKS)))
+    assert (jobs["train"], jobs["score"]) == ("1", str(len(TASKS)))
+    assert "adaptor" not in jobs
     assert "transform" not in jobs
     other = snakemake(project, "--dry-run", "remaining", "--config", "dimensions=[8]")
     assert other.returncode != 0

@@ -2,7 +2,8 @@
 
 Takes curves.parquet, frontier.parquet and summary.json; leaves curves.svg and curves.png, a column per task type. Above,
 the frontier of the model that the study starts from over all its codecs; below, where there are several models, the
-frontier of each.
+frontier of each; of models that differ in their training steps alone, that of the longest. Where models were trained, also
+budget.svg and domains.svg beside it, with their tables (budget.py), and the frontiers that are drawn as frontier.csv.
 """
 
 from __future__ import annotations
@@ -19,38 +20,34 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from workflow_scripts.artefact import atomic_write
 from workflow_scripts.command_line import parser, run
+from workflow_scripts.curves import budget
 from workflow_scripts.curves.collect import read_table
 from workflow_scripts.curves.formats import byte_count, count, metric_name
 from workflow_scripts.curves.indexes import ANY, RESCORING
+from workflow_scripts.curves.kinds import largest
+from workflow_scripts.curves.looks import COLOURS, DASHES, FAINT, look, shorten, use_style
 from workflow_scripts.curves.report_sentences import advised
-from workflow_scripts.curves.schemas import ALL_MODELS, CURVES_SCHEMA, FRONTIER_SCHEMA, MEAN, OWN, REFERENCE, rising
+from workflow_scripts.curves.schemas import (
+    ALL_MODELS,
+    CURVES_SCHEMA,
+    DIFFERENCES_SCHEMA,
+    FRONTIER_SCHEMA,
+    MEAN,
+    OWN,
+    rising,
+)
 from workflow_scripts.curves.summary import Answer, read_answer
 
-# Okabe and Ito (2008), told apart by colour-blind readers; the yellow is left out, being faint on white.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
-DASHES = ["-", (0, (5, 1.5)), (0, (1.5, 1.2))]
-MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
-FAINT = "#9a9a9a"
+FRONTIER_COLUMNS = ["task_type", "scope", "bytes", "variant", "choice", "share", "share_low", "share_high"]
 LEAST_SHARE = 0.5  # what keeps less would press everything of interest to the top
-
-
-def look(position: int) -> dict[str, Any]:
-    """Colour, marker and dash of the model at this position; dashes tell the second seven from the first."""
-    return {
-        "color": COLOURS[position % len(COLOURS)],
-        "marker": MARKERS[position % len(MARKERS)],
-        "linestyle": DASHES[position // len(COLOURS) % len(DASHES)],
-    }
 
 
 def draw(curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer) -> Any:
     """The figure of the means over each type's tasks."""
-    models = [model.name for model in answer.models]
+    models = largest(answer.models)
     types = list(answer.reference) or ["no scores"]
     several = len(models) > 1 and bool(answer.reference)
-    plt.rcParams |= {"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "curves", "axes.axisbelow": True}
-    # A dollar sign in a name is a dollar sign.
-    plt.rcParams["text.parse_math"] = False
+    use_style()
     rows = -(-len(models) // 4) if several else 1
     figure, axes = plt.subplots(
         1 + several,
@@ -63,6 +60,8 @@ def draw(curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer) -> Any:
         _draw_reference(axes[0][column], curves, frontier, answer, task_type)
         if several:
             _draw_models(axes[1][column], frontier, task_type, models)
+            alike = len(models) < len(answer.models)
+            axes[1][column].set_title("every model" if not alike else "each kind's longest training", fontsize=10.5)
         axes[-1][column].set_xlabel("bytes a vector in memory")
         if column == 0:
             axes[0][0].set_ylabel("share of full width kept")
@@ -78,12 +77,6 @@ def draw(curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer) -> Any:
             frameon=False,
         )
     return figure
-
-
-def shorten(name: str, limit: int = 40) -> str:
-    """A name that fits a legend, on one line."""
-    flat = " ".join(name.split())
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 def _draw_reference(axis: Any, curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer, task_type: str) -> None:
@@ -127,12 +120,8 @@ def _draw_reference(axis: Any, curves: pl.DataFrame, frontier: pl.DataFrame, ans
 
 def _draw_models(axis: Any, frontier: pl.DataFrame, task_type: str, models: list[str]) -> None:
     """The frontier of every model, as a share of the reference's full width."""
-    shown = frontier.filter(
-        (pl.col("task_type") == task_type)
-        & (pl.col("of") == REFERENCE)
-        & (pl.col("scope") != ALL_MODELS)
-        & (pl.col("engine") == ANY)
-        & (pl.col("resource") == "memory")
+    shown = budget.frontiers_of_models(frontier).filter(
+        (pl.col("task_type") == task_type) & (pl.col("scope") != ALL_MODELS)
     )
     for position, model in enumerate(models):
         line = _worth(shown.filter(pl.col("scope") == model))
@@ -142,7 +131,7 @@ def _draw_models(axis: Any, frontier: pl.DataFrame, task_type: str, models: list
             line["bytes"], line["share"], where="post", markersize=4, linewidth=1.5, label=model, **look(position)
         )
     axis.axhline(1, color="#444444", linewidth=0.8, linestyle=(0, (2, 3)))
-    _dress(axis, "every model", shown)
+    _dress(axis, "", shown)
 
 
 def _worth(points: pl.DataFrame) -> pl.DataFrame:
@@ -172,6 +161,14 @@ def _dress(axis: Any, title: str, points: pl.DataFrame) -> None:
     axis.set_title(title, fontsize=10.5)
 
 
+def save(figure: Any, svg: Path, png: Path) -> None:
+    """The same figure leaves the same bytes."""
+    with atomic_write(svg) as part:
+        figure.savefig(part, format="svg", metadata={"Date": None})
+    with atomic_write(png) as part:
+        figure.savefig(part, format="png", dpi=160, metadata={"Software": None})
+
+
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--curves", required=True, type=Path, help="curves.parquet; the others lie beside it")
@@ -180,15 +177,23 @@ def main() -> None:
     given = arguments.parse_args()
 
     def work() -> None:
-        figure = draw(
-            read_table(given.curves, list(CURVES_SCHEMA)),
-            read_table(given.curves.with_name("frontier.parquet"), list(FRONTIER_SCHEMA)),
-            read_answer(given.curves.with_name("summary.json")),
-        )
-        with atomic_write(given.svg) as part:
-            figure.savefig(part, format="svg", metadata={"Date": None})
-        with atomic_write(given.png) as part:
-            figure.savefig(part, format="png", dpi=160, metadata={"Software": None})
+        beside = given.curves.with_name
+        frontier = read_table(beside("frontier.parquet"), list(FRONTIER_SCHEMA))
+        answer = read_answer(beside("summary.json"))
+        figure = draw(read_table(given.curves, list(CURVES_SCHEMA)), frontier, answer)
+        save(figure, given.svg, given.png)
+        if any(model.trained for model in answer.models):
+            differences = read_table(beside("differences.parquet"), list(DIFFERENCES_SCHEMA))
+            of_budget, of_domains = budget.budget_table(frontier, answer), budget.domains_table(differences, answer)
+            of_models = budget.frontiers_of_models(frontier).select(FRONTIER_COLUMNS)
+            for name, table in (("budget", of_budget), ("domains", of_domains), ("frontier", of_models)):
+                with atomic_write(given.svg.with_name(f"{name}.csv")) as part:
+                    table.write_csv(part, float_precision=6)
+            for name, drawn in (
+                ("budget", budget.draw_budget(of_budget, answer)),
+                ("domains", budget.draw_domains(of_domains, answer)),
+            ):
+                save(drawn, given.svg.with_name(f"{name}.svg"), given.png.with_name(f"{name}.png"))
 
     run(work)
 

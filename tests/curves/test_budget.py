@@ -1,0 +1,97 @@
+"""What training buys: models of one kind are one line over budgets, and the tables hold what frontier and differences say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from testing.made_study import MEDI_LIKE, write_study
+from tests.study.studies import STUDIES, study_of
+from workflow_scripts.curves import budget
+from workflow_scripts.curves.collect import Model, graph_of
+from workflow_scripts.curves.costs import costs
+from workflow_scripts.curves.curves import Found, answer
+from workflow_scripts.curves.kinds import kinds, largest, steps_of
+from workflow_scripts.study.sections.intervals import Intervals
+
+MODELS = [
+    Model("base", None, width=384),
+    Model("base_rotated", "base", rotated=True, width=384),
+    Model("fixed_10", "base", trained=True, width=384, steps=10),
+    Model("fixed_40", "base", trained=True, width=384, steps=40),
+    Model("matryoshka_10", "base", nested=True, trained=True, width=384, steps=10),
+    Model("matryoshka_40", "base", nested=True, trained=True, width=384, steps=40),
+    Model("from_fixed_40", "fixed_40", nested=True, trained=True, width=384, steps=20),
+]
+TASKS = dict.fromkeys(["FEVER", "SciFact", "NFCorpus", "ArguAna"], "Retrieval")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    folder = tmp_path_factory.mktemp("results")
+    precisions = ("prefix", "prefix:int8", "prefix:binary")
+    write_study(folder, MODELS, TASKS, [8, 32, 128, 384], precisions, corpus=MEDI_LIKE)
+    return answer(folder, MODELS, list(TASKS), Intervals(resamples=100), "s", in_domain=["FEVER", "SciFact"])
+
+
+def test_models_that_differ_in_their_steps_alone_are_one_kind(tmp_path: Path) -> None:
+    models = costs(tmp_path, graph_of(study_of(STUDIES["crossover"])))
+    of_kind = {kind: [model.name for model in members] for kind, members in kinds(models).items()}
+    assert of_kind["base"] == ["base"]
+    assert of_kind["fixed"] == ["fixed_60", "fixed_250", "fixed_1000"]
+    assert of_kind["fixed_rotated"] == ["fixed_60_rotated", "fixed_250_rotated", "fixed_1000_rotated"]
+    assert of_kind["matryoshka_adapted"][0] == "matryoshka_60_adapted"
+    assert sum(map(len, of_kind.values())) == len(models), "no model is in two kinds, or in none"
+    assert steps_of(models)["rotated_matryoshka_from_fixed_250"] == 375
+    assert largest(models)[:3] == ["base", "base_rotated", "base_adapted"]
+    assert all(name.split("_adapted")[0].split("_rotated")[0].endswith("_1000") for name in largest(models)[3:])
+
+
+def test_models_that_their_steps_do_not_tell_apart_keep_their_names() -> None:
+    models = costs(Path("nowhere"), graph_of(study_of(STUDIES["medi"])))
+    of_kind = {kind: [model.name for model in members] for kind, members in kinds(models).items()}
+    assert of_kind["matryoshka_from_fixed"] == ["retrofit_1", "retrofit_5", "retrofit_20", "matryoshka_from_fixed"]
+    assert of_kind["fixed_adapted_1k"] == ["fixed_adapted_1k"], (
+        "adaptors of other numbers of pairs are no budgets of one"
+    )
+
+
+def test_the_table_of_budgets_has_the_best_within_so_many_bytes(found: Found) -> None:
+    table = budget.budget_table(found.frontier, found.summary)
+    assert sorted(set(table["bytes"])) == [32, 64, 128]
+    assert table.filter(variant="from_fixed_40")["steps"].unique().to_list() == [60]
+    for row in table.iter_rows(named=True):
+        within = found.frontier.filter(
+            scope=row["variant"], of="reference", engine="any codec", resource="memory"
+        ).filter(pl.col("bytes") <= row["bytes"])
+        assert row["share"] == within["share"].max()
+        assert row["share_low"] < row["share"] < row["share_high"]
+    lines = [line.get_label() for line in budget.draw_budget(table, found.summary).axes[0].lines]
+    assert [str(label) for label in lines] == ["base", "base_rotated", "fixed", "matryoshka", "from_fixed_40"]
+
+
+def test_the_table_of_domains_has_each_kinds_longest_training_on_either_side(found: Found) -> None:
+    table = budget.domains_table(found.differences, found.summary)
+    assert set(table["task"]) == {"mean in domain", "mean out of domain"}
+    assert set(table["variant"]) == {"matryoshka_40"}
+    assert set(table["against"]) == {"base_rotated"}
+    row = table.filter(task="mean out of domain", dim=32).row(0, named=True)
+    scores = {
+        name: found.curves.filter(task="mean out of domain", variant=name, codec="prefix-32-float32")["score"].item()
+        for name in (row["variant"], row["against"])
+    }
+    assert row["difference"] == pytest.approx(scores["matryoshka_40"] - scores["base_rotated"], abs=1e-9)
+    assert len(budget.draw_domains(table, found.summary).axes) == 2
+
+
+def test_a_study_without_scores_has_empty_tables_and_figures(tmp_path: Path) -> None:
+    nothing = answer(tmp_path, MODELS, list(TASKS), Intervals(resamples=100), "s")
+    tables = (
+        budget.budget_table(nothing.frontier, nothing.summary),
+        budget.domains_table(nothing.differences, nothing.summary),
+    )
+    assert all(table.is_empty() for table in tables)
+    assert budget.draw_budget(tables[0], nothing.summary).axes
+    assert budget.draw_domains(tables[1], nothing.summary).axes

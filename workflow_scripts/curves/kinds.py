@@ -1,0 +1,57 @@
+"""Kinds of models: what is made the same way, from the same start, with more or fewer training steps.
+
+Takes the models of a study as the summary has them; leaves their kind's name, their steps with those of their ancestors, and of
+each kind the model with the most.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from workflow_scripts.curves.summary import ModelEntry
+
+NUMBER = re.compile(r"[-_.]?\d+(?![a-zA-Z0-9])")
+
+
+def lines(models: Sequence[ModelEntry]) -> dict[str, list[ModelEntry]]:
+    """Each model with its ancestors, by its name: the fetched one first, the model itself last."""
+    by_name = {model.name: model for model in models}
+
+    def line(model: ModelEntry) -> list[ModelEntry]:
+        above = by_name.get(model.parent or "")
+        return [*(line(above) if above else []), model]
+
+    return {model.name: line(model) for model in models}
+
+
+def steps_of(models: Sequence[ModelEntry]) -> dict[str, int]:
+    """Optimiser steps of the encoder's training, those of the ancestors included: none of an adaptor or a rotation."""
+    return {name: sum(model.steps for model in line) for name, line in lines(models).items()}
+
+
+def kinds(models: Sequence[ModelEntry]) -> dict[str, list[ModelEntry]]:
+    """The models by kind, each with rising steps. A kind is called as its models are, without the numbers where these tell
+    several apart: `matryoshka` of `matryoshka_60` and `matryoshka_250`."""
+    total, found = steps_of(models), dict[tuple[object, ...], list[ModelEntry]]()
+    for name, line in lines(models).items():
+        shape = tuple((m.nested, m.rotated, m.trained, m.adapted, m.width) for m in line)
+        found.setdefault((line[0].name, *shape), []).append(line[-1])
+        assert line[-1].name == name
+    named: dict[str, list[ModelEntry]] = {}
+    for members in found.values():
+        rising = sorted(members, key=lambda model: total[model.name])
+        budgets = [total[model.name] for model in rising]
+        if len(set(budgets)) < len(budgets):  # what tells them apart is not their steps
+            named |= {model.name: [model] for model in rising}
+            continue
+        names = {NUMBER.sub("", model.name) for model in rising} if len(rising) > 1 else {rising[0].name}
+        name = names.pop() if len(names) == 1 else rising[-1].name
+        named[name if name not in named else rising[-1].name] = rising
+    return named
+
+
+def largest(models: Sequence[ModelEntry]) -> list[str]:
+    """Of each kind the model with the most steps, in the study's order."""
+    chosen = {members[-1].name for members in kinds(models).values()}
+    return [model.name for model in models if model.name in chosen]

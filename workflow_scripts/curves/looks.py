@@ -1,0 +1,40 @@
+"""What the static figures share: colours, markers and dashes that stay apart, names that fit, one style.
+
+Takes the place of a line in its figure; leaves how it is drawn.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+# Okabe and Ito (2008), told apart by colour-blind readers; the yellow is left out, being faint on white.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
+DASHES = ["-", (0, (5, 1.5)), (0, (1.5, 1.2))]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+FAINT = "#9a9a9a"
+
+
+def use_style() -> None:
+    """The style of the next figure; a dollar sign in a name is a dollar sign."""
+    plt.rcParams |= {"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "curves", "axes.axisbelow": True}
+    plt.rcParams["text.parse_math"] = False
+
+
+def look(position: int) -> dict[str, Any]:
+    """Colour, marker and dash of the model at this position; dashes tell the second seven from the first."""
+    return {
+        "color": COLOURS[position % len(COLOURS)],
+        "marker": MARKERS[position % len(MARKERS)],
+        "linestyle": DASHES[position // len(COLOURS) % len(DASHES)],
+    }
+
+
+def shorten(name: str, limit: int = 40) -> str:
+    """A name that fits a legend, on one line."""
+    flat = " ".join(name.split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
