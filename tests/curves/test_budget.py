@@ -9,7 +9,7 @@ import pytest
 
 from testing.made_study import MEDI_LIKE, write_study
 from tests.study.studies import STUDIES, study_of
-from workflow_scripts.curves import budget
+from workflow_scripts.curves import budget, budget_figures
 from workflow_scripts.curves.collect import Model, graph_of
 from workflow_scripts.curves.costs import costs
 from workflow_scripts.curves.curves import Found, answer
@@ -68,7 +68,7 @@ def test_the_table_of_budgets_has_the_best_within_so_many_bytes(found: Found) ->
         ).filter(pl.col("bytes") <= row["bytes"])
         assert row["share"] == within["share"].max()
         assert row["share_low"] < row["share"] < row["share_high"]
-    lines = [line.get_label() for line in budget.draw_budget(table, found.summary).axes[0].lines]
+    lines = [line.get_label() for line in budget_figures.draw_budget(table, found.summary).axes[0].lines]
     assert [str(label) for label in lines] == ["base", "base_rotated", "fixed", "matryoshka", "from_fixed_40"]
 
 
@@ -83,7 +83,7 @@ def test_the_table_of_domains_has_each_kinds_longest_training_on_either_side(fou
         for name in (row["variant"], row["against"])
     }
     assert row["difference"] == pytest.approx(scores["matryoshka_40"] - scores["base_rotated"], abs=1e-9)
-    assert len(budget.draw_domains(table, found.summary).axes) == 2
+    assert len(budget_figures.draw_domains(table, found.summary).axes) == 2
 
 
 def test_a_study_without_scores_has_empty_tables_and_figures(tmp_path: Path) -> None:
@@ -93,5 +93,5 @@ def test_a_study_without_scores_has_empty_tables_and_figures(tmp_path: Path) -> 
         budget.domains_table(nothing.differences, nothing.summary),
     )
     assert all(table.is_empty() for table in tables)
-    assert budget.draw_budget(tables[0], nothing.summary).axes
-    assert budget.draw_domains(tables[1], nothing.summary).axes
+    assert budget_figures.draw_budget(tables[0], nothing.summary).axes
+    assert budget_figures.draw_domains(tables[1], nothing.summary).axes

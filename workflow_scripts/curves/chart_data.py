@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from workflow_scripts.curves.budget import budget_table
 from workflow_scripts.curves.comparisons import QUESTIONS
 from workflow_scripts.curves.describe import Stored, codec_words
 from workflow_scripts.curves.formats import metric_name, percent
@@ -160,6 +161,7 @@ def chart_data(
             for unit in ("seconds", "steps", "flops")
         },
         "trainings": _trainings(answer, frontier, models),
+        "budget": _budget(answer, frontier, models),
         "pairs": [
             {"question": QUESTIONS.get(question, question), "first": first, "second": second}
             for question, first, second in pairs.iter_rows()
@@ -204,6 +206,25 @@ def _trainings(answer: Answer, frontier: pl.DataFrame, models: list[str]) -> lis
                 points.append(point | {"model": place, "best": scope == ALL_MODELS})
         panels.append({"task_type": task_type, "reference": reference, "points": points})
     return panels
+
+
+def _budget(answer: Answer, frontier: pl.DataFrame, models: list[str]) -> dict[str, Any]:
+    """The share that each model keeps within some numbers of bytes, by the training steps up to it; nothing without training."""
+    table = budget_table(frontier, answer).filter(pl.col("variant").is_in(models)).drop_nulls("share")
+    kinds = list(dict.fromkeys(table["kind"]))
+    points = [
+        {
+            "kind": kinds.index(row["kind"]),
+            "model": models.index(row["variant"]),
+            "what": row["choice"],
+            **{name: row[name] for name in ("task_type", "bytes", "steps")},
+            "share": rounded([row["share"]])[0],
+            "low": rounded([row["share_low"]])[0],
+            "high": rounded([row["share_high"]])[0],
+        }
+        for row in table.iter_rows(named=True)
+    ]
+    return {"kinds": kinds, "points": points if table["steps"].sum() else []}
 
 
 def _differences(

@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from workflow_scripts.artefact import atomic_write
 from workflow_scripts.command_line import parser, run
-from workflow_scripts.curves import budget
+from workflow_scripts.curves import budget, budget_figures
 from workflow_scripts.curves.collect import read_table
 from workflow_scripts.curves.formats import byte_count, count, metric_name
 from workflow_scripts.curves.indexes import ANY, RESCORING
@@ -190,8 +190,8 @@ def main() -> None:
                 with atomic_write(given.svg.with_name(f"{name}.csv")) as part:
                     table.write_csv(part, float_precision=6)
             for name, drawn in (
-                ("budget", budget.draw_budget(of_budget, answer)),
-                ("domains", budget.draw_domains(of_domains, answer)),
+                ("budget", budget_figures.draw_budget(of_budget, answer)),
+                ("domains", budget_figures.draw_domains(of_domains, answer)),
             ):
                 save(drawn, given.svg.with_name(f"{name}.svg"), given.png.with_name(f"{name}.png"))
 

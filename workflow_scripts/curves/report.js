@@ -196,6 +196,29 @@
       return jobs;
     }
 
+    function drawBudget() {
+      if (!byId("budget-panels")) { return []; }
+      const box = clear("budget-panels"), jobs = [], size = Number(byId("budget-bytes").value), { kinds } = data.budget;
+      const own = { kinds: kinds.map((_, i) => i), colours: kinds.map((_, i) => `var(--c${i % COLOURS})`),
+        dashes: kinds.map((_, i) => DASHES[Math.floor(i / COLOURS) % DASHES.length]), shapes: kinds.map((_, i) => SHAPES[i % SHAPES.length]) };
+      const all = data.budget.points.filter((p) => p.bytes === size && shown.has(p.model))
+        .map((p) => ({ ...p, name: data.models[p.model], interval: interval(p.low, p.high, percent) }));
+      for (const { task_type: kind, reference } of data.trainings) {
+        const here = all.filter((p) => p.task_type === kind), points = here.filter((p) => p.steps > 0);
+        const chart = panel(box, `${kind}: share of the full width of ${reference}`);
+        if (!points.length) { say(chart, "No trained model is switched on, or none has such few bytes."); continue; }
+        jobs.push(() => draw(chart, "budget", `share kept within ${size} bytes against training steps, ${kind}`,
+          { ...looks, ...own, title: `share of ${reference.slice(0, 24)}'s full width`, axis: ".0%", xtitle: "training steps",
+            ticks: distinct(points.map((p) => p.steps)), domain: shares(here) }, { points, free: here.filter((p) => p.steps === 0) }));
+      }
+      const list = document.createElement("p");
+      list.className = "legend";
+      kinds.forEach((name, i) => { if (all.some((p) => p.kind === i)) { entry(list, mark(own.colours[i], own.dashes[i], own.shapes[i]), name); } });
+      if (box.nextElementSibling && box.nextElementSibling.className === "legend") { box.nextElementSibling.remove(); }
+      box.after(list);
+      return jobs;
+    }
+
     function drawCurves() {
       const box = clear("curves-panels"), jobs = [];
       const name = byId("measure").value, measure = MEASURES[name], family = Number(byId("family").value);
@@ -272,7 +295,7 @@
         { dims: series, colours: series.map((_, i) => `var(--c${i % COLOURS})`), dashes: series.map((_, i) => DASHES[Math.floor(i / COLOURS) % 3]) }, { points })];
     }
 
-    const CHARTS = [drawTrainings, drawCost, drawCurves, drawSearches, drawDifferences, drawTraining];
+    const CHARTS = [drawTrainings, drawBudget, drawCost, drawCurves, drawSearches, drawDifferences, drawTraining];
     const turns = new Map();
     let working = 0;
 
@@ -326,6 +349,7 @@
       data.groups.forEach((_, g) => { if (!means.includes(g) && !sides.includes(g)) { option(byId(id), g, groupTitle(g)); } });
     }
     data.families.forEach((name, f) => option(byId("family"), f, name));
+    if (byId("budget-bytes")) { distinct(data.budget.points.map((p) => p.bytes)).forEach((b) => option(byId("budget-bytes"), b, b)); }
     if (byId("cost-dim")) {
       const dims = distinct(curves.dim);
       dims.forEach((d) => option(byId("cost-dim"), d, d));
@@ -345,7 +369,7 @@
       byId("training-run").value = String(data.training.findIndex((run) => Object.keys(run.losses).length === most));
     }
     if (byId("search-task")) { data.searches.tasks.forEach((name, i) => option(byId("search-task"), i, name)); }
-    for (const [chart, controls] of [[drawCurves, ["measure", "group", "family", "published"]], [drawCost, ["cost-unit", "cost-dim", "cost-measure"]],
+    for (const [chart, controls] of [[drawCurves, ["measure", "group", "family", "published"]], [drawCost, ["cost-unit", "cost-dim", "cost-measure"]], [drawBudget, ["budget-bytes"]],
       [drawSearches, ["search-unit", "search-task"]], [drawDifferences, ["pair", "difference-group"]], [drawTraining, ["training-run"]]]) {
       for (const id of controls) { if (byId(id)) { byId(id).addEventListener("change", () => redraw([chart])); } }
     }

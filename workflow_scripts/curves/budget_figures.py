@@ -1,0 +1,130 @@
+"""The figures of what training buys.
+
+Takes the tables of budget.py; leaves budget.svg and domains.svg. What needs no training of the encoder is a horizontal line: a
+budget pays where its line is above all of these.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import polars as pl
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from workflow_scripts.curves.formats import byte_count, metric_name
+from workflow_scripts.curves.looks import look, shorten, use_style
+from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE
+from workflow_scripts.curves.summary import Answer
+
+
+def draw_budget(table: pl.DataFrame, answer: Answer) -> Any:
+    """A row per number of bytes, a column per task type."""
+    types = list(answer.reference) or ["no scores"]
+    sizes = sorted(set(table["bytes"])) or [0.0]
+    order = list(dict.fromkeys(table["kind"]))
+    use_style()
+    figure, axes = plt.subplots(
+        len(sizes),
+        len(types),
+        figsize=(max(6.4, 5.2 * len(types)), 2.9 * len(sizes) + 0.25 * -(-len(order) // 3)),
+        squeeze=False,
+        layout="constrained",
+        sharex=True,
+    )
+    budgets = sorted(set(table["steps"]) - {0})
+    for row, size in enumerate(sizes):
+        for column, task_type in enumerate(types):
+            axis = axes[row][column]
+            panel = table.filter((pl.col("task_type") == task_type) & (pl.col("bytes") == size)).drop_nulls("share")
+            for place, kind in enumerate(order):
+                _draw_kind(axis, panel.filter(pl.col("kind") == kind).sort("steps"), place, len(order))
+            axis.set_title(f"{task_type}, at most {byte_count(size)} bytes", fontsize=10.5)
+            _dress(axis, budgets)
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
+    for column in range(len(types)):
+        axes[-1][column].set_xlabel("training steps, parents' included")
+    axes[len(sizes) // 2][0].set_ylabel(
+        f"share of {shorten(next(iter(answer.reference.values()), 'nothing'), 16)}'s full width kept"
+    )
+    _legend(figure, axes)
+    return figure
+
+
+def draw_domains(table: pl.DataFrame, answer: Answer) -> Any:
+    """A row per task type, a column in domain and one out of it."""
+    types = list(dict.fromkeys(table["task_type"])) or ["no differences"]
+    sides = [side for side in (MEAN_INSIDE, MEAN_OUTSIDE, MEAN) if side in set(table["task"])] or [MEAN]
+    order = list(dict.fromkeys(table["kind"]))
+    use_style()
+    figure, axes = plt.subplots(
+        len(types),
+        len(sides),
+        figsize=(max(6.4, 5.2 * len(sides)), 3.1 * len(types) + 0.25 * -(-len(order) // 3)),
+        squeeze=False,
+        layout="constrained",
+        sharex=True,
+        sharey="row",
+    )
+    for row, task_type in enumerate(types):
+        for column, side in enumerate(sides):
+            axis = axes[row][column]
+            panel = table.filter((pl.col("task_type") == task_type) & (pl.col("task") == side))
+            for place, kind in enumerate(order):
+                points = panel.filter(pl.col("kind") == kind).sort("dim")
+                shift = 1.06 ** (place - (len(order) - 1) / 2)
+                x = [dim * shift for dim in points["dim"]]
+                axis.vlines(x, points["low"], points["high"], color=look(place)["color"], alpha=0.55, linewidth=1.2)
+                axis.plot(x, points["difference"], markersize=4, linewidth=1.4, label=kind, **look(place))
+            entry = answer.task_types.get(task_type)
+            measure = metric_name(entry.metric) if entry else ""
+            axis.axhline(0, color="#444444", linewidth=0.9, linestyle=(0, (2, 3)))
+            axis.set_title(
+                f"{task_type} ({measure}), {side.removeprefix('mean ') if side != MEAN else 'all tasks'}", fontsize=10.5
+            )
+            _dress(axis, sorted(set(panel["dim"])))
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.2f}" if round(value, 4) else "0"))
+    for column in range(len(sides)):
+        axes[-1][column].set_xlabel("dimensions, float32")
+    against = next(iter(table["against"]), "a rotation")
+    axes[len(types) // 2][0].set_ylabel(f"score less that of {shorten(against, 24)}")
+    _legend(figure, axes)
+    return figure
+
+
+def _draw_kind(axis: Any, points: pl.DataFrame, place: int, kinds_shown: int) -> None:
+    """A line over budgets; a horizontal one of what has none, with its interval at the left."""
+    if points.is_empty():
+        return
+    style = look(place)
+    first = points.row(0, named=True)
+    if first["steps"] == 0:
+        axis.axhline(
+            first["share"], linewidth=1.6, label=first["kind"], color=style["color"], linestyle=style["linestyle"]
+        )
+        return
+    shift = 1.04 ** (place - (kinds_shown - 1) / 2)
+    x = [steps * shift for steps in points["steps"]]
+    band = points.with_columns(x=pl.Series(x)).drop_nulls(["share_low", "share_high"])
+    axis.vlines(band["x"], band["share_low"], band["share_high"], color=style["color"], alpha=0.5, linewidth=1.2)
+    axis.plot(x, points["share"], markersize=5, linewidth=1.5, label=first["kind"], **style)
+
+
+def _dress(axis: Any, ticks: list[int]) -> None:
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_locator(FixedLocator(ticks))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    if ticks:
+        axis.set_xlim(ticks[0] / 1.4, ticks[-1] * 1.4)
+    axis.grid(color="#dddddd", linewidth=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(figure: Any, axes: Any) -> None:
+    handles = dict(pair[::-1] for axis in axes.flat for pair in zip(*axis.get_legend_handles_labels(), strict=True))
+    if handles:
+        labels = [shorten(name) for name in handles]
+        figure.legend(
+            list(handles.values()), labels, loc="outside lower center", ncols=min(3, len(handles)), frameon=False
+        )
