@@ -63,6 +63,11 @@ FETCHED, TRAINED, TRANSFORMED = GRAPH.fetched, GRAPH.trained, GRAPH.transformed
 OWN = GRAPH.own  # vectors of the user's, which have no model
 ADAPTED = GRAPH.adapted  # those of the transformed whose matrix is learned
 GPU = 1  # what a job that computes with torch asks for, where there is one; the profile says where. Training: training.gpus
+EFFORTS = {model: GRAPH.effort(model) for model in GRAPH.models}
+PRIORITIES = {
+    model: sum(effort <= other for other in EFFORTS.values())
+    for model, effort in EFFORTS.items()
+}
 # The priority of what all models wait for, and of the first report: above that of any model's jobs.
 FIRST = 1 + len(GRAPH.models)
 # What every job but the local ones exports: downloads happen on the login node, and nowhere else.
@@ -124,4 +129,4 @@ def growing_with_texts(amount):
 def cheapest_first(wildcards):
     """The priority of a model's job: the less training up to it, the higher. So the first report comes before any
     training, and a study that is stopped has finished models."""
-    return sum(GRAPH.effort(wildcards.model) <= GRAPH.effort(m) for m in GRAPH.models)
+    return PRIORITIES[wildcards.model]

@@ -118,3 +118,24 @@ def test_remaining_makes_what_is_not_kept_and_nothing_else(tmp_path: Path) -> No
     other = snakemake(project, "--dry-run", "remaining", "--config", "dimensions=[8]")
     assert other.returncode != 0
     assert "docs/study/parts/embedded: made with dimensions" in other.stdout + other.stderr
+
+
+def test_what_is_kept_is_drawn_while_the_rest_is_missing(tmp_path: Path) -> None:
+    project, study = copy_project(tmp_path), study_of()
+    results = run_of(project / "results/embedded", study)
+    shutil.rmtree(results / "scores/matryoshka")
+    said = snakemake(project, "keep", "--cores", "1")
+    assert said.returncode == 0, said.stderr
+    count = (len(study.graph.runs) - 1) * len(TASKS)
+    assert f"docs/study/parts/embedded: {count} scores added, {count} in all, " in said.stdout + said.stderr
+    shutil.rmtree(results)
+    said = snakemake(project, "kept_report", "--cores", "1", "--config", "intervals={resamples: 100}")
+    assert said.returncode == 0, said.stderr
+    assert "Missing scores: 2" in (results / "kept/report.html").read_text()
+    pictures = project / "docs/study/embedded"
+    assert {path.name for path in pictures.iterdir()} == {
+        *("curves.svg", "curves.png", "budget.svg", "budget.png", "domains.svg", "domains.png"),
+        *("budget.csv", "domains.csv", "frontier.csv"),
+    }
+    assert "fixed" in set(pl.read_csv(pictures / "budget.csv")["variant"])
+    assert "matryoshka" not in set(pl.read_csv(pictures / "budget.csv")["variant"])
