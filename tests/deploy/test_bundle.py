@@ -310,13 +310,13 @@ def test_the_command_of_the_readme_checks_a_bundle_on_ones_own_vectors(
 
 def test_vectors_that_cannot_be_checked_are_one_line(tmp_path: Path) -> None:
     np.save(tmp_path / "narrow.npy", np.ones((3, 8), dtype=np.float32))
-    with pytest.raises(InputError, match=r"narrow.npy: an array of shape \(3, 8\); expected \(vectors, 16\)"):
-        check.read_vectors(tmp_path / "narrow.npy", 16)
+    with pytest.raises(InputError, match=r"narrow.npy: vectors of 8 coordinates; the bundle's model gives 16"):
+        check.read_vectors(tmp_path / "narrow.npy", 16, tmp_path)
     broken: Matrix = np.ones((3, 16), dtype=np.float32)
     broken[1, 2] = np.nan
     np.save(tmp_path / "broken.npy", broken)
-    with pytest.raises(InputError, match=r"broken.npy: row 1 has a number that is not finite"):
-        check.read_vectors(tmp_path / "broken.npy", 16)
+    with pytest.raises(InputError, match=r"broken.npy: row 1 is not finite"):
+        check.read_vectors(tmp_path / "broken.npy", 16, tmp_path)
 
 
 def test_what_cannot_be_exported_is_one_line(tmp_path: Path) -> None:

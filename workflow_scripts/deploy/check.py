@@ -1,11 +1,12 @@
 """What a bundle keeps on one's own vectors: how many of the ten nearest by float32 it finds.
 
-Takes a bundle and vectors of documents and queries as the model gives them, whole (`.npy`, float32 or float16); prints
-the overlap at 10 and how often the first stays, with their intervals over queries.
+Takes a bundle and files of vectors of documents and queries as the model gives them, whole; prints the overlap at 10 and
+how often the first stays, with their intervals over queries.
 """
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import faiss
@@ -14,36 +15,32 @@ import numpy as np
 from workflow_scripts.artefact import read_json
 from workflow_scripts.axes import Matrix
 from workflow_scripts.coding.fit import normalised
-from workflow_scripts.command_line import InputError, parser, run, users_file
+from workflow_scripts.command_line import InputError, parser, run
+from workflow_scripts.mapped import Vectors, blocks
+from workflow_scripts.vector_files import check_rows, open_vectors
 
 TOP = 10
 AT_ONCE = 16384  # documents added at once
 RESAMPLES = 2000
 
 
-def read_vectors(path: Path, width: int) -> Matrix:
-    """Vectors `(n, width)`, mapped into memory. Raises InputError, naming the first row that cannot be used."""
-    with users_file(f"{path}: not readable as .npy"):
-        vectors: Matrix = np.load(path, mmap_mode="r", allow_pickle=False)
-    if vectors.ndim != 2 or vectors.shape[1] != width or not len(vectors):
-        raise InputError(
-            f"{path}: an array of shape {vectors.shape}; expected (vectors, {width}), as the model gives them"
-        )
-    for start in range(0, len(vectors), AT_ONCE):
-        block = np.asarray(vectors[start : start + AT_ONCE])
-        if not np.isfinite(block).all():
-            row = start + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
-            raise InputError(f"{path}: row {row} has a number that is not finite")
-    return vectors
+def read_vectors(path: Path, width: int, copies: Path) -> Vectors:
+    """Vectors `(n, width)` of a file in any format that a study takes; what cannot be mapped is copied to `copies`.
+    Raises InputError for another width, or naming the first row that no cosine can be taken with."""
+    file = open_vectors(path, copies)
+    if file.width != width:
+        raise InputError(f"{path}: vectors of {file.width} coordinates; the bundle's model gives {width}")
+    check_rows(file)
+    return file.vectors()
 
 
-def overlap(bundle: Path, documents: Matrix, queries: Matrix) -> Matrix:
+def overlap(bundle: Path, documents: Vectors, queries: Vectors) -> Matrix:
     """Of each query: the share of its ten nearest documents by cosine in float32 that the bundle finds, and whether the
     first stays `(queries, 2)`."""
     index = faiss.read_index(str(bundle / "index.faiss"))
     exact = faiss.IndexFlatIP(documents.shape[1])
-    for start in range(0, len(documents), AT_ONCE):
-        block = np.ascontiguousarray(documents[start : start + AT_ONCE], dtype=np.float32)
+    for _, rows in blocks(documents, AT_ONCE):
+        block = np.ascontiguousarray(rows, dtype=np.float32)
         index.add(np.ascontiguousarray(block[:, : index.d]))
         exact.add(normalised(block))
     asked = np.ascontiguousarray(queries, dtype=np.float32)
@@ -71,9 +68,12 @@ def main() -> None:
         if not (given.bundle / "codec.json").is_file():
             raise InputError(f"{given.bundle}: no codec.json there; expected a bundle, made by `snakemake deploy`")
         about = read_json(given.bundle / "codec.json")
-        found = overlap(
-            given.bundle, *(read_vectors(path, about["width"]) for path in (given.documents, given.queries))
-        )
+        with tempfile.TemporaryDirectory() as copies:
+            files = {"documents": given.documents, "queries": given.queries}
+            documents, queries = (
+                read_vectors(path, about["width"], Path(copies) / name) for name, path in files.items()
+            )
+            found = overlap(given.bundle, documents, queries)
         for name, values in (("overlap at 10", found[:, 0]), ("the first stays", found[:, 1])):
             low, high = interval(values)
             print(f"{name}: {values.mean():.3f} ({low:.3f} to {high:.3f}, 95% over {len(values)} queries)")
