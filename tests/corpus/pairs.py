@@ -91,3 +91,24 @@ def prepared(source: Path, output: Path, evaluation: Iterable[Path] = (), **corp
     pairs = pq.read_table(output / "pairs.parquet").to_pylist()
     assert len(pairs) == manifest["rows_out"]
     return manifest, pairs
+
+
+GOOD = [row(f"what is {i}?", f"it is {i}", f"it is not {i}") for i in range(5)]
+BGE = [
+    {"query": "how tall", "pos": ["300 m", "very"], "neg": ["old", "new", "red"]},
+    {"query": "who", "pos": ["Eiffel"], "neg": ["Napoleon"]},
+]
+BGE_TRIPLES = [
+    ("how tall", "300 m", "old"),
+    ("how tall", "very", "new"),
+    ("how tall", "300 m", "red"),
+    ("who", "Eiffel", "Napoleon"),
+]
+
+
+def triples(pairs: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    return [tuple(pair[name] for name in TEXTS) for pair in pairs]
+
+
+def instructions(pairs: list[dict[str, Any]]) -> set[str]:
+    return {pair[f"{name}_instruct"] for pair in pairs for name in TEXTS}

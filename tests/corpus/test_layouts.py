@@ -14,64 +14,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.corpus.pairs import TEXTS, Row, flat, prepared, row, write_jsonl
+from tests.corpus.pairs import (
+    GOOD,
+    TEXTS,
+    flat,
+    prepared,
+    row,
+    triples,
+    write_jsonl,
+)
 from workflow_scripts.command_line import InputError
-from workflow_scripts.corpus.files import pairs_files
-
-GOOD = [row(f"what is {i}?", f"it is {i}", f"it is not {i}") for i in range(5)]
-BGE = [
-    {"query": "how tall", "pos": ["300 m", "very"], "neg": ["old", "new", "red"]},
-    {"query": "who", "pos": ["Eiffel"], "neg": ["Napoleon"]},
-]
-BGE_TRIPLES = [
-    ("how tall", "300 m", "old"),
-    ("how tall", "very", "new"),
-    ("how tall", "300 m", "red"),
-    ("who", "Eiffel", "Napoleon"),
-]
-
-
-def triples(pairs: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    return [tuple(pair[name] for name in TEXTS) for pair in pairs]
-
-
-def instructions(pairs: list[dict[str, Any]]) -> set[str]:
-    return {pair[f"{name}_instruct"] for pair in pairs for name in TEXTS}
-
 
 # ---- the small inputs beside the checkout
-
-
-@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
-def test_lists_of_texts_are_several_positives_and_negatives(layout: str, shared_pairs: Path, tmp_path: Path) -> None:
-    path = shared_pairs / "lists_of_texts.jsonl"
-    if layout == "parquet":
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        path = tmp_path / "lists_of_texts.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    manifest, pairs = prepared(path, tmp_path / "out")
-    assert triples(pairs) == [
-        ("how tall is it", "It is 300 m tall.", "It is old."),
-        ("how tall is it", "Three hundred metres.", "Nobody knows."),
-        ("who built it", "Eiffel's company.", "Napoleon."),
-        ("who built it", "Gustave Eiffel's firm.", "Haussmann."),
-        ("when was it built", "1889.", "1789."),
-        ("when was it built", "In 1889.", "1989."),
-    ]
-    assert instructions(pairs) == {""}
-    assert (manifest["rows_read"], manifest["rows_in"]) == (3, 6)
-
-
-@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
-def test_several_of_medis_lists_are_all_used(layout: str, shared_pairs: Path, tmp_path: Path) -> None:
-    path = shared_pairs / "several_negatives.jsonl"
-    if layout == "parquet":
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        path = tmp_path / "several.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    _, pairs = prepared(path, tmp_path / "out")
-    assert triples(pairs) == [("a", "b", "x"), ("a", "b2", "y"), ("a", "b", "z"), ("c", "d", "w")]
-    assert instructions(pairs) == {"i"}
 
 
 def test_negatives_that_are_all_null_are_refused_by_name(shared_pairs: Path, tmp_path: Path) -> None:
@@ -94,77 +48,7 @@ def test_texts_that_look_equal_are_counted_as_equal(shared_pairs: Path, tmp_path
     assert triples(pairs) == [("is it shut", "no", "maybe")]
 
 
-def test_the_task_of_a_partitioned_folder_is_its_folders(shared_pairs: Path, tmp_path: Path) -> None:
-    manifest, pairs = prepared(shared_pairs / "hive_spark", tmp_path)
-    assert {name: task["rows_out"] for name, task in manifest["tasks"].items()} == {"nli": 5, "qa": 5}
-    assert {(pair["task_name"], pair["query"].split()[-1]) for pair in pairs} == {("nli", "nli"), ("qa", "qa")}
-
-
-def test_string_views_in_lists_are_read(shared_pairs: Path, tmp_path: Path) -> None:
-    _, pairs = prepared(shared_pairs / "view_in_list.parquet", tmp_path)
-    assert triples(pairs)[0] == ("question number 0 about nli", "answer 0 of nli", "nothing 0 on nli")
-    assert instructions(pairs) == {"R: "}
-    assert len(pairs) == 10
-
-
-def test_lists_of_three_are_refused_with_their_type(shared_pairs: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"fixed3\.parquet: query is not what is.*fixed_size_list<element: string>\[3\]"
-    ):
-        prepared(shared_pairs / "fixed3.parquet", tmp_path)
-
-
 # ---- their neighbours
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pa.list_(pa.string()),
-        pa.large_list(pa.large_string()),
-        pa.list_(pa.string(), 2),
-        pa.list_(pa.binary()),
-        pa.list_(pa.dictionary(pa.int32(), pa.string())),
-    ],
-    ids=str,
-)
-def test_lists_of_texts_are_read_whatever_their_arrow_type(kind: pa.DataType, tmp_path: Path) -> None:
-    columns = {"query": pa.array(["q"], pa.string_view())}
-    for name, texts in (("pos", ["a", "b"]), ("neg", ["c", "d"])):
-        columns[name] = pa.array([texts], kind)
-    pq.write_table(pa.table(columns), tmp_path / "lists.parquet")
-    _, pairs = prepared(tmp_path / "lists.parquet", tmp_path / "out")
-    assert triples(pairs) == [("q", "a", "c"), ("q", "b", "d")]
-
-
-@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
-def test_bges_prompt_is_the_querys_instruction_and_scores_are_said_to_be_left_out(
-    layout: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    rows = [{**r, "prompt": "Find: ", "pos_scores": [1.0]} for r in BGE]
-    path = write_jsonl(tmp_path / "bge.jsonl", rows)
-    if layout == "parquet":
-        path = tmp_path / "bge.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    with caplog.at_level("INFO", logger="matryoshka"):
-        manifest, pairs = prepared(path, tmp_path / "out")
-    assert triples(pairs) == BGE_TRIPLES
-    assert {pair["query_instruct"] for pair in pairs} == {"Find: "}
-    assert {pair["pos_instruct"] for pair in pairs} == {""}
-    assert manifest["rows_read"] == 2
-    assert f"bge.{layout}: not used: pos_scores" in caplog.text
-
-
-@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
-def test_a_list_that_holds_no_text_makes_its_row_malformed(layout: str, tmp_path: Path) -> None:
-    bad = [{**BGE[0], "neg": []}, {**BGE[0], "neg": None}, {**BGE[0], "pos": ["a", None]}]
-    path = write_jsonl(tmp_path / "bge.jsonl", [*BGE, *bad])
-    if layout == "parquet":
-        path = tmp_path / "bge.parquet"
-        pq.write_table(pa.Table.from_pylist([*BGE, *bad]), path)
-    manifest, pairs = prepared(path, tmp_path / "out")
-    assert manifest["drops"] == {"malformed": {"bge": 3}}
-    assert triples(pairs) == BGE_TRIPLES
 
 
 def test_further_negatives_may_be_missing_in_a_row_and_the_first_column_may_have_a_number_too(tmp_path: Path) -> None:
@@ -182,79 +66,11 @@ def test_further_negatives_may_be_missing_in_a_row_and_the_first_column_may_have
         assert triples(pairs) == expected
 
 
-def test_integer_task_names_and_columns_of_nulls_are_read_in_parquet(tmp_path: Path) -> None:
-    table = flat(GOOD).set_column(3, "task_name", pa.array([1, 1, 2, 2, None], pa.int64()))
-    table = table.set_column(4, "query_instruct", pa.nulls(5))
-    pq.write_table(table, tmp_path / "pairs.parquet")
-    manifest, pairs = prepared(tmp_path / "pairs.parquet", tmp_path / "out")
-    assert {name: task["rows_out"] for name, task in manifest["tasks"].items()} == {"1": 2, "2": 2, "(no task)": 0}
-    assert {pair["query_instruct"] for pair in pairs} == {""}
-    pq.write_table(table.set_column(3, "task_name", pa.nulls(5)), tmp_path / "mine.parquet")
-    manifest, _ = prepared(tmp_path / "mine.parquet", tmp_path / "mine")
-    assert list(manifest["tasks"]) == ["mine"]
-
-
 @pytest.mark.parametrize("nulls", [pa.nulls(5), pa.nulls(5, pa.string()), pa.nulls(5, pa.list_(pa.string()))])
 def test_a_column_of_texts_that_is_all_null_is_refused_by_name(nulls: pa.Array, tmp_path: Path) -> None:
     pq.write_table(flat(GOOD).set_column(2, "neg", nulls), tmp_path / "pairs.parquet")
     with pytest.raises(InputError, match=r"pairs\.parquet: neg is null .*; expected query, pos, neg"):
         prepared(tmp_path / "pairs.parquet", tmp_path / "out")
-
-
-def test_files_of_one_name_in_several_folders_are_several_tasks_and_shards_are_one(tmp_path: Path) -> None:
-    bare = [{name: r[name] for name in TEXTS} for r in GOOD]
-    write_jsonl(tmp_path / "source" / "nli" / "part-0.jsonl", bare[:1])
-    write_jsonl(tmp_path / "source" / "qa" / "part-0.jsonl", bare[1:2])
-    write_jsonl(tmp_path / "source" / "train-00000-of-00002.jsonl", bare[2:3])
-    write_jsonl(tmp_path / "source" / "train-00001-of-00002.jsonl", bare[3:])
-    write_jsonl(tmp_path / "source" / "task_name=a%20b" / "part-1.jsonl", [{**bare[0], "query": ["", "other"]}])
-    manifest, _ = prepared(tmp_path / "source", tmp_path / "out")
-    tasks = {name: task["rows_out"] for name, task in manifest["tasks"].items()}
-    assert tasks == {"nli": 1, "qa": 1, "train": 3, "a b": 1}
-
-
-PARTS = {
-    "spark": [f"part-0000{i}-0c2f6a6e-7b1d-4c58-9f0a-5a1b2c3d4e5f-c000.snappy.parquet" for i in range(2)],
-    "spark 2": [f"part-0000{i}-0c2f6a6e-7b1d-4c58-9f0a-5a1b2c3d4e5f.c000.json.gz" for i in range(2)],
-    "pyarrow": ["part-0.parquet", "part-10.parquet"],
-    "pandas": ["0c2f6a6e7b1d4c589f0a5a1b2c3d4e5f-0.parquet"],
-    "dask": ["part.0.parquet", "part.1.parquet"],
-    "one": ["part-00000-of-00001.parquet"],
-    "the hub's conversions": ["0000.parquet", "0001.parquet"],
-}
-
-
-@pytest.mark.parametrize("names", PARTS.values(), ids=PARTS)
-def test_a_folder_of_parts_is_one_task_named_after_the_folder(names: list[str], tmp_path: Path) -> None:
-    for folder in (
-        "source/nli",
-        "source/deep/qa.parquet/year=2020",
-        "source/deep/qa.parquet/year=2021",
-        "source/a/nli",
-    ):
-        (tmp_path / folder).mkdir(parents=True)
-        for name in [*names, "_SUCCESS", "_metadata", f".{names[0]}.crc"]:
-            (tmp_path / folder / name).touch()
-    found = [(file.task, file.path.name) for file in pairs_files(tmp_path / "source")]
-    assert set(found) == {(task, name) for task in ("nli", "a/nli", "qa") for name in names}
-    assert len(found) == 4 * len(names)
-    assert {file.task for file in pairs_files(tmp_path / "source" / "nli")} == {"nli"}
-    assert [file.task for file in pairs_files(tmp_path / "source" / "nli" / names[0])] != ["nli"]
-
-
-def test_parts_beside_other_files_keep_their_names(tmp_path: Path) -> None:
-    for name in ("part-0.jsonl", "nli.jsonl"):
-        (tmp_path / name).touch()
-    assert [file.task for file in pairs_files(tmp_path)] == ["nli", "part-0"]
-
-
-def test_folders_above_the_source_name_no_task(tmp_path: Path) -> None:
-    source = tmp_path / "dataset=medi" / "files"
-    source.mkdir(parents=True)
-    for name in ("nli.jsonl", "qqp.jsonl"):
-        (source / name).touch()
-    assert [file.task for file in pairs_files(source)] == ["nli", "qqp"]
-    assert {file.task for file in pairs_files(source.parent)} == {"medi"}
 
 
 def test_a_data_set_that_was_saved_to_disk_is_read(tmp_path: Path) -> None:
@@ -282,13 +98,6 @@ def test_a_split_that_lacks_parts_is_said_to(tmp_path: Path, caplog: pytest.LogC
         manifest, _ = prepared(tmp_path / "source", tmp_path / "out")
     assert manifest["rows_out"] == 2
     assert "source/train: 2 of its 3 parts are here; only these are read" in caplog.text
-
-
-@pytest.mark.parametrize("key", ["subset", "source", "config_name", "Dataset"])
-def test_a_partition_by_any_name_of_a_data_set_names_the_task(key: str, tmp_path: Path) -> None:
-    for value in ("nli", "qa"):
-        write_jsonl(tmp_path / "files" / f"{key}={value}" / "lang=en" / "part-0.jsonl", [])
-    assert [file.task for file in pairs_files(tmp_path / "files")] == ["nli", "qa"]
 
 
 def test_what_map_left_beside_a_saved_data_set_is_no_part_of_it(tmp_path: Path) -> None:
@@ -340,17 +149,6 @@ def test_a_number_of_too_many_digits_spoils_its_row_alone(layout: str, tmp_path:
     manifest, pairs = prepared(tmp_path / "pairs.json", tmp_path / "out")
     assert sum(manifest["drops"]["malformed"].values()) == 1
     assert [pair["query"] for pair in pairs] == [r["query"][1] for r in GOOD]
-
-
-def test_broken_bytes_in_a_list_spoil_their_row_alone(tmp_path: Path) -> None:
-    values = pa.array([b"fine", b"bro\xffken", b"good"], pa.binary())
-    texts = pa.StringArray.from_buffers(3, values.buffers()[1], values.buffers()[2])
-    lists = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3], pa.int32()), texts)
-    table = pa.table({"query": ["a", "b", "c"], "pos": lists, "neg": ["x", "y", "z"]})
-    pq.write_table(table, tmp_path / "pairs.parquet")
-    manifest, pairs = prepared(tmp_path / "pairs.parquet", tmp_path / "out")
-    assert manifest["drops"] == {"malformed": {"pairs": 1}}
-    assert triples(pairs) == [("a", "fine", "x"), ("c", "good", "z")]
 
 
 @pytest.mark.parametrize(
@@ -425,109 +223,6 @@ def test_many_negatives_of_long_texts_come_in_chunks_of_a_bounded_size(tmp_path:
     assert max(sizes) < 1.5 * BYTES < sum(sizes)
 
 
-@pytest.mark.parametrize("query", [[], ["one"], ["a", "b", "c"], ["a", None], 5, None])
-@pytest.mark.parametrize("layout", ["lists of texts", "instruction and text"])
-def test_a_first_row_without_a_query_does_not_decide_what_the_files_lists_are(
-    query: Any, layout: str, tmp_path: Path
-) -> None:
-    rows = BGE if layout == "lists of texts" else GOOD
-    broken = {"query": query, "pos": ["x", "y"], "neg": ["z", "w"]}
-    manifest, pairs = prepared(write_jsonl(tmp_path / "a.jsonl", [broken, *rows]), tmp_path / "out")
-    expected = BGE_TRIPLES if rows is BGE else [(f"what is {i}?", f"it is {i}", f"it is not {i}") for i in range(5)]
-    assert sorted(triples(pairs)) == sorted(expected)
-    assert manifest["drops"] == {"malformed": {"a": 1}}
-
-
-def test_a_text_for_a_query_where_others_have_an_instruction_makes_its_lists_malformed(tmp_path: Path) -> None:
-    plain = {"query": "q", "pos": "p", "neg": "n"}
-    manifest, pairs = prepared(write_jsonl(tmp_path / "a.jsonl", [*GOOD, BGE[0], plain]), tmp_path / "out")
-    assert manifest["drops"] == {"malformed": {"a": 1}}
-    assert ("q", "p", "n") in triples(pairs), "without a list there is no doubt"
-    assert len(pairs) == len(GOOD) + 1
-
-
-@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
-def test_documents_of_other_lengths_than_two_are_lists_of_texts_beside_a_querys_instruction(
-    layout: str, tmp_path: Path
-) -> None:
-    rows = [
-        {"query": ["Find: ", f"q{n}"], "pos": [f"p{n}{k}" for k in range(pos)], "neg": [f"n{n}{k}" for k in range(neg)]}
-        for n, (pos, neg) in enumerate([(2, 2), (1, 2), (3, 2), (2, 2)])
-    ]
-    path = write_jsonl(tmp_path / "a.jsonl", rows)
-    if layout == "parquet":
-        path = tmp_path / "a.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    manifest, pairs = prepared(path, tmp_path / "out")
-    assert not manifest["drops"]
-    assert {(pair["query_instruct"], pair["pos_instruct"], pair["neg_instruct"]) for pair in pairs} == {
-        ("Find: ", "", "")
-    }
-    assert triples(pairs)[:4] == [
-        ("q0", "p00", "n00"),
-        ("q0", "p01", "n01"),
-        ("q1", "p10", "n10"),
-        ("q1", "p10", "n11"),
-    ]
-    assert len(pairs) == 2 + 2 + 3 + 2
-
-
-@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
-@pytest.mark.parametrize("positives", [1, 2])
-def test_lists_of_two_texts_that_share_no_beginning_hold_no_instruction(
-    positives: int, layout: str, tmp_path: Path
-) -> None:
-    """Beside queries that share theirs: two negatives each, and two positives or one that is no list."""
-    rows: list[Row] = [
-        {
-            "query": ["Find: ", f"q{n}"],
-            "pos": [f"p{n}0", f"p{n}1"] if positives == 2 else f"p{n}0",
-            "neg": [f"n{n}0", f"n{n}1"],
-        }
-        for n in range(4)
-    ]
-    path = write_jsonl(tmp_path / "a.jsonl", rows)
-    if layout == "parquet":
-        path = tmp_path / "a.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    manifest, pairs = prepared(path, tmp_path / "out")
-    assert not manifest["drops"]
-    assert {(p["query_instruct"], p["pos_instruct"], p["neg_instruct"]) for p in pairs} == {("Find: ", "", "")}
-    assert triples(pairs)[:2] == [("q0", "p00", "n00"), ("q0", f"p0{positives - 1}", "n01")]
-    assert len(pairs) == 8
-
-
-@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
-@pytest.mark.parametrize("negatives", ["lists", "texts"])
-def test_instructions_of_documents_beside_plain_queries_are_no_positives(
-    negatives: str, layout: str, tmp_path: Path
-) -> None:
-    rows: list[Row] = [
-        {"query": f"q{n}", "pos": ["Read: ", f"p{n}"], "neg": ["Read: ", f"n{n}"] if negatives == "lists" else f"n{n}"}
-        for n in range(4)
-    ]
-    path = write_jsonl(tmp_path / "a.jsonl", rows)
-    if layout == "parquet":
-        path = tmp_path / "a.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    with pytest.raises(InputError, match=r"documents are \[instruction, text\] \('Read: ' stands first .*plain texts"):
-        prepared(path, tmp_path / "out")
-
-
-def test_classes_that_many_rows_share_are_no_instructions(tmp_path: Path) -> None:
-    rows = [{"query": f"q{n}", "pos": ["AB"[n % 2]], "neg": ["AB"[1 - n % 2], "C"]} for n in range(8)]
-    _, pairs = prepared(write_jsonl(tmp_path / "a.jsonl", rows), tmp_path / "out")
-    assert len(pairs) == 16
-
-
-def test_lists_of_two_texts_in_every_row_are_medis(tmp_path: Path) -> None:
-    rows = [{"query": ["Find: ", f"q{n}"], "pos": ["A: ", f"p{n}"], "neg": ["A: ", f"n{n}"]} for n in range(4)]
-    broken = {**rows[0], "neg": ["A: ", "n", "m"]}
-    manifest, pairs = prepared(write_jsonl(tmp_path / "a.jsonl", [broken, *rows]), tmp_path / "out")
-    assert manifest["drops"] == {"malformed": {"a": 1}}
-    assert {pair["pos_instruct"] for pair in pairs} == {"A: "}
-
-
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     columns = [pa.array([name]) for name in ("q", "p", "n", "m")]
     pq.write_table(pa.Table.from_arrays(columns, names=["query", "pos", "neg", "neg"]), tmp_path / "a.parquet")
@@ -569,41 +264,6 @@ def test_a_file_of_another_kind_is_named_whatever_its_name_says(
     content = start + b"\0" * 20
     (tmp_path / "a.jsonl").write_bytes(gzip.compress(content) if packed else content)
     with pytest.raises(InputError, match=rf"a\.jsonl: begins as {kind} does; expected UTF-8 JSON"):
-        prepared(tmp_path / "a.jsonl", tmp_path / "out")
-
-
-@pytest.mark.parametrize("value", ["", "%20", "__HIVE_DEFAULT_PARTITION__"])
-def test_a_partition_without_a_value_names_no_task(value: str, tmp_path: Path) -> None:
-    write_jsonl(tmp_path / f"task_name={value}" / "mine.jsonl", [{name: r[name][1] for name in TEXTS} for r in GOOD])
-    manifest, _ = prepared(tmp_path, tmp_path / "out")
-    assert list(manifest["tasks"]) == ["mine"]
-
-
-@pytest.mark.parametrize("source", [".", "part-0.jsonl"])
-@pytest.mark.parametrize("folder", ["task_name=nli", "TASK_NAME=nli"])
-def test_one_partition_given_by_itself_keeps_its_task(folder: str, source: str, tmp_path: Path) -> None:
-    write_jsonl(tmp_path / folder / "part-0.jsonl", [{name: r[name][1] for name in TEXTS} for r in GOOD])
-    manifest, _ = prepared(tmp_path / folder / source, tmp_path / "out")
-    assert list(manifest["tasks"]) == ["nli"]
-
-
-@pytest.mark.parametrize("layout", ["jsonl", "parquet"])
-def test_a_blank_task_name_is_none(layout: str, tmp_path: Path) -> None:
-    rows = [{"query": f"q{i}", "pos": f"p{i}", "neg": "n", "task_name": name} for i, name in enumerate(["", " ", "a"])]
-    path = write_jsonl(tmp_path / "a.jsonl", rows)
-    if layout == "parquet":
-        path = tmp_path / "a.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    manifest, _ = prepared(path, tmp_path / "out")
-    assert manifest["drops"] == {"malformed": {"(no task)": 2}}
-
-
-@pytest.mark.parametrize(
-    ("task", "said"), [("", "null or empty"), (None, "null or empty"), (True, "not what is expected")]
-)
-def test_rows_without_a_task_are_refused_by_that_column(task: Any, said: str, tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "a.jsonl", [{"query": "q", "pos": "p", "neg": "n", "task_name": task}] * 2)
-    with pytest.raises(InputError, match=rf"a\.jsonl: task_name is {said} in every one of its 2 rows"):
         prepared(tmp_path / "a.jsonl", tmp_path / "out")
 
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,34 +15,20 @@ import yaml
 
 from testing.made_study import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
 from tests.conftest import ROOT
-from workflow_scripts.curves import comparisons, page_tables, training_sentences
+from tests.curves.hand_made import DIMENSIONS, FEW, made
+from workflow_scripts.curves import comparisons
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import answer
-from workflow_scripts.curves.indexes import ANY
 from workflow_scripts.curves.intervals import Estimate
 from workflow_scripts.curves.notes import adaptor_notes
 from workflow_scripts.curves.recommendations import smallest_dimension
 from workflow_scripts.curves.schemas import (
-    ALL_MODELS,
-    CURVES_SCHEMA,
     MEAN_INSIDE,
     MEAN_OUTSIDE,
-    OWN,
-    REFERENCE,
     is_prefix,
 )
 from workflow_scripts.curves.summary import Missing
 from workflow_scripts.study.configuration import load_study
-from workflow_scripts.study.sections.intervals import Intervals
-
-FEW = Intervals(resamples=200)
-DIMENSIONS = [8, 32, 128, 384]
-
-
-def made(folder: Path, seeds: tuple[int, ...] = (0, 1), **kinds: Any) -> list[Model]:
-    models = seeded(EMBEDDED_GRAPH, seeds)
-    write_study(folder, models, kinds.pop("tasks", TASKS), kinds.pop("dimensions", DIMENSIONS), **kinds)
-    return models
 
 
 def test_points_are_means_over_seeds_and_shares_are_of_the_models_own_full_width(tmp_path: Path) -> None:
@@ -175,62 +160,6 @@ def test_a_mean_is_over_the_largest_block_of_tasks_and_models_without_a_gap(tmp_
     assert any("no mean for fixed," in note for note in summary.notes)
 
 
-def test_the_cost_frontier_keeps_only_what_is_better_than_the_cheaper_with_confidence(tmp_path: Path) -> None:
-    models = made(tmp_path)
-    curves, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    for task_type in summary.task_types:
-        steps = [step for step in summary.cost_frontier if step.task_type == task_type]
-        assert steps[0].variant == "base"
-        assert steps[0].cost == 0
-        assert [step.cost for step in steps] == sorted(step.cost for step in steps)
-        assert all((step.gain_low or 0) > 0 for step in steps[1:])
-        assert "base_rotated" in [step.variant for step in steps], "a rotation costs little and helps in these files"
-        assert "fixed" not in [step.variant for step in steps], "it costs more and keeps less"
-        points = curves.filter(is_prefix(), variant="base", task="mean", task_type=task_type).sort("dim")
-        area = np.trapezoid(points["score"], np.log2(points["dim"])) / np.log2(384 / 8)
-        assert steps[0].area == pytest.approx(area, abs=1e-9)
-
-
-def test_the_cost_frontier_goes_by_operations_whatever_the_clock_said(tmp_path: Path) -> None:
-    models = made(tmp_path)
-    for name, seconds, flops in (("base_rotated", 900.0, 1e9), ("matryoshka", 1.0, 1e15)):
-        for path in tmp_path.glob(f"models/{name}/s*/model.json"):
-            manifest = json.loads(path.read_text())
-            manifest["cost"] |= {"seconds": seconds, "flops": flops}
-            path.write_text(json.dumps(manifest))
-    _, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    second = [step for step in summary.cost_frontier if step.task_type == "Retrieval"][1]
-    assert (second.variant, second.order, second.unit, second.cost) == (
-        "base_rotated",
-        "flops",
-        "seconds",
-        900.0,
-    )
-
-
-def test_models_without_the_widest_dimensions_are_named_as_off_the_cost_frontier(tmp_path: Path) -> None:
-    models = [*EMBEDDED_GRAPH[:3], Model("narrow", "base", trained=True, width=32, steps=10)]
-    write_study(tmp_path, models, TASKS, DIMENSIONS)
-    _, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    assert summary.off_cost_frontier == {task_type: ["narrow"] for task_type in TASKS.values()}
-
-
-@pytest.mark.parametrize("score", [float("nan"), None])
-def test_a_score_that_is_no_number_is_named_and_stays_off_the_cost_frontier(
-    tmp_path: Path, score: float | None
-) -> None:
-    models = made(tmp_path)
-    for path in tmp_path.glob("scores/base_rotated/s*/WordNetExamples.parquet"):
-        spoilt = pl.when(pl.col("dim") == 32).then(pl.lit(score, pl.Float64)).otherwise("score").alias("score")
-        pl.read_parquet(path).with_columns(spoilt).write_parquet(path)
-    _, differences, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    assert summary.off_cost_frontier == {"Classification": [], "Retrieval": ["base_rotated"]}
-    assert "base_rotated" not in [step.variant for step in summary.cost_frontier if step.task_type == "Retrieval"]
-    assert "WordNetExamples: some scores of base_rotated are no numbers." in summary.notes
-    page_tables.difference_tables(differences)
-    training_sentences.cost_frontier_list(summary, pl.DataFrame(schema=CURVES_SCHEMA))
-
-
 def test_without_values_the_notes_say_that_no_interval_is_known(tmp_path: Path) -> None:
     models = made(tmp_path)
     (tmp_path / "scores/matryoshka/s1/WordNetExamples.values.parquet").unlink()
@@ -263,17 +192,6 @@ def test_what_could_have_been_found_stands_beside_what_the_data_cannot_tell(tmp_
     for row in unclear.filter(task_type="Retrieval", detectable=pl.col("detectable")).iter_rows(named=True):
         if row["detectable"] > summary.margin and row["units_needed"] is not None:
             assert row["units_needed"] > units, "else the study would have found it"
-
-
-def test_searches_are_on_the_frontier_by_bytes_in_memory_and_by_bytes_read(tmp_path: Path) -> None:
-    models = made(tmp_path, (0,))
-    _, _, frontier, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    read = frontier.filter(scope="base", of=OWN, resource="read", task_type="Retrieval", engine=ANY).sort("bytes")
-    assert read.height
-    assert read["bytes"].to_list() == read["bytes_read"].to_list()
-    assert read["choice"].str.contains("@").sum() == 0, "searches in stages belong to the engine that re-scores"
-    assert frontier.filter(resource="read", task_type="Classification").is_empty()
-    assert {row.engine for row in summary.storage if row.variant != "base"} == {ANY}
 
 
 def test_one_seed_is_told_by_what_was_measured_not_by_what_was_asked_for(tmp_path: Path) -> None:
@@ -373,50 +291,6 @@ def test_bytes_follow_the_precision(tmp_path: Path) -> None:
     curves, _, _, _ = answer(tmp_path, models, list(TASKS), FEW, "s")
     found = dict(curves.filter(dim=12).select("codec", "bytes").iter_rows())
     assert found == {"prefix-12-float32": 48, "prefix-12-int8": 12, "last-12-binary": 2}
-
-
-def test_the_frontier_holds_what_no_smaller_codec_beats(tmp_path: Path) -> None:
-    models = made(tmp_path, (0,), reductions=("prefix", "prefix:int8", "prefix:binary"))
-    curves, _, frontier, _ = answer(tmp_path, models, list(TASKS), FEW, "s")
-    own = frontier.filter(scope="base", of=OWN, engine=ANY, resource="memory", task_type="Retrieval").sort("bytes")
-    points = curves.filter(variant="base", task="mean", task_type="Retrieval")
-    assert own["bytes"].is_sorted()
-    assert own["share_measured"].is_sorted()
-    assert own["bytes"].n_unique() == own.height > 3
-    for row in own.iter_rows(named=True):
-        within = points.filter(pl.col("bytes") <= row["bytes"])
-        best = within.sort("share", descending=True).row(0, named=True)
-        assert row["choice"] == best["codec"]
-        assert row["share_measured"] == pytest.approx(best["share"], abs=1e-9)
-    everything = frontier.filter(scope=ALL_MODELS, engine=ANY, resource="memory", task_type="Retrieval")
-    each = frontier.filter(
-        pl.col("scope") != ALL_MODELS, of=REFERENCE, engine=ANY, resource="memory", task_type="Retrieval"
-    )
-    for row in everything.iter_rows(named=True):
-        assert row["share_measured"] == each.filter(pl.col("bytes") <= row["bytes"])["share_measured"].max()
-
-
-def test_the_fewest_bytes_that_keep_a_share_do_so_with_confidence(tmp_path: Path) -> None:
-    models = made(tmp_path, (0,), reductions=("prefix", "prefix:int8", "prefix:binary"))
-    _, _, frontier, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
-    assert summary.reference == {"Classification": "base", "Retrieval": "base"}
-    chosen = [row for row in summary.storage if row.choice is not None]
-    assert chosen
-    points = frontier.filter(of=OWN, engine=ANY, resource="memory")
-    for row in chosen:
-        if (
-            row.engine == ANY
-        ):  # the choice rests on the interval as measured; what is said of it is corrected for the choice
-            found = points.filter(scope=row.variant, task_type=row.task_type, choice=row.choice).row(0, named=True)
-            half_width = found["share"] - found["share_low"]
-            assert found["share_measured"] - half_width >= row.share - 1e-9
-            assert row.kept == pytest.approx(found["share_measured"], abs=0.02)
-    by_engine = {row.engine: row.bytes or 0.0 for row in summary.storage if (row.variant, row.share) == ("base", 0.9)}
-    assert by_engine[ANY] == by_engine["int8"] < by_engine["floats"]
-    assert "product quantisation" not in by_engine, "nothing was measured for it"
-    int8 = next(row for row in chosen if (row.engine, row.variant, row.share) == ("int8", "base", 0.9))
-    assert int8.words == "all 384 dimensions at 8 bits"
-    assert int8.fitted == "ranges"
 
 
 def settings() -> str:

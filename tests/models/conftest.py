@@ -14,15 +14,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from workflow_scripts import artefact
+from workflow_scripts.models.fetch import FetchSettings, fetch
 from workflow_scripts.models.folder import export, versions
 
 MAX_LENGTH = 48
+TEXTS = ["How far is the moon?", "HELLO World", "naïve", "", "word " * 200]
 FAMILIES: dict[str, dict[str, Any]] = {
     "bert": {},
     "roberta": {"type_vocab_size": 1, "pad_token_id": 0, "max_position_embeddings": 140},
@@ -163,3 +166,18 @@ def weights_of(output: Path) -> np.ndarray:
 
     tensors = load_file(output.parent / "model.safetensors")
     return np.concatenate([tensors[name].ravel() for name in sorted(tensors)])
+
+
+def fetched(folder: Path, reference: Path, width: int = 32, **settings: Any) -> Path:
+    output = folder / "base" / "s0" / "model.json"
+    fetch(FetchSettings(model="base", reference=str(reference), width=width, **settings), output)
+    return output
+
+
+def rename(names: Callable[[str], str | None]) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        kept = {names(name): tensor for name, tensor in weights.items()}
+        save_file({n: t for n, t in kept.items() if n is not None}, folder / "model.safetensors", {"format": "pt"})
+
+    return change

@@ -1,11 +1,35 @@
-"""One processor thread for these tests: their tensors are small."""
+"""What these tests share. One processor thread for all: their tensors are small."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import torch
+
+from workflow_scripts.codecs import prefixes
+from workflow_scripts.coding.fit import Fitted
+from workflow_scripts.evaluation.task_files import rows_of_part
+from workflow_scripts.scores.by_task_type import score_all
+from workflow_scripts.scores.scored import Scored
+from workflow_scripts.store import Store
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+def prefix_scores(task: Any, store: Store, dimensions: Sequence[int]) -> list[Scored]:
+    return list(score_all(task, store, Fitted(store.width), prefixes(dimensions)))
+
+
+def smaller_retrieval(task: Any, queries: int, documents: int) -> Any:
+    part = rows_of_part(task, "default", "test")
+    part["queries"] = part["queries"].select(range(queries))
+    wanted = {d for query in part["queries"][:]["id"] for d in part["relevant_docs"][query]}
+    identifiers = part["corpus"][:]["id"]
+    part["corpus"] = part["corpus"].select([i for i, d in enumerate(identifiers) if d in wanted or i < documents])
+    part["relevant_docs"] = {query: part["relevant_docs"][query] for query in part["queries"][:]["id"]}
+    return task
