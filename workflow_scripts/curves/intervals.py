@@ -211,7 +211,7 @@ def _variance(
         few = np.where((factor == 0) & (by_part > 0), few, 0.0)
         telling = weighted.sum(0) ** 2 / (weighted**2 * few).sum(0)
         sizes = [weighted.sum(0) ** 2 / (weighted**2 / each).sum(0) for each in (df, 2 / (2 / df + few))]
-    free, interval_free = (np.where(joint == 0, df.min(), size) for size in sizes)
+    joint_df, interval_df = (np.where(joint == 0, df.min(), size) for size in sizes)
     telling = np.where(joint == 0, 0.0, np.where(np.isnan(joint), np.nan, telling))
     between, alone, seeds_df = [], [], []
     for side in seeds:
@@ -225,20 +225,20 @@ def _variance(
         alone.append(side.more * spread)
         seeds_df.append(np.full_like(spread, count - 1))
     if not between:
-        return Variance(units, draws, np.zeros_like(units), joint, free, interval_free, telling)
+        return Variance(units, draws, np.zeros_like(units), joint, joint_df, interval_df, telling)
     of_seeds = np.sum(between, axis=0)
     total = joint + of_seeds
-    free, interval_free = (
-        _welch(np.array([joint, *between]), np.array([own, *seeds_df])) for own in (free, interval_free)
+    joint_df, interval_df = (
+        _welch(np.array([joint, *between]), np.array([own, *seeds_df])) for own in (joint_df, interval_df)
     )
     # Few seeds may agree by luck, or leave the component at 0: never narrower than the seeds alone would be.
     tail = (1 - confidence) / 2
     seen, seen_df = np.sum(alone, axis=0), _welch(np.array(alone), np.array(seeds_df))
-    more = stats.t.isf(tail, seen_df) * np.sqrt(seen) > stats.t.isf(tail, free) * np.sqrt(total)
-    total, free, interval_free = (
-        np.where(more, known, part) for known, part in ((seen, total), (seen_df, free), (seen_df, interval_free))
+    more = stats.t.isf(tail, seen_df) * np.sqrt(seen) > stats.t.isf(tail, joint_df) * np.sqrt(total)
+    total, joint_df, interval_df = (
+        np.where(more, known, part) for known, part in ((seen, total), (seen_df, joint_df), (seen_df, interval_df))
     )
-    return Variance(units, draws, of_seeds, total, free, interval_free, telling)
+    return Variance(units, draws, of_seeds, total, joint_df, interval_df, telling)
 
 
 def _welch(variances: Array, dfs: Array) -> Array:

@@ -191,7 +191,7 @@ def mean_over_tasks(samples: list[Sample], weights: list[float] | None = None) -
 
 
 def area(sample: Sample, dimensions: list[int]) -> Sample:
-    """Area under the score over log2(dimension), divided by the range: the mean height of the curve, as one cell.
+    """Area under the score over log2(dimension), divided by the range of the latter, as one cell.
 
     The cells of `sample` are the dimensions, rising. One dimension: its score.
     """
