@@ -221,8 +221,9 @@ def search_together(store: Store, queries: np.ndarray[Any, Any], depth: int) -> 
     """Ours: one pass over the corpus for all dimensions."""
     codecs = prefixes(SEARCH_DIMENSIONS)
     rows = np.arange(len(store))
-    found = codec_search.search_rows(queries, rows, rows, store, Fitted(store.width, unit=True), codecs, depth)
-    return [found[codec.name].sorted()[1] for codec in codecs]
+    wanted = [(codec, depth) for codec in codecs]
+    found = codec_search.search_rows(queries, rows, rows, store, Fitted(store.width, unit=True), wanted)
+    return [found[one.name, depth].sorted()[1] for one in codecs]
 
 
 def measure_search(folder: Path, documents: int, queries: int, repeats: int, depth: int) -> dict[str, float]:

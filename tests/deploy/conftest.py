@@ -24,7 +24,8 @@ from workflow_scripts.encoder.encoding import encode_texts
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.models.fetch import FetchSettings, fetch
 from workflow_scripts.scores import searches
-from workflow_scripts.scores.by_task_type import score_all, score_searches
+from workflow_scripts.scores.by_task_type import score_task
+from workflow_scripts.scores.scored import Scored, SearchScored
 from workflow_scripts.scores.tables import write_tables
 from workflow_scripts.store import Store, open_store
 from workflow_scripts.study.sections.codecs import Codecs
@@ -93,9 +94,10 @@ def leave_scores(task: Any, store: Store, fitted: Fitted, codecs: Codecs, search
         "task_type": "Retrieval",
         "metric": "ndcg_at_10",
     }
+    scored = list(score_task(task, store, fitted, of_codecs, of_searches))
     write_tables(
-        list(score_all(task, store, fitted, of_codecs)),
-        score_searches(task, store, fitted, of_searches),
+        [one for one in scored if isinstance(one, Scored)],
+        [one for one in scored if isinstance(one, SearchScored)],
         described,
         output,
     )

@@ -15,8 +15,8 @@ from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.evaluation.own_tasks import OVERLAP, Described, own_task
 from workflow_scripts.evaluation.task_files import rows_of_part
 from workflow_scripts.scores import agreement, retrieval, searches
-from workflow_scripts.scores.by_task_type import score_all, score_searches
-from workflow_scripts.scores.scored import Scored
+from workflow_scripts.scores.by_task_type import score_all, score_task
+from workflow_scripts.scores.scored import Scored, SearchScored
 from workflow_scripts.scores.tables import write_tables
 from workflow_scripts.study.sections.codecs import Codecs
 from workflow_scripts.study.sections.search import Search
@@ -92,7 +92,8 @@ def test_full_width_is_the_reference_where_no_prefix_is_measured(shared_data: Pa
     codecs = grid(Codecs(transforms=["pca"], precisions=["float32"]), [WIDTH], WIDTH)
     assert [one.score > 0.99 for one in score_all(task, store, fitted, codecs)] == [True] * len(codecs)
     section = Search(shortlist=["prefix-8-binary"], candidates=[50], rescore=["prefix-full-float32"])
-    found = {one.search.name: one.score for one in score_searches(task, store, fitted, searches.grid(section, WIDTH))}
+    of_searches = score_task(task, store, fitted, [], searches.grid(section, WIDTH))
+    found = {one.search.name: one.score for one in of_searches if isinstance(one, SearchScored)}
     assert found["prefix-32-float32"] == 1
     assert found["prefix-8-binary"] < found["prefix-8-binary@50>prefix-32-float32"] < 1
 

@@ -212,10 +212,12 @@ def test_one_pass_for_all_dimensions_finds_what_a_search_at_each_finds(shared_da
     split = retrieval.gather(task, store)[0]
     assert len(split.documents) > 2 * codec_search.BLOCK
     queries, documents = (torch.from_numpy(np.array(store.vectors[rows])) for rows in (split.queries, split.documents))
-    found = codec_search.search(split, store, Fitted(store.width, unit=True), prefixes(DIMENSIONS), 50)
+    found = codec_search.search(
+        split, store, Fitted(store.width, unit=True), [(codec, 50) for codec in prefixes(DIMENSIONS)]
+    )
     for codec in prefixes(DIMENSIONS):
         expected = torch.topk(rankings.cosines(queries, documents, codec.dim), 50, dim=1).indices.numpy()
-        _, best = found[codec.name].sorted()
+        _, best = found[codec.name, 50].sorted()
         alike = [len(np.intersect1d(a, b)) / 50 for a, b in zip(best, expected, strict=True)]
         assert np.mean(alike) > 0.995, codec.name
 
@@ -253,8 +255,10 @@ def test_candidates_that_are_all_documents_give_the_score_of_the_codec_that_rank
     everything = len(split.documents)
     coarse, fine = Codec("prefix", 4, "binary"), Codec("prefix", 32)
     wanted = [Search((), fine), Search(((coarse, everything),), fine), Search(((coarse, 20),), fine)]
-    found = searches.measure(task, split, store, Fitted(store.width, unit=True), wanted)
-    (full, per_query), (rescored, _), (short, _) = found
+    fitted = Fitted(store.width, unit=True)
+    first = codec_search.search(split, store, fitted, searches.first_stages(task, wanted))
+    ranked = {name: top.sorted()[1] for (name, _), top in first.items()}
+    (full, per_query), (rescored, _), (short, _) = searches.measure(task, split, store, fitted, wanted, ranked)
     expected = prefix_scores(task, store, [32])[0]
     assert full == pytest.approx(expected.score, abs=1e-4)
     assert per_query == pytest.approx(list(next(iter(expected.values.values())).values()), abs=1e-4)

@@ -9,7 +9,7 @@ retrieval nor plain classification by mteb itself, on decoded vectors.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import mteb
@@ -33,42 +33,23 @@ from workflow_scripts.store import Store
 
 def score_all(task: Any, store: Store, fitted: Fitted, codecs: Sequence[Codec]) -> Iterator[Scored]:
     """The score of each codec, in any order. Raises InputError, one line, where the input does not fit."""
+    return (one for one in score_task(task, store, fitted, codecs, []) if isinstance(one, Scored))
+
+
+def score_task(
+    task: Any, store: Store, fitted: Fitted, codecs: Sequence[Codec], wanted: Sequence[Search]
+) -> Iterator[Scored | SearchScored]:
+    """The score of each codec, in any order, then that of each search; of no search where the task is not retrieval by
+    mteb's own full search. Raises InputError, one line, where the input does not fit."""
     if classification.is_plain(task):
         yield from _score_classification(task, store, fitted, codecs)
     elif retrieval.is_plain(task):
-        yield from _score_retrieval(task, store, fitted, codecs)
+        yield from _score_retrieval(task, store, fitted, codecs, wanted)
     else:
         for codec in codecs:
             fresh_state(task)
             result, values = stock_scores(task, lookup(store, fitted, codec), codec.dim)
             yield Scored(codec, result.get_score(), values, result)
-
-
-def score_searches(task: Any, store: Store, fitted: Fitted, wanted: Sequence[Search]) -> list[SearchScored]:
-    """The score of each search; none where the task is not retrieval by mteb's own full search. Over several subsets or
-    splits: means."""
-    if not wanted or not retrieval.is_plain(task):
-        return []
-    splits = retrieval.gather(task, store)
-    references: list[retrieval.Integers | None] = [None] * len(splits)
-    if not is_judged(task):
-        vectors = _vectors(store, "float32")
-        references = [rankings(split, vectors, [store.width])[store.width].best for split in splits]
-    found = [
-        searches.measure(task, split, store, fitted, wanted, reference)
-        for split, reference in zip(splits, references, strict=True)
-    ]
-    documents = round(sum(len(split.documents) for split in splits) / len(splits))
-    return [
-        SearchScored(
-            one,
-            sum(of_split[i][0] for of_split in found) / len(found),
-            {s.part: _by_unit(s.query_ids, of_split[i][1]) for s, of_split in zip(splits, found, strict=True)},
-            documents,
-            store.width,
-        )
-        for i, one in enumerate(wanted)
-    ]
 
 
 def lookup(store: Store, fitted: Fitted, codec: Codec) -> Lookup:
@@ -129,7 +110,9 @@ def _score_classification(task: Any, store: Store, fitted: Fitted, codecs: Seque
             yield Scored(codec, score, values, outcomes=outcomes if metric == "accuracy" else {})
 
 
-def _score_retrieval(task: Any, store: Store, fitted: Fitted, codecs: Sequence[Codec]) -> Iterator[Scored]:
+def _score_retrieval(
+    task: Any, store: Store, fitted: Fitted, codecs: Sequence[Codec], wanted: Sequence[Search]
+) -> Iterator[Scored | SearchScored]:
     splits = retrieval.gather(task, store)
     whole: dict[str, list[Codec]] = {"float32": []}  # those that mteb scores itself, by precision
     for codec in codecs:
@@ -145,13 +128,12 @@ def _score_retrieval(task: Any, store: Store, fitted: Fitted, codecs: Sequence[C
         for codec in of_precision:
             yield _score_as_mteb(task, splits, [of_split[codec.dim] for of_split in ranked], references, codec, seconds)
     others = [codec for codec in codecs if not is_of_mteb(codec)]
-    if not others:
-        return
-    metric = task.metadata.main_score
-    depth = agreement.DEPTH + int(task.ignore_identical_ids)
-    found = [codec_search.search(split, store, fitted, others, depth) for split in splits]
+    metric, depth = task.metadata.main_score, agreement.DEPTH + int(task.ignore_identical_ids)
+    first = searches.first_stages(task, wanted)
+    ranking_all = [*((codec, depth) for codec in others), *first]  # the documents are read once for codecs and searches
+    found = [codec_search.search(split, store, fitted, ranking_all) for split in splits]
     for codec in others:
-        best = [of_split[codec.name].sorted()[1] for of_split in found]
+        best = [of_split[codec.name, depth].sorted()[1] for of_split in found]
         agreed = _agreement(splits, best, references)
         if not is_judged(task):
             yield _agreed(codec, agreed)
@@ -163,12 +145,41 @@ def _score_retrieval(task: Any, store: Store, fitted: Fitted, codecs: Sequence[C
             values[split.part] = _by_unit(split.query_ids, per_query[metric])
         yield Scored(codec, sum(scores) / len(scores), values, agreement=agreed)
 
+    if wanted:
+        of_first = [{codec.name: of_split[codec.name, kept].sorted()[1] for codec, kept in first} for of_split in found]
+        yield from _score_searches(task, splits, store, fitted, wanted, of_first, references)
+
+
+def _score_searches(
+    task: Any,
+    splits: Sequence[retrieval.Split],
+    store: Store,
+    fitted: Fitted,
+    wanted: Sequence[Search],
+    found: Sequence[Mapping[str, retrieval.Integers]],
+    references: Sequence[retrieval.Integers],
+) -> Iterator[SearchScored]:
+    """Over several subsets or splits: means."""
+    measured = [
+        searches.measure(task, split, store, fitted, wanted, of_split, None if is_judged(task) else reference)
+        for split, of_split, reference in zip(splits, found, references, strict=True)
+    ]
+    documents = round(sum(len(split.documents) for split in splits) / len(splits))
+    for i, one in enumerate(wanted):
+        yield SearchScored(
+            one,
+            sum(of_split[i][0] for of_split in measured) / len(measured),
+            {s.part: _by_unit(s.query_ids, of_split[i][1]) for s, of_split in zip(splits, measured, strict=True)},
+            documents,
+            store.width,
+        )
+
 
 def _vectors(store: Store, precision: str) -> Vectors:
     """What mteb compares of rows of the store, uncompressed or compressed by itself."""
 
     def vectors(rows: retrieval.Integers) -> torch.Tensor:
-        stored = torch.from_numpy(np.array(store.vectors[rows], dtype=np.float32))
+        stored = torch.from_numpy(np.asarray(store.vectors[rows], dtype=np.float32))
         return compress(precision, stored) if precision in OUTPUT_DTYPES else stored
 
     return vectors

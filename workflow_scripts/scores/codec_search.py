@@ -8,7 +8,9 @@ codecs of one transform share their products over dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -21,28 +23,27 @@ from workflow_scripts.scores.retrieval import Integers, Split
 from workflow_scripts.store import Store
 
 BLOCK = 4096  # documents at once: few enough to stay near the processor
+Wanted = tuple[Codec, int]  # a codec, and how many documents of each query are kept
+Found = dict[tuple[str, int], Top]  # the best documents by the codec's name and how many are kept
 Step = Callable[[Matrix, int], None]  # takes in a block's transformed vectors (block, width), and its first document
 
 
-def search(split: Split, store: Store, fitted: Fitted, codecs: Sequence[Codec], depth: int) -> dict[str, Top]:
-    """The best `depth` documents of each query of a split, by the codec's name."""
+def search(split: Split, store: Store, fitted: Fitted, wanted: Sequence[Wanted]) -> Found:
+    """The best documents of each query of a split, by each codec."""
     queries = np.asarray(store.vectors[split.queries], dtype=np.float32)
-    return search_rows(queries, split.documents, split.order, store, fitted, codecs, depth)
+    return search_rows(queries, split.documents, split.order, store, fitted, wanted)
 
 
 def search_rows(
-    queries: Matrix,
-    documents: Integers,
-    order: Integers,
-    store: Store,
-    fitted: Fitted,
-    codecs: Sequence[Codec],
-    depth: int,
-) -> dict[str, Top]:
+    queries: Matrix, documents: Integers, order: Integers, store: Store, fitted: Fitted, wanted: Sequence[Wanted]
+) -> Found:
     """The same for `queries` `(queries, width)` and `documents`, rows of the store; `order` is each one's place among equals."""
-    best = {codec.name: Top(len(queries), depth, order) for codec in codecs}
+    found = {(codec.name, depth): Top(len(queries), depth, order) for codec, depth in wanted}
+    best: dict[str, list[Top]] = {}
+    for (name, _), top in found.items():
+        best.setdefault(name, []).append(top)
     by_transform: dict[tuple[str, int], list[Codec]] = {}
-    for codec in codecs:
+    for codec in {codec.name: codec for codec, _ in wanted}.values():
         by_transform.setdefault((codec.transform, codec.draw), []).append(codec)
     steps: list[tuple[Codec, list[Step]]] = []
     for group in by_transform.values():
@@ -52,18 +53,32 @@ def search_rows(
         for codec in group:
             if codec not in shared:
                 rest.setdefault(codec.dim, []).append(codec)
-        made += [_one_dimension(fitted, of_dim, queries, best) for of_dim in rest.values()]
+        # the longest first, so that no thread is left with it at the end
+        made += [_one_dimension(fitted, rest[dim], queries, best) for dim in sorted(rest, reverse=True)]
         steps.append((group[0], made))
-    for start in range(0, len(documents), BLOCK):
-        vectors = np.asarray(store.vectors[documents[start : start + BLOCK]], dtype=np.float32)
-        for first, made in steps:
-            transformed = fitted.full_width(first, vectors)
-            for step in made:
-                step(transformed, start)
-    return best
+    with _one_thread_each() as threads:
+        for start in range(0, len(documents), BLOCK):
+            vectors = np.asarray(store.vectors[documents[start : start + BLOCK]], dtype=np.float32)
+            for first, made in steps:
+                transformed = fitted.full_width(first, vectors)
+                list(threads.map(lambda step, block=transformed, start=start: step(block, start), made))
+    return found
 
 
-def _one_dimension(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, best: dict[str, Top]) -> Step:
+@contextmanager
+def _one_thread_each() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as torch may use, in each of which its operations take one: steps are independent, and half of their
+    work is NumPy's, which takes one anyway."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _one_dimension(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, best: dict[str, list[Top]]) -> Step:
     """The step for all codecs of one transform and dimension, which keep the same coordinates."""
     asked = [torch.from_numpy(np.ascontiguousarray(fitted.query(codec, queries))) for codec in codecs]
     rounded = [fitted.precision(codec) for codec in codecs]
@@ -75,12 +90,13 @@ def _one_dimension(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, bes
             similarity = query @ torch.from_numpy(compared).T
             if added is not None:
                 similarity += torch.from_numpy(added)
-            best[codec.name].add(similarity, start)
+            for top in best[codec.name]:
+                top.add(similarity, start)
 
     return step
 
 
-def _shared_products(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, best: dict[str, Top]) -> Step:
+def _shared_products(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, best: dict[str, list[Top]]) -> Step:
     """The step for float32 codecs of one transform: the products of a dimension are those of the one below plus those
     of the coordinates between, and so are the squared norms."""
     ordered = sorted(codecs, key=lambda codec: codec.dim)
@@ -97,6 +113,8 @@ def _shared_products(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, b
             products += query @ block.T
             squares += block.square().sum(dim=1)
             # A query's own norm changes nothing in its ranking, so it is left out.
-            best[codec.name].add(torch.mul(products, squares.clamp_min(1e-24).rsqrt(), out=similarity), start)
+            torch.mul(products, squares.clamp_min(1e-24).rsqrt(), out=similarity)
+            for top in best[codec.name]:
+                top.add(similarity, start)
 
     return step

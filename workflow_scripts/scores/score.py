@@ -23,9 +23,10 @@ from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation.own_tasks import is_judged
 from workflow_scripts.evaluation.task_files import load_task
 from workflow_scripts.scores import retrieval, searches
-from workflow_scripts.scores.by_task_type import score_all, score_searches
+from workflow_scripts.scores.by_task_type import score_task
 from workflow_scripts.scores.held_out import hold_out
 from workflow_scripts.scores.mteb_layout import write_mteb_layout
+from workflow_scripts.scores.scored import Scored, SearchScored
 from workflow_scripts.scores.tables import write_tables
 from workflow_scripts.scratch import staged_copy
 from workflow_scripts.store import FILE, open_store
@@ -73,13 +74,16 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
         training = np.asarray(open_store(training_texts).vectors, dtype=np.float32)
     fitted = Fitted(store.width, training, settings.codecs.clip, unit=retrieval.is_plain(task))
     codecs = grid(settings.codecs, settings.dimensions, store.width)
-    scored = []
+    wanted = searches.grid(settings.search, store.width)
+    scored: list[Scored] = []
+    searched: list[SearchScored] = []
     with Progress(f"score {settings.task}", len(codecs), "codecs") as progress:
-        for one in score_all(task, store, fitted, codecs):
+        for one in score_task(task, store, fitted, codecs, wanted):
+            if isinstance(one, SearchScored):
+                searched.append(one)
+                continue
             scored.append(one)
             progress.add(1, f"{one.codec.name}: {one.score:.4f}")
-    wanted = searches.grid(settings.search, store.width)
-    searched = score_searches(task, store, fitted, wanted)
     described = {
         "study": settings.study,
         "variant": settings.model,

@@ -8,7 +8,7 @@ first's candidates) and the codecs alone stand in the same table. Source of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from workflow_scripts.axes import Matrix
 from workflow_scripts.codecs import Codec, parse
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.scores.agreement import agreement
-from workflow_scripts.scores.codec_search import search
+from workflow_scripts.scores.codec_search import Wanted
 from workflow_scripts.scores.retrieval import Integers, Split, ranks_in, score
 from workflow_scripts.store import Store
 from workflow_scripts.study.sections.search import Search as Section
@@ -87,24 +87,27 @@ def grid(section: Section, width: int) -> list[Search]:
     return found
 
 
+def first_stages(task: Any, searches: Sequence[Search]) -> list[Wanted]:
+    """The codecs that rank all documents, each with how many of them the searches go on with."""
+    depth = max([depth_of(task.metadata.main_score), *(kept for one in searches for _, kept in one.stages)])
+    first = {one.codecs[0].name: one.codecs[0] for one in searches}
+    return [(codec, depth + int(task.ignore_identical_ids)) for codec in first.values()]
+
+
 def measure(
     task: Any,
     split: Split,
     store: Store,
     fitted: Fitted,
     searches: Sequence[Search],
+    found: Mapping[str, Integers],
     reference: Integers | None = None,
 ) -> list[tuple[float, np.ndarray[Any, np.dtype[np.float64]]]]:
     """The main score of each search, as mteb means it, and each query's value `(queries,)`; of a task without judgements by
-    agreement with the `reference` `(queries, depth)`, the ranking at full width."""
+    agreement with the `reference` `(queries, depth)`, the ranking at full width. `found` `(queries, depth)`: the best
+    documents under each of the `first_stages`, by its name."""
     metric = task.metadata.main_score
     queries = np.asarray(store.vectors[split.queries], dtype=np.float32)
-    depth = max([depth_of(metric), *(kept for one in searches for _, kept in one.stages)])
-    if task.ignore_identical_ids:
-        depth += 1
-    first = {codec.name: codec for one in searches for codec in [one.stages[0][0] if one.stages else one.rescore]}
-    best = search(split, store, fitted, list(first.values()), depth)
-    found = {name: best[name].sorted()[1] for name in first}
     ranked: list[list[Integers]] = [[] for _ in searches]
     for start in range(0, len(queries), QUERIES_AT_ONCE):
         block = slice(start, start + QUERIES_AT_ONCE)
