@@ -118,7 +118,12 @@ def adapter(folder: Path) -> None:
         (unused(f"{QUERY}.weight.absmax"), r"its weights are quantised \(.*\.query\.weight\.absmax is"),
         (unused(f"{QUERY}.scales"), r"its weights are quantised \(.*\.query\.scales is not used"),
         (no_padding_token, "its tokenizer has no padding token"),
-        (configure(hidden_size=64), "not loadable as a transformers encoder"),
+        (configure(hidden_size=64), r"not loadable .* \(its weights have other shapes than its config\.json says\)"),
+        (configure(model_type="roberta"), r"says that it is a BertModel, but its model_type is 'roberta'"),
+        (
+            configure(architectures=["MyBert"], auto_map={"AutoModel": "modeling.MyBert"}),
+            r"says that it is a MyBert, but its model_type is 'bert'; expected a model that transformers has",
+        ),
         (configure(vocab_size=20000), "not loadable as a transformers encoder"),
     ],
 )

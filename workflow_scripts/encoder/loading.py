@@ -59,10 +59,16 @@ def load_encoder(
             model_kwargs={"use_safetensors": True, "dtype": torch.float32},
         )
     except Exception as error:
-        why = _fault_in_files(folder) or first_line(error)
+        why = _fault_in_files(folder) or loading_fault(error)
         raise EncoderError(f"{folder}: not loadable as a sentence-transformers model ({why})") from error
     limit_length(model, max_length, str(folder))
     return model.eval()
+
+
+def loading_fault(error: Exception) -> str:
+    """The first line of what a library says; of weights that do not fit it says only how to go on without them."""
+    said = first_line(error)
+    return "its weights have other shapes than its config.json says" if "ignore_mismatched_sizes" in said else said
 
 
 def _fault_in_files(folder: Path) -> str | None:

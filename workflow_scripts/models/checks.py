@@ -1,7 +1,7 @@
 """Whether a model is what its files say, before anything is scored or trained with it.
 
-Takes a loaded sentence-transformers model; raises `EncoderError` where weights were missing and drawn at random, where the
-tokenizer is not the one of the embedding table, or where a saved copy gives other embeddings than its source. It exists
+Takes a loaded sentence-transformers model; raises `EncoderError` where weights were missing and drawn at random, where
+they are another architecture's, or where a saved copy gives other embeddings than its source. It exists
 because the libraries load such models with a warning at most, and their scores look like any other's.
 """
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 COPY_AGREEMENT = 1e-4  # largest difference of unit embeddings between a model and its copy
-# Rows of an embedding table that no token has: tables are padded to a round number, the largest seen by 899 of 251,000.
-UNUSED_ROWS = 1024
 NOT_NUMBERS = re.compile(r"[IU]\d|F[468](_|\Z)")  # types of safetensors that a weight matrix has once quantised
 # What multiplies or shifts the integers of a weight: compressed-tensors and ModelOpt, DeepSeek, GPTQ and AWQ, bitsandbytes.
 SCALES = re.compile(r"(?P<module>.+?)(\.weight)?\.(weight_(scale(_inv|_2)?|zero_point)|scales|qzeros|absmax|SCB)\Z")
@@ -53,6 +51,7 @@ def check_weights(model: SentenceTransformer, folder: Path, reference: str) -> N
             _, found = type(encoder).from_pretrained(
                 str(path), config=encoder.config, output_loading_info=True, use_safetensors=True, local_files_only=True
             )
+        _check_architecture(encoder.config, reference)
         quantised = (
             getattr(encoder.config, "quantization_config", None)
             or _quantised_matrix(path)
@@ -75,32 +74,6 @@ def check_weights(model: SentenceTransformer, folder: Path, reference: str) -> N
             log.info("%s: %d weights are not used, the first is %s", reference, len(beyond), beyond[0])
 
 
-def check_tokenizer(model: SentenceTransformer, reference: str) -> None:
-    """Raises EncoderError where the tokenizer's vocabulary is not the embedding table's, or knows no word."""
-    for _, module in transformers_of(model):
-        tokenizer = module.tokenizer
-        table = module.model.get_input_embeddings()
-        if getattr(tokenizer, "pad_token_id", 0) is None:
-            raise EncoderError(
-                f"{reference}: its tokenizer has no padding token; name one in its tokenizer_config.json"
-            )
-        if tokenizer is None or not hasattr(tokenizer, "get_vocab") or getattr(table, "num_embeddings", None) is None:
-            continue
-        rows = int(table.num_embeddings)
-        vocabulary = tokenizer.get_vocab()
-        if not vocabulary:
-            continue
-        highest = max(vocabulary.values())
-        if highest >= rows or highest + 1 < rows - max(UNUSED_ROWS, rows // 50):
-            raise EncoderError(
-                f"{reference}: its tokenizer has {highest + 1} tokens, but its embedding table {rows} rows; expected the "
-                "tokenizer that the model was trained with (tokenizer.json or vocabulary files beside the weights)"
-            )
-        ids = tokenizer(list(TEXTS[:3]), add_special_tokens=False)["input_ids"]
-        if all(token == tokenizer.unk_token_id for row in ids for token in row) or ids[0] == ids[1]:
-            raise EncoderError(f"{reference}: its tokenizer knows no word of {TEXTS[0]!r}; expected the model's own")
-
-
 def check_copy(model: SentenceTransformer, folder: Path, reference: str) -> None:
     """Raises EncoderError where the model saved in `folder`, encoded as the embeddings room does, embeds a few texts (upper
     case, accents, emoji, none, long; under each prompt, and as each role that the model reads in its own way) otherwise
@@ -121,6 +94,8 @@ def check_copy(model: SentenceTransformer, folder: Path, reference: str) -> None
             )
         if not np.isfinite(expected).all():
             raise EncoderError(f"{reference}: its embeddings are not numbers (NaN or infinite); expected sound weights")
+        if not (np.abs(_unit(expected[1:]) - _unit(expected[:1])) > COPY_AGREEMENT).any():
+            raise EncoderError(f"{reference}: gives every text the same embedding; expected sound weights")
         found = encode_texts(copy, list(TEXTS), prompt=prompt, role=role)
         differences = np.abs(_unit(found) - _unit(expected)).max(axis=1)
         worst = int(differences.argmax())
@@ -129,6 +104,21 @@ def check_copy(model: SentenceTransformer, folder: Path, reference: str) -> None
             raise EncoderError(
                 f"{reference}: its saved copy embeds {(prompt + TEXTS[worst])[:50]!r} otherwise{as_role}, by "
                 f"{differences[worst]:.2g}; expected the same embeddings"
+            )
+
+
+def _check_architecture(config: Any, reference: str) -> None:
+    """Raises EncoderError where config.json says that the model is of another architecture than its `model_type`, or of one
+    that is code of its own: weights that fit would compute something else."""
+    import transformers
+
+    for name in config.architectures or []:
+        known = getattr(getattr(transformers, name, None), "config_class", None)
+        own_code = known is None and "AutoModel" in (getattr(config, "auto_map", None) or {})
+        if own_code or (known is not None and known is not type(config)):
+            raise EncoderError(
+                f"{reference}: config.json says that it is a {name}, but its model_type is {config.model_type!r}; expected a "
+                "model that transformers has itself"
             )
 
 

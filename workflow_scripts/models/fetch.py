@@ -19,12 +19,20 @@ import numpy as np
 import torch
 
 from workflow_scripts import artefact, command_line
-from workflow_scripts.command_line import Settings, first_line
-from workflow_scripts.encoder.loading import check_files, known_positions, limit_length, load_encoder, tokenizer_fault
+from workflow_scripts.command_line import Settings
+from workflow_scripts.encoder.loading import (
+    check_files,
+    known_positions,
+    limit_length,
+    load_encoder,
+    loading_fault,
+    tokenizer_fault,
+)
 from workflow_scripts.hub.client import download_snapshot
-from workflow_scripts.models.checks import check_tokenizer, check_weights
+from workflow_scripts.models.checks import check_weights
 from workflow_scripts.models.folder import ModelError, cost_of_nothing, export, versions
 from workflow_scripts.models.projection import append_dense
+from workflow_scripts.models.vocabulary import check_tokenizer
 from workflow_scripts.study.references import (
     WHAT_A_PACKAGE_CARRIES,
     installed_version,
@@ -69,7 +77,7 @@ def fetch(settings: FetchSettings, output: Path) -> None:
             "%s: no modules.json, so mean pooling; set `%s: cls` where it wants CLS", settings.reference, key
         )
     check_weights(model, source.folder, settings.reference)
-    check_tokenizer(model, settings.reference)
+    check_tokenizer(model, source.folder, settings.reference)
     append_truncation(model, settings.reference)
     width = model.get_embedding_dimension()
     if width != settings.width:
@@ -160,7 +168,7 @@ def open_model(folder: Path, reference: str, pooling: str | None = None) -> Sent
             },
         )
     except Exception as error:
-        why = tokenizer_fault(folder) or first_line(error)
+        why = tokenizer_fault(folder) or loading_fault(error)
         raise ModelError(f"{reference}: not loadable as a transformers encoder ({why})") from error
     width = encoder.get_embedding_dimension()
     model = SentenceTransformer(
