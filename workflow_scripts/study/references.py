@@ -81,7 +81,7 @@ def package_model_folder(package: str) -> Path | None:
     config.json beside weights.
     """
     files: list[Path] = []
-    spec = importlib.util.find_spec(package.replace("-", "_"))
+    spec = importlib.util.find_spec(re.sub(r"[-.]", "_", package))  # a dot would be a module within a package
     for root in (spec.submodule_search_locations or []) if spec else []:
         files += sorted(Path(root).rglob("*.json"))
     if not files:
