@@ -25,7 +25,7 @@ def strings(texts: list[str]) -> pa.LargeStringArray:
 INVISIBLE = {0x34F, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
 
 
-APOSTROPHES = "'`\u00b4\u2018\u2019\u02b9\u02ba\u02bb\u02bc\u2032\uff07"
+APOSTROPHES = "'`\u00b4\u2018\u2019\u02b9\u02ba\u02bb\u02bc\u2032\uff07\u0384\u1fbd\u1fbf\u1fef\u1ffd\u1ffe\ua78b\ua78c"
 SPACING_ACCENTS = "\u00a8\u00af\u00b8\u02d8\u02d9\u02da\u02db\u02dc\u02dd"
 
 
@@ -90,8 +90,16 @@ THIRTY = f"{STORY}, and nine more fine words of the office stand behind it"
         THIRTY.replace("fine", "\ufb01ne").replace("office", "o\ufb03ce"),
         THIRTY.replace("village", "\uff56\uff49\uff4c\uff4c\uff41\uff47\uff45"),
         f"\ufeff{THIRTY}",
+        THIRTY.replace("village", "\u0336".join("village")),
+        THIRTY.replace("village", "\u0332".join("village")),
+        THIRTY.replace("village", "v\u20ddillage"),
+        THIRTY.replace("village", "vil\u0640lage"),
+        THIRTY.replace("village", "vil\ufffclage"),
     ],
-    ids=["soft hyphen", "zero width", "variation", "joiners", "control", "ligatures", "full width", "byte order mark"],
+    ids=[
+        *("soft hyphen", "zero width", "variation", "joiners", "control", "ligatures", "full width", "byte order mark"),
+        *("struck out", "underlined", "circled", "lengthened", "object"),
+    ],
 )
 @pytest.mark.parametrize("more", ["", " and so on"])
 def test_one_character_does_not_hide_a_copy(hidden: str, more: str) -> None:

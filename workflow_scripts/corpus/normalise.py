@@ -12,8 +12,11 @@ INVISIBLE = r"[\p{Cf}\p{Default_Ignorable_Code_Point}[\p{Cc}--\s]]+"
 BLANK = r"[\s\x{2800}]+"  # white space, and the Braille pattern without dots
 # What stands for an apostrophe: accents, quotation marks, primes and modifier letters; NFKC would make a space and an
 # accent of some, and the others are letters.
-APOSTROPHE = r"[\x{B4}`\x{2018}\x{2019}\x{2B9}-\x{2BC}\x{2032}\x{FF07}]"
+APOSTROPHE = r"[\x{B4}`\x{2018}\x{2019}\x{2B9}-\x{2BC}\x{384}\x{1FBD}\x{1FBF}\x{1FEF}\x{1FFD}\x{1FFE}\x{2032}\x{A78B}\x{A78C}\x{FF07}]"
 SPACING_ACCENT = r"[\x{A8}\x{AF}\x{B8}\x{2D8}-\x{2DD}]"  # NFKC would put a space before each
+# What is drawn through, under, over or around letters, which it leaves the same (struck out, underlined, circled), the stroke
+# that lengthens Arabic ones, and the sign for an object that a copy left out.
+ORNAMENT = r"[\p{Me}\x{305}\x{332}-\x{338}\x{20D0}-\x{20F0}\x{640}\x{FFFC}]"
 WORD = r"[\p{L}\p{M}\p{N}]+"
 NOT_PLAIN = r"[^\t-\r\x20-\x7E]"  # not ASCII, or an invisible control character
 UNTIDY = rf"{NOT_PLAIN}|^\s|\s\z|\s\s|[\s--\x20]"
@@ -21,10 +24,10 @@ UNTIDY = rf"{NOT_PLAIN}|^\s|\s\z|\s\s|[\s--\x20]"
 
 def words_of(texts: pl.Series) -> pl.Series:
     """Each text's words, a list per text: NFKC (ligatures, full-width forms and composed letters become the plain ones),
-    lower case (and ß as ss), without invisible characters, punctuation and accents that stand alone. Whatever is used
+    lower case (and ß as ss), without invisible characters, punctuation, ornaments of letters and accents that stand alone. Whatever is used
     as an apostrophe is one, and ends a word as `'` does."""
     foreign = pl.col("text").str.replace_all(INVISIBLE, "").str.replace_all(APOSTROPHE, "'")
-    foreign = foreign.str.replace_all(SPACING_ACCENT, "").str.normalize("NFKC").str.to_lowercase()
+    foreign = foreign.str.replace_all(f"{SPACING_ACCENT}|{ORNAMENT}", "").str.normalize("NFKC").str.to_lowercase()
     foreign = foreign.str.replace_all("ß", "ss", literal=True)
     return _where(texts, NOT_PLAIN, foreign).str.to_lowercase().str.extract_all(WORD)
 
