@@ -128,7 +128,7 @@ rule adaptor:
     shell:
         f"export {OFFLINE};"
         " export OMP_NUM_THREADS={threads};"
-        " python -m workflow_scripts.models.adaptor --settings {params.settings:q} --parent {input.parent:q}"
+        " python -m workflow_scripts.models.adapt --settings {params.settings:q} --parent {input.parent:q}"
         " --embeddings {input.embeddings:q} --pairs {input.pairs:q} --tokens {input.tokens:q}"
         " --output {output.manifest:q} > {log:q} 2>&1"
 

@@ -17,14 +17,13 @@ from sentence_transformers import SentenceTransformer
 from tests.models.conftest import MAX_LENGTH, Pair
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.models import adaptor
+from workflow_scripts.models.adapt import AdaptorSettings, adapt
 from workflow_scripts.models.adaptor import (
     FIXED,
     PENALTIES,
-    AdaptorSettings,
     Choice,
     Learner,
     Penalty,
-    adapt,
     choose,
     compared,
     folds_of,

@@ -1,4 +1,4 @@
-"""Texts to embeddings, fast: what sentence-transformers computes, without the waiting between its batches.
+"""Texts to embeddings: what sentence-transformers computes, in batches that hold little padding.
 
 Takes a sentence-transformers folder and texts; leaves a float32 array `(texts, width)` in the texts' order.
 The model's own modules run, so pooling, dense layers, normalisation and prompts are sentence-transformers' own; what
