@@ -35,7 +35,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 Pair = tuple[str, str, str, str, str, str, str]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> None:
     torch.set_num_threads(1)
 
