@@ -90,6 +90,11 @@ def no_padding_token(folder: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": None}))
 
 
+def encoder_last(folder: Path) -> None:
+    modules = json.loads((folder / "modules.json").read_text())
+    (folder / "modules.json").write_text(json.dumps(modules[::-1]))
+
+
 def lfs_pointer(folder: Path) -> None:
     (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
 
@@ -198,6 +203,14 @@ def test_scales_of_layers_that_are_not_read_are_no_fault(minilm: Path, tmp_path:
         (
             write("tokenizer.json", "version https://git-lfs.github.com/spec/v1\n"),
             r"tokenizer\.json is a pointer of Git",
+        ),
+        (
+            write("config_sentence_transformers.json", '{"similarity_fn_name": "dot_product"}'),
+            "similarity_fn_name is 'dot_product'; expected one of cosine, dot,",
+        ),
+        (
+            encoder_last,
+            "the first module of modules.json is a Pooling, which reads no texts; expected the encoder first",
         ),
         (no_numbers, r"its embeddings are not numbers \(NaN or infinite\); expected sound weights"),
     ],

@@ -28,6 +28,7 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 LFS_POINTER = b"version https://git-lfs"
 
 
@@ -61,6 +62,11 @@ def load_encoder(
     except Exception as error:
         why = _fault_in_files(folder) or loading_fault(error)
         raise EncoderError(f"{folder}: not loadable as a sentence-transformers model ({why})") from error
+    if not any(hasattr(model[0], name) for name in ("preprocess", "tokenize")):
+        raise EncoderError(
+            f"{folder}: the first module of modules.json is a {type(model[0]).__name__}, which reads no texts; expected the "
+            "encoder first"
+        )
     limit_length(model, max_length, str(folder))
     return model.eval()
 
@@ -154,7 +160,7 @@ def check_files(folder: Path, name: str) -> None:
 
 def _check_configuration(path: Path, name: str) -> None:
     """Raises `EncoderError` where a model's own configuration is no object or that of a sparse or a cross encoder, of which
-    sentence-transformers would make another model; or where its prompts are not a name and a text each."""
+    sentence-transformers would make another model; where it compares in a way that there is not; or where its prompts are not a name and a text each."""
     if not path.is_file():
         return
     try:
@@ -164,6 +170,11 @@ def _check_configuration(path: Path, name: str) -> None:
     kind = content.get("model_type", "SentenceTransformer") if isinstance(content, dict) else "SentenceTransformer"
     if kind != "SentenceTransformer":
         raise EncoderError(f"{name}: {path.name} says that it is a {kind}; expected a SentenceTransformer")
+    similarity = content.get("similarity_fn_name") if isinstance(content, dict) else None
+    if similarity not in (None, *SIMILARITIES):  # sentence-transformers would take the cosine without a word
+        raise EncoderError(
+            f"{name}: {path.name}: similarity_fn_name is {similarity!r}; expected one of {', '.join(SIMILARITIES)}"
+        )
     prompts = content.get("prompts", {}) if isinstance(content, dict) else content
     if not isinstance(prompts, dict) or not all(isinstance(prompt, str | None) for prompt in prompts.values()):
         raise EncoderError(
