@@ -151,7 +151,7 @@ def verdicts(name: str, first: Sample, second: Sample) -> Figure:
 
 
 def told(estimate: intervals.Estimate) -> float:
-    return float(np.mean(estimate.telling < population.FEW))
+    return float(np.mean(population.few_units(estimate)))
 
 
 def covered(name: str, estimate: intervals.Estimate, truth: float) -> Figure:

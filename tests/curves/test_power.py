@@ -66,14 +66,11 @@ def test_intervals_name_their_population() -> None:
 
 
 def test_caveats_are_said_where_verdicts_do_not_hold_and_nowhere_else() -> None:
-    assert population.caveats("Classification", True, 0.05, 1e3, (3, 3)) == []
+    assert population.caveats("Classification", True, 0.05) == []
     assert population.caveats("Retrieval", False, 0) == []
     assert "8 to 20%" in population.caveats("Classification", False, 0)[0]
     assert "90%" in population.caveats("Classification", True, 0.9)[0]
-    assert population.caveats("Retrieval", False, 0, 2.4)[0].startswith("About 2 queries make up the difference")
     assert population.caveats("Clustering", False, 0)[0].startswith("The samples share their documents")
-    assert len(population.caveats("Retrieval", False, 0, None, (1, 3))) == 1
-    assert "these trained models" in population.caveats("Retrieval", False, 0, None, (1, 1))[0]
 
 
 def test_a_difference_that_two_queries_make_is_told() -> None:
@@ -85,6 +82,13 @@ def test_a_difference_that_two_queries_make_is_told() -> None:
     samples = [resampling.resample(v, v.mean(2, dtype=np.float64), 500, [0]) for v in (full, cut)]
     estimate = intervals.difference(samples[0], samples[1], 0.95)
     assert estimate.telling[0] < 5
-    (said,) = population.of_difference(estimate, "Retrieval", False, 0)
-    assert "queries make up the difference" in said[0]
-    assert population.of_difference(intervals.level(samples[0], 0.95), "Retrieval", False, 0) == [[]]
+    (said,) = population.of_difference(estimate, "Retrieval", False, [])
+    assert said == [
+        "fewer than 8 queries make up the difference: its interval covers less often than it says, and a small difference"
+        " cannot be found"
+    ]
+    many = intervals.level(samples[0], 0.95)
+    assert population.of_difference(many, "Retrieval", False, [3, 3]) == [[]]
+    assert "taken to be the other's" in population.of_difference(many, "Retrieval", False, [1, 3])[0][0]
+    assert "in 1% of studies" in population.of_difference(many, "Classification", True, [3, 3])[0][0]
+    assert population.of_difference(many, "Classification", True, [5, 5]) == [[]]

@@ -220,7 +220,7 @@ def compared(ratios: dict[str, float] | None = None, *, counts: dict[str, int]) 
             "total_seconds_ratio",
         )
     )
-    pair = {"question": "start", "first": "a", "second": "b", "task_type": "t"}
+    pair = {"question": "start", "first": "a", "second": "b", "task_type": "t", "caveats": {}}
     return [Comparison.model_validate(pair | verdicts | none | (ratios or {}))]
 
 
@@ -275,6 +275,11 @@ def test_beside_the_undecided_stands_what_would_decide_it() -> None:
     assert "one of 0.01 takes more queries and more seeds)" in training_sentences.comparison(none, 0.01, "queries")
     fine = found.model_copy(update={"detectable": 0.005})
     assert "one of" not in training_sentences.comparison(fine, 0.01, "queries").replace("like this one", "")
+
+
+def test_where_a_verdict_does_not_hold_stands_behind_it() -> None:
+    found = compared(counts={"better": 2})[0].model_copy(update={"caveats": {"few tell": [1]}})
+    assert str(training_sentences.comparison(found, 0.01, "queries")).endswith("At 1, few tell.")
 
 
 def test_what_mtebs_way_of_fitting_costs_stands_beside_ranges_of_training_texts(tmp_path: Path) -> None:

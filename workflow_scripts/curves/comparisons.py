@@ -167,6 +167,7 @@ def comparisons(differences: pl.DataFrame, models: list[ModelEntry]) -> list[Com
             "detectable": undecided["detectable"].max(),
             "units_needed": _most(undecided["units_needed"]),
             "seeds_needed": _most(undecided["seeds_needed"]),
+            "caveats": _dimensions_by_caveat(part),
             "question": question,
             "first": first,
             "second": second,
@@ -174,6 +175,14 @@ def comparisons(differences: pl.DataFrame, models: list[ModelEntry]) -> list[Com
         }
         rows.append(Comparison.model_validate(named | by_verdict | ratios))
     return rows
+
+
+def _dimensions_by_caveat(part: pl.DataFrame) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for dim, caveats in part.select("dim", "caveats").iter_rows():
+        for caveat in caveats:
+            found.setdefault(caveat, []).append(dim)
+    return found
 
 
 def _most(needed: pl.Series) -> float | None:

@@ -70,6 +70,13 @@ def notes_of(
         if mean.task == MEAN and mean.task_type in known
         for caveat in population.caveats(mean.task_type, mean.outcomes, mean.overlap)
     ]
+    types = curves.filter(pl.col("task") == MEAN)
+    for (task_type,), part in types.group_by(["task_type"], maintain_order=True):
+        if few := int(part["few_units"].sum()):
+            notes.append(
+                f"{task_type}: in {few} of {part.height} points of the curves a few units make up all that is lost"
+                " (curves.parquet, few_units): their intervals cover less often than they say."
+            )
     for (task,), part in tasks.group_by(["task"], maintain_order=True):
         unscored = part.filter(pl.col("score").is_null())["variant"].unique(maintain_order=True).to_list()
         bare = part.filter(pl.col("score").is_not_null() & pl.col("score_low").is_null())
@@ -79,7 +86,6 @@ def notes_of(
         if names:
             whose = "" if len(names) == part["variant"].n_unique() else f" for {', '.join(names)}"
             notes.append(f"{task}: no interval is known{whose}, for want of values per query or experiment.")
-    types = curves.filter(pl.col("task") == MEAN)
     for (task_type,), part in types.group_by(["task_type"], maintain_order=True):
         if part["tasks"].max() == 1:
             notes.append(f"{task_type} stands on one task: nothing is known of how tasks differ.")

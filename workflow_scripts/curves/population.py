@@ -7,11 +7,13 @@ simulated: docs/statistics.md.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from workflow_scripts.curves.intervals import Estimate
 from workflow_scripts.curves.resampling import MOST_OVERLAP
 from workflow_scripts.study.sections.own_task import NOT_JUDGED
 
+MANY_SEEDS = 5  # with as many, verdicts of classification are hardly too careful
 FEW = 8  # units that make up a difference; with fewer an interval covers less than it says
 
 # What a score is the mean of, and what else it would have been measured on, by task type.
@@ -47,53 +49,50 @@ def phrase(task_type: str, outcomes: bool, overlap: float, trained: bool, seeds:
     return f"{said}, and other training seeds" if seeds >= 2 else f"{said}, of this one trained model"
 
 
-def caveats(
-    task_type: str,
-    outcomes: bool,
-    overlap: float,
-    telling: float | None = None,
-    seeds: tuple[int, int] | None = None,
-) -> list[str]:
-    """Where an interval or a verdict does not hold, a sentence each; none where it was simulated to hold.
-
-    `telling`: how many units make up a difference's variance (`Estimate.telling`). `seeds`: how many were measured of
-    each trained side of a difference: the most and the fewest, in any order.
-    """
-    said = []
+def caveats(task_type: str, outcomes: bool, overlap: float) -> list[str]:
+    """Where intervals and verdicts of a task type do not hold, a sentence each; none where they were simulated to hold."""
     units = UNITS.get(task_type)
     if outcomes and overlap > MOST_OVERLAP:
-        said.append(
+        return [
             f"Each draw takes {overlap:.0%} of the training examples that there are: nothing is known of other training"
             " examples."
-        )
-    elif not outcomes and units == DRAWS:
-        said.append(
+        ]
+    if not outcomes and units == DRAWS:
+        return [
             "Outcomes by test text are not known: two models that do not differ are called different in 8 to 20% of"
             " studies, not in 5%."
+        ]
+    if units == CLUSTERINGS:
+        return ["The samples share their documents: intervals are too narrow for other documents."]
+    return []
+
+
+def few_units(estimate: Estimate) -> npt.NDArray[np.bool_]:
+    """Of each cell, whether so few units make up the difference that its interval covers less often than it says."""
+    found: npt.NDArray[np.bool_] = estimate.telling < FEW
+    return found
+
+
+def of_difference(estimate: Estimate, task_type: str, outcomes: bool, seeds: list[int]) -> list[list[str]]:
+    """Where the verdict of each cell does not hold, a clause each. `seeds`: how many were measured of each trained side."""
+    units = "test texts" if outcomes else UNITS.get(task_type, "units")
+    of_pair = []
+    if seeds and min(seeds) < max(seeds) and min(seeds) == 1:
+        of_pair.append("one side has one seed: its spread between seeds is taken to be the other's")
+    if outcomes and seeds and 1 < max(seeds) < MANY_SEEDS:
+        of_pair.append(
+            "so few seeds do not tell whether they move the score or single test texts: in the latter case equal models are"
+            " called different in 1% of studies, not in 5%"
         )
-    elif units == CLUSTERINGS:
-        said.append("The samples share their documents: intervals are too narrow for other documents.")
-    if telling is not None and telling < FEW:
-        of_what = "test texts" if outcomes else units or "units"
-        if telling == 0:
-            said.append(f"None of the {of_what} tells the two apart: nothing can be said of others.")
-        else:
+    found = []
+    for telling, few in zip(estimate.telling, few_units(estimate), strict=True):
+        said = list(of_pair)
+        if few and telling == 0:
+            said.append(f"none of the {units} tells the two apart: nothing can be said of others")
+        elif few:
             said.append(
-                f"About {max(1, round(telling))} {of_what} make up the difference: its interval covers less often than it"
-                " says, and a small difference cannot be found."
+                f"fewer than {FEW} {units} make up the difference: its interval covers less often than it says, and a small"
+                " difference cannot be found"
             )
-    if seeds is not None and max(seeds) == 1:
-        said.append(
-            "One seed was measured: the verdict is about these trained models, not about their ways of training."
-        )
-    elif seeds is not None and min(seeds) == 1:
-        said.append("One seed of one model: its spread between seeds is taken to be the other's.")
-    return said
-
-
-def of_difference(estimate: Estimate, task_type: str, outcomes: bool, overlap: float) -> list[list[str]]:
-    """The caveats of each cell of a difference."""
-    return [
-        caveats(task_type, outcomes, overlap, float(telling) if np.isfinite(telling) else None)
-        for telling in estimate.telling
-    ]
+        found.append(said)
+    return found

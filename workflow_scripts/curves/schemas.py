@@ -82,6 +82,7 @@ CURVES_SCHEMA: dict[str, Any] = {
     "share": pl.Float64,
     "share_low": pl.Float64,
     "share_high": pl.Float64,
+    "few_units": pl.Boolean,
     "share_above_chance": pl.Float64,
     "share_above_chance_low": pl.Float64,
     "share_above_chance_high": pl.Float64,
@@ -102,6 +103,7 @@ DIFFERENCES_SCHEMA: dict[str, Any] = {
     "detectable": pl.Float64,
     "units_needed": pl.Float64,
     "seeds_needed": pl.Float64,
+    "caveats": pl.List(pl.String),
 }
 
 

@@ -126,7 +126,8 @@ class Comparison(Part):
 
     `detectable`: the difference that 80% of studies like this one would find, at the worst of the dimensions that are
     unclear. `units_needed`, `seeds_needed`: how many units (queries, test texts) or seeds, each if only they grew, would
-    let as many studies find a difference of the margin there; None where no number of them would.
+    let as many studies find a difference of the margin there; None where no number of them would. `caveats`: where the
+    verdict does not hold, with the dimensions.
     """
 
     question: str
@@ -140,6 +141,7 @@ class Comparison(Part):
     detectable: float | None
     units_needed: float | None
     seeds_needed: float | None
+    caveats: dict[str, list[int]]
     own_steps_ratio: float | None
     own_seconds_ratio: float | None
     total_steps_ratio: float | None

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from workflow_scripts.curves import power, resampling
+from workflow_scripts.curves import population, power, resampling
 from workflow_scripts.curves.comparisons import Pair, verdicts
 from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.intervals import (
@@ -58,6 +58,7 @@ def curve_rows(group: Group, confidence: float) -> list[dict[str, Any]]:
                 "tasks": len(group.members),
                 "units": group.units,
             }
+            row["few_units"] = bool(population.few_units(kept)[i])
             for name, estimate in (("score", score), ("share", kept), ("share_above_chance", above)):
                 for suffix, part in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high)):
                     row[name + suffix] = number(part[i])
@@ -72,6 +73,7 @@ def difference_rows(group: Group, pairs: list[Pair], intervals: Intervals) -> li
     larger: list[np.ndarray] = []
     variances: list[Variance] = []
     seeds: list[np.ndarray] = []
+    caveats: list[list[str]] = []
     for pair in pairs:
         curve, other = group.curve(pair.first), group.curve(pair.second)
         shared = [dim for dim in curve if dim in other]
@@ -80,6 +82,8 @@ def difference_rows(group: Group, pairs: list[Pair], intervals: Intervals) -> li
         cells = [curve[dim] for dim in shared]
         first, second = group.pick(pair.first, cells), group.pick(pair.second, cells)
         estimates.append(difference(first, second, intervals.confidence))
+        trained = [len(side.seeds) for side in (first, second) if side.trained]
+        caveats += population.of_difference(estimates[-1], group.task_type, group.outcomes, trained)
         larger.append(np.fmax(first.score.mean(1), second.score.mean(1)))
         if group.task in MEANS:  # solved for one by one, and sentences speak of means alone
             variances.append(variance_of_difference(first, second, intervals.confidence))
@@ -122,6 +126,7 @@ def difference_rows(group: Group, pairs: list[Pair], intervals: Intervals) -> li
             "detectable": number(detectable[i]),
             "units_needed": number(units_needed[i]),
             "seeds_needed": number(seeds_needed[i]),
+            "caveats": caveats[i],
         }
     return rows
 

@@ -158,12 +158,14 @@ def comparison(found: Comparison, margin: float, units: str) -> Markup:
         total = found.total_seconds_ratio or found.total_steps_ratio
         cost = f" It took {ratio(own)} of the other's {unit}"
         cost += f" ({ratio(total)} with its parents')." if total is not None else "."
-    return Markup("{}, {} against {}: {}.{}").format(
+    where = [f" At {listed(runs(dims, measured))}, {caveat}." for caveat, dims in found.caveats.items()]
+    return Markup("{}, {} against {}: {}.{}{}").format(
         found.task_type,
         code(found.first),
         code(found.second),
         f"{'; '.join(parts)}{could}" if parts else "no dimension in common",
         cost,
+        "".join(where),
     )
 
 
