@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx2
@@ -127,6 +128,20 @@ def busy(headers: dict[str, str], status: int = 429) -> HfHubHTTPError:
 )
 def test_a_hub_says_in_several_ways_how_long_to_wait(headers: dict[str, str], seconds: float) -> None:
     assert seconds_asked_for(busy(headers)) == seconds
+
+
+@pytest.mark.parametrize(
+    "date", ["Thu Nov 26 00:05:00 2026", "Thursday, 26-Nov-26 00:05:00 GMT", "26 Nov 2026 00:05:00 -0000"]
+)
+def test_a_date_is_in_utc_wherever_this_machine_is(date: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        asked = seconds_asked_for(busy({"Retry-After": date, "Date": "Thu, 26 Nov 2026 00:00:00 GMT"}))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert asked == 300
 
 
 def test_a_window_of_a_rate_limit_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

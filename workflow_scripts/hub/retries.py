@@ -7,6 +7,7 @@ give up within seconds, or wait without end, and end in tracebacks.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import email.utils
 import os
 import socket
@@ -96,9 +97,14 @@ def _seconds(value: str, now: str | None) -> float:
         seconds = float(value)
         return seconds if 0 <= seconds < 10**8 else 0.0  # more is a moment, not a span
     with contextlib.suppress(ValueError, TypeError):
-        until = email.utils.parsedate_to_datetime(value).timestamp()
-        return max(0.0, until - (email.utils.parsedate_to_datetime(now).timestamp() if now else time.time()))
+        return max(0.0, _moment(value) - (_moment(now) if now else time.time()))
     return 0.0
+
+
+def _moment(date: str) -> float:
+    """Seconds since 1970 of a header's date, which is in UTC also where it does not say so (RFC 9110, 5.6.7)."""
+    parsed = email.utils.parsedate_to_datetime(date)
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=datetime.UTC)).timestamp()
 
 
 def _status(error: BaseException) -> int | None:
