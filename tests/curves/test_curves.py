@@ -16,8 +16,9 @@ import yaml
 from testing.made_study import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
 from tests.conftest import ROOT
 from tests.curves.hand_made import DIMENSIONS, FEW, made
+from tests.study.studies import STUDIES, study_of
 from workflow_scripts.curves import comparisons
-from workflow_scripts.curves.collect import Model
+from workflow_scripts.curves.collect import Model, graph_of
 from workflow_scripts.curves.curves import answer
 from workflow_scripts.curves.intervals import Estimate
 from workflow_scripts.curves.notes import adaptor_notes
@@ -86,6 +87,25 @@ def test_budgets_and_narrow_models_have_their_own_questions() -> None:
     pairs = comparisons.pairs_of(graph)
     assert ("budget", "short", "m") in pairs
     assert ("narrow", "narrow", "m") in pairs
+
+
+def test_of_several_budgets_each_is_compared_with_its_own_and_with_what_needs_no_training() -> None:
+    pairs = comparisons.pairs_of(graph_of(study_of(STUDIES["crossover"])))
+    by_question: dict[str, set[tuple[str, str]]] = {}
+    for question, first, second in pairs:
+        by_question.setdefault(question, set()).add((first, second))
+    budgets = (60, 250, 1000)
+    assert by_question["matryoshka"] == {(f"matryoshka_{n}", f"fixed_{n}") for n in budgets}
+    assert ("matryoshka_from_fixed_60", "matryoshka_60") in by_question["start"]
+    assert ("matryoshka_from_fixed_60", "matryoshka_250") not in by_question["start"]
+    against = {
+        first
+        for first, second in by_question["training_or_nothing"] | by_question["training_or_rotation"]
+        if second == "base_rotated"
+    }
+    kinds = ("fixed", "matryoshka", "rotated_matryoshka", "matryoshka_from_fixed", "rotated_matryoshka_from_fixed")
+    assert against >= {f"{kind}_{n}" for kind in kinds for n in budgets}
+    assert against >= {f"{kind}_{n}_adapted" for kind in kinds[:2] for n in budgets}
 
 
 def test_verdicts_say_when_the_data_cannot_tell() -> None:

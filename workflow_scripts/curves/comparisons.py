@@ -26,6 +26,7 @@ QUESTIONS = {
     "rotation": "What did a rotation alone change?",
     "adaptor_or_rotation": "Did an adaptor, learned on frozen embeddings, beat a rotation of the same parent?",
     "training_or_adaptor": "Did Matryoshka training beat an adaptor of the same parent?",
+    "training_or_nothing": "Did all of this training beat a rotation of the model that it started from?",
     "budget": "What did a smaller training budget lose?",
     "narrow": "What did training one narrow width directly give, against a prefix trained for it?",
     "parent": "What did this step change, against its parent?",
@@ -58,15 +59,15 @@ def pairs_of(models: list[Model]) -> list[Pair]:
             ):
                 add("training_or_rotation", a, b)
     for a in nested:
-        for b in models:
-            if b.trained and not b.nested and a.parent == b.parent and _wide(by_name, b) and a.rotated == b.rotated:
-                add("matryoshka", a, b)
+        fixed = [m for m in models if m.trained and not m.nested and a.parent == m.parent and _wide(by_name, m)]
+        for b in _of_budget([m for m in fixed if a.rotated == m.rotated], a.steps):
+            add("matryoshka", a, b)
     for a in nested:
-        fixed = by_name.get(a.parent or "")
-        if fixed is not None and fixed.trained and not fixed.nested:
-            for b in nested:
-                if b.parent == fixed.parent and b.rotated == a.rotated:
-                    add("start", a, b)
+        parent = by_name.get(a.parent or "")
+        if parent is not None and parent.trained and not parent.nested:
+            beside = [b for b in nested if b.parent == parent.parent and b.rotated == a.rotated]
+            for b in _of_budget(beside, parent.steps):
+                add("start", a, b)
     for a in nested:
         for b in nested:
             if a.parent == b.parent and a.rotated and not b.rotated and a.steps == b.steps:
@@ -82,6 +83,10 @@ def pairs_of(models: list[Model]) -> list[Pair]:
             for b in seconds:
                 if a.parent == b.parent:
                     add(question, a, b)
+    for a in models:
+        for b in rotations:
+            if total_steps(by_name, a) and not total_steps(by_name, b) and root(by_name, a) == root(by_name, b):
+                add("training_or_nothing", a, b)
     for a in models:
         for b in models:
             same = (a.parent, a.nested, a.rotated, a.trained, a.width) == (
@@ -103,6 +108,11 @@ def pairs_of(models: list[Model]) -> list[Pair]:
             add("parent", a, by_name[a.parent])
     order = list(QUESTIONS)
     return sorted((Pair(q, *names) for names, q in found.items()), key=lambda pair: order.index(pair.question))
+
+
+def _of_budget(models: list[Model], steps: int) -> list[Model]:
+    """Those with so many steps, where there are any: of a study with several budgets, the one that is meant."""
+    return [model for model in models if model.steps == steps] or models
 
 
 def root(by_name: dict[str, Model], model: Model) -> str:

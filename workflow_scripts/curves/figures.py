@@ -98,7 +98,7 @@ def _draw_reference(axis: Any, curves: pl.DataFrame, frontier: pl.DataFrame, ans
     least = float(best["share"].to_numpy().min()) - 0.05
     seen = codecs.filter((pl.col("bytes") >= best["bytes"].min()) & (pl.col("share") >= least))
     axis.scatter(seen["bytes"], seen["share"], s=12, color=FAINT, alpha=0.55, linewidths=0, label="every codec")
-    if staged["choice"].to_list() != best["choice"].to_list():
+    if staged.height and staged["choice"].to_list() != best["choice"].to_list():
         style = {"color": COLOURS[1], "marker": "D", "linestyle": DASHES[1]}
         axis.step(staged["bytes"], staged["share"], where="post", markersize=4, label="with re-scoring", **style)
     style = {"color": COLOURS[0], "marker": "o"}

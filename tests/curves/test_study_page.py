@@ -1,0 +1,89 @@
+"""docs/study/README.md says no figure that its tables do not hold.
+
+A figure stands before a comment that names its place, such as `93.1% (92.0 to 94.2)<!-- budget.csv task_type=Retrieval bytes=64
+variant=base_rotated -->`: a table in docs/study/<study>/ and what its one row is known by.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.conftest import ROOT
+
+FOLDER = ROOT / "docs/study"
+PAGE = FOLDER / "README.md"
+STUDY = "crossover-local"
+CITED = re.compile(r"<!-- (\S+\.csv)((?: \S+=(?:\"[^\"]*\"|\S+))*) -->")
+FIGURE = re.compile(r"[+-]?\d+\.\d+%?|\d+%")
+SHARES, DIFFERENCES = ("share", "share_low", "share_high"), ("difference", "low", "high")
+
+
+def row_of(table: pl.DataFrame, named: str) -> dict[str, Any]:
+    """The one row that `column=value …` names."""
+    for word in shlex.split(named):
+        column, _, value = word.partition("=")
+        table = table.filter(pl.col(column).cast(pl.String) == pl.lit(value).cast(table.schema[column]).cast(pl.String))
+    assert table.height == 1, f"{named.strip()}: names {table.height} rows"
+    return table.row(0, named=True)
+
+
+def words_of(row: dict[str, Any]) -> str:
+    """A row's figure as the page has it, with its interval."""
+    if "share" in row:
+        value, low, high = (100 * row[name] for name in SHARES)
+        return f"{value:.1f}% ({low:.1f} to {high:.1f})"
+    value, low, high = (row[name] for name in DIFFERENCES)
+    return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def faults(page: str, folder: Path) -> list[str]:
+    """What the page's answer says that its tables do not."""
+    found = []
+    answer = page.split("\n## The answer", 1)[1].split("\n## ", 1)[0]
+    rest, start = "", 0
+    for cited in CITED.finditer(answer):
+        before = answer[start : cited.start()]
+        expected = words_of(row_of(pl.read_csv(folder / cited[1]), cited[2]))
+        if not before.endswith(expected):
+            found.append(f"the table has {expected}, the page: …{before[-len(expected) - 8 :]}")
+        rest += before.removesuffix(expected)
+        start = cited.end()
+    found += [f"{figure} comes from no table" for figure in FIGURE.findall(rest + answer[start:])]
+    return found
+
+
+def test_every_figure_of_the_answer_is_in_the_tables() -> None:
+    assert faults(PAGE.read_text(), FOLDER / STUDY) == []
+
+
+def test_a_figure_that_is_not_in_the_tables_is_found(tmp_path: Path) -> None:
+    (tmp_path / "budget.csv").write_text(
+        "task_type,bytes,variant,share,share_low,share_high\n"
+        "Retrieval,64.000000,base,0.93114,0.92,0.94\nRetrieval,32.000000,base,0.8,0.7,0.9\n"
+    )
+    (tmp_path / "domains.csv").write_text(
+        'task,dim,variant,difference,low,high\n"mean in domain",32,a,0.01,-0.004,0.02\n'
+    )
+    right = (
+        "\n## The answer\nBase keeps 93.1% (92.0 to 94.0)<!-- budget.csv task_type=Retrieval bytes=64 -->;\n"
+        '+0.010 (-0.004 to +0.020)<!-- domains.csv task="mean in domain" dim=32 -->.\n## Next\n12.3%'
+    )
+    assert faults(right, tmp_path) == []
+    wrong = faults(right.replace("93.1", "93.2"), tmp_path)
+    assert wrong[0] == "the table has 93.1% (92.0 to 94.0), the page: …e keeps 93.2% (92.0 to 94.0)"
+    assert faults(right.replace(".\n##", ". It is 4.5% less.\n##"), tmp_path) == ["4.5% comes from no table"]
+    with pytest.raises(AssertionError, match="names 2 rows"):
+        faults(right.replace(" bytes=64", ""), tmp_path)
+
+
+def test_the_page_names_every_commit_that_made_a_score() -> None:
+    kept = pl.read_csv(FOLDER / f"parts/{STUDY}/kept.csv", schema_overrides={"commit": pl.String})
+    assert kept.height
+    for commit in set(kept["commit"]):
+        assert f"`{commit}`" in PAGE.read_text()
