@@ -31,7 +31,8 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-from benchmarks.scoring import AnonymousMemory, make_task, synthetic_store  # noqa: E402
+from benchmarks.scoring import make_task, synthetic_store  # noqa: E402
+from testing.memory import AnonymousMemory  # noqa: E402
 from testing.real_tasks import store_of  # noqa: E402
 from workflow_scripts.codecs import grid, parse, prefixes  # noqa: E402
 from workflow_scripts.coding.fit import Fitted  # noqa: E402

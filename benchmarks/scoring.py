@@ -26,7 +26,6 @@ import os
 import statistics
 import sys
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -45,6 +44,7 @@ from sentence_transformers import SentenceTransformer  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
 from benchmarks.encoding import PEER, auto_rounds, encode_as_stored, encoding_figures, print_table, task_type  # noqa: E402
+from testing.memory import AnonymousMemory  # noqa: E402
 from testing.real_tasks import classification_task, retrieval_task, store_of  # noqa: E402
 from workflow_scripts.codecs import Codec, prefixes  # noqa: E402
 from workflow_scripts.coding.fit import Fitted  # noqa: E402
@@ -256,27 +256,6 @@ def measure_search(folder: Path, documents: int, queries: int, repeats: int, dep
     if min(agree) < 0.999:
         raise ValueError(f"the two searches agree on {min(agree):.4f} of the documents; expected nearly all")
     return taken | {"memory_gb": memory.peak / 1e9, "chunk": float(chunk)}
-
-
-class AnonymousMemory:
-    """The greatest memory of this process, in bytes, that is not a file's, looked at every 10 ms while a block runs."""
-
-    peak = 0
-
-    def __enter__(self) -> AnonymousMemory:
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self._watch)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.thread.join()
-
-    def _watch(self) -> None:
-        while not self.over.wait(0.01):
-            line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("RssAnon:"))
-            self.peak = max(self.peak, int(line.split()[1]) * 1024)
 
 
 def geometric_mean(values: list[float]) -> float:

@@ -4,6 +4,7 @@
 
 import gc
 import json
+import math
 import os
 import sys
 from functools import cache
@@ -85,6 +86,8 @@ def either_of(names):
 wildcard_constraints:
     model=either_of(GRAPH.models),
     seed=r"\d+",
+    part=r"\d+",
+    parts=r"\d+",
     task=either_of(
         dict.fromkeys(
             [*STUDY.task_names, *STUDY.tasks_cleaned_against, TRAINING_TEXTS]

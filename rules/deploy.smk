@@ -22,7 +22,8 @@ rule bundle:
         cards=bundle_cards,
         fitted=bundle_fitted,
         scores=bundle_scores,
-        stores=bundle_stores,
+        digests=bundle_digests,
+        stores=ancient(bundle_stores),
     output:
         manifest=f"{RESULTS}/deploy/{{bundle}}/codec.json",
         digest=f"{RESULTS}/deploy/{{bundle}}/codec.sha256",

@@ -21,7 +21,9 @@ rule plan:
         runtime=10,
     params:
         settings=plan_settings,
+        limits=plan_limits(),
     shell:
         "python -m workflow_scripts.launch.plan --settings {params.settings:q}"
         f" --results {RESULTS}"
+        " {params.limits}"
         " 2> {log:q}"

@@ -12,8 +12,9 @@ rule score:
     input:
         code=code("scores"),
         task=f"{RESULTS}/tasks/{{task}}/task.sha256",
-        embeddings=f"{RESULTS}/embeddings/{{model}}/s{{seed}}/{{task}}/embeddings.sha256",
-        training_texts=training_texts_store,
+        embeddings=f"{STORE}/embeddings.sha256",
+        training_texts=training_texts_store("embeddings.sha256"),
+        stores=ancient(stores_scored),
     output:
         scores=f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.parquet",
         values=f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.values.parquet",
@@ -25,7 +26,7 @@ rule score:
         f"{BENCHMARKS}/scores/{{model}}_s{{seed}}_{{task}}.tsv"
     wildcard_constraints:
         task=either_of(STUDY.task_names),
-    priority: cheapest_first
+    priority: reads_store
     conda:
         ENVIRONMENT
     threads: score_threads
@@ -33,6 +34,7 @@ rule score:
         mem_mb=growing_with_texts(6000),
         runtime=growing(240),
         scratch=0,
+        store_mb=store_mb(1),
     params:
         settings=score_settings,
     shell:

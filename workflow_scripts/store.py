@@ -11,14 +11,14 @@ that what a killed job finished is used again, and only where model, texts and s
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -94,7 +94,7 @@ def open_store(folder: str | Path, width: int | None = None) -> Store:
     return Store(folder, rows.keys, rows.vectors)
 
 
-def keys_of(texts: Sequence[str], prompt_type: str = "") -> np.ndarray:
+def keys_of(texts: Iterable[str], prompt_type: str = "") -> np.ndarray:
     """A 64-bit key for each text under its prompt type `(texts,)` uint64, the same on every machine."""
     # The prompt type goes in as BLAKE2's personalisation, so no text can imitate another type's.
     person = prompt_type.encode()
@@ -154,7 +154,9 @@ class StoreWriter:
         if not np.isfinite(stored).all():
             row = start + int(np.flatnonzero(~np.isfinite(stored).all(axis=1))[0])
             broken = not np.isfinite(vectors[row - start]).all()
-            reason = "the model is broken" if broken else f"too large for {self.dtype}; set `encoding: store: float32`"
+            reason = (
+                "the model is broken" if broken else f"too large for {self.dtype}; set `encoding: precision: float32`"
+            )
             raise StoreError(f"{self._path(shard)}: the vector of row {row} is not finite: {reason}")
         with atomic_write(self._path(shard)) as part:
             _write(part, self.keys[start:stop], stored, costs)
@@ -167,19 +169,8 @@ class StoreWriter:
         """Join the shards into the store's one file and return it. They stay until `remove_shards`: whoever is killed
         while the file is digested has not encoded for nothing."""
         path = self.folder / FILE
-        # The rows are gathered in a file, not in memory, so that a store may be larger than memory.
-        with tempfile.TemporaryFile(dir=self.folder) as scratch:
-            size = max(1, len(self.keys)) * self.width * np.dtype(self.dtype).itemsize
-            scratch.truncate(size)
-            if hasattr(os, "posix_fallocate"):  # macOS has none
-                # Room is taken before it is written through memory: a full disk is an error now, not a bus error then.
-                os.posix_fallocate(scratch.fileno(), 0, size)
-            vectors = np.memmap(scratch, dtype=self.dtype, mode="r+")[: len(self.keys) * self.width]
-            vectors = vectors.reshape(len(self.keys), self.width)
-            for shard, (start, stop) in enumerate(self.ranges):
-                vectors[start:stop] = _read(self._path(shard)).vectors
-            with atomic_write(path) as part:
-                _write(part, self.keys, vectors, {})
+        with atomic_write(path) as part:
+            _join(part, self.keys, (len(self.keys), self.width), self.dtype, map(self._path, range(len(self.ranges))))
         return path
 
     def remove_shards(self) -> None:
@@ -224,17 +215,53 @@ class _Rows(NamedTuple):
     costs: dict[str, float]
 
 
-def _write(path: Path, keys: np.ndarray, vectors: np.ndarray, costs: dict[str, float]) -> None:
+def _batch(keys: np.ndarray, vectors: np.ndarray, costs: dict[str, float]) -> pa.RecordBatch:
     """One record batch: `key` and `embedding` of every row."""
     flat = pa.array(np.ascontiguousarray(vectors).reshape(-1), type=DTYPES[vectors.dtype.name])
     embeddings = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    batch = pa.RecordBatch.from_arrays(
+    return pa.RecordBatch.from_arrays(
         [pa.array(keys, type=pa.uint64()), embeddings],
         names=["key", "embedding"],
         metadata={"costs": json.dumps(costs, sort_keys=True)},
     )
+
+
+def _write(path: Path, keys: np.ndarray, vectors: np.ndarray, costs: dict[str, float]) -> None:
+    batch = _batch(keys, vectors, costs)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
+
+
+def _join(path: Path, keys: np.ndarray, shape: tuple[int, int], dtype: str, shards: Iterable[Path]) -> None:
+    """Write the file that `_write` makes of all shards' vectors under each other, each copied once and none held."""
+    if not shape[0]:
+        _write(path, keys, np.empty(shape, dtype), {})
+        return
+    with tempfile.TemporaryFile() as hole, path.open("wb") as file:
+        hole.truncate(shape[0] * shape[1] * np.dtype(dtype).itemsize)  # takes no disk, and is never read
+        place = np.memmap(hole, dtype=dtype, mode="r", shape=shape)
+        batch = _batch(keys, place, {})
+        sink = pa.PythonFile(_InPlaceOf(place.ctypes.data, shards, file), mode="w")
+        with pa.ipc.new_file(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+
+
+class _InPlaceOf(io.RawIOBase):
+    """What Arrow writes a file to: all but the buffer at `address`, in whose place the shards' vectors are written."""
+
+    def __init__(self, address: int, shards: Iterable[Path], file: BinaryIO) -> None:
+        self.address, self.shards, self.file = address, shards, file
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def write(self, content: Any, /) -> int:
+        if getattr(content, "address", None) != self.address:
+            return self.file.write(content)
+        return sum(self.file.write(np.asarray(_read(shard).vectors).data.cast("B")) for shard in self.shards)
 
 
 def _read(path: Path) -> _Rows:

@@ -77,12 +77,16 @@ def training_logs(wildcards):
 
 def curves_settings(wildcards):
     """Everything but what is exported of it, for the report says what was run; in the order of the configuration, which is that of the lines."""
-    return json.dumps({"study": STUDY.model_dump(exclude={"deploy": {"bundles"}})})
+    return json.dumps(
+        {"study": STUDY.model_dump(exclude={"deploy": {"bundles"}, "encoding": HOW})}
+    )
 
 
 def first_report_settings(wildcards):
     """The same without what training alone depends on, a change of which draws the first report no second time."""
-    study = STUDY.model_dump(exclude={"adaptor", "budget", "deploy"})
+    study = STUDY.model_dump(
+        exclude={"adaptor": True, "budget": True, "deploy": True, "encoding": HOW}
+    )
     study["variants"] = {
         name: variant
         for name, variant in study["variants"].items()

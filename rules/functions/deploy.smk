@@ -85,11 +85,12 @@ def bundle_scores(wildcards):
     ]
 
 
+def bundle_digests(wildcards):
+    return of_bundle(wildcards, f"{STORE}/embeddings.sha256")
+
+
 def bundle_stores(wildcards):
-    return of_bundle(
-        wildcards,
-        f"{RESULTS}/embeddings/{{model}}/s{{seed}}/{{task}}/embeddings.sha256",
-    )
+    return of_bundle(wildcards, f"{STORE}/embeddings.arrow")
 
 
 def bundle_settings(wildcards):

@@ -17,5 +17,12 @@ def refuse_over_budget():
         raise WorkflowError(reason)
 
 
+def plan_limits():
+    """What bounds the jobs that run at once, and the stores that they hold."""
+    jobs = workflow.resource_settings.nodes or workflow.resource_settings.cores
+    limit = workflow.global_resources.get("store_mb")
+    return f"--jobs {jobs}" + (f" --store-mb {limit.value}" if limit else "")
+
+
 def plan_settings(wildcards):
     return settings(study=STUDY.model_dump())

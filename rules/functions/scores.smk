@@ -36,7 +36,21 @@ def score_threads(wildcards):
     return 4 if task["type"].startswith("Retrieval") and large else 1
 
 
-def training_texts_store(wildcards):
-    if wildcards.model in OWN or not STUDY.fits_on_training_texts:
-        return []
-    return f"{RESULTS}/embeddings/{wildcards.model}/s{wildcards.seed}/{TRAINING_TEXTS}/embeddings.sha256"
+def stores_scored(wildcards):
+    """The stores themselves, whose digests alone decide whether a score is made again."""
+    texts = training_texts_store("embeddings.arrow")(wildcards)
+    return [
+        *expand(f"{STORE}/embeddings.arrow", **wildcards),
+        *([texts] if texts else []),
+    ]
+
+
+def training_texts_store(file):
+    """A function that names a file of the training texts' store; nothing where nothing is fitted on them."""
+
+    def of_training_texts(wildcards):
+        if wildcards.model in OWN or not STUDY.fits_on_training_texts:
+            return []
+        return f"{RESULTS}/embeddings/{wildcards.model}/s{wildcards.seed}/{TRAINING_TEXTS}/{file}"
+
+    return of_training_texts

@@ -22,7 +22,7 @@ from sentence_transformers import SentenceTransformer
 from tests.conftest import ROOT
 from tests.embeddings.conftest import ONE_THREAD, command, run, write_task
 from workflow_scripts.command_line import parse_settings
-from workflow_scripts.embeddings import manifest
+from workflow_scripts.embeddings import encode, manifest
 from workflow_scripts.embeddings.encode import encode_task, precisions_for, read_texts
 from workflow_scripts.embeddings.manifest import StoreSettings
 from workflow_scripts.embeddings.prompts import prompt_for
@@ -137,6 +137,41 @@ def test_a_killed_encoding_goes_on_from_its_finished_shards(model: Path, utteran
     np.testing.assert_allclose(store.vectors[store.rows_of(texts[24:])], expected, rtol=0, atol=1e-6)
     left = {path.name for path in output.parent.iterdir()} - {".embeddings.json.lock"}
     assert left == {"embeddings.arrow", "embeddings.json", "embeddings.sha256"}
+
+
+def test_parts_make_the_store_that_one_job_makes(
+    model: Path, utterances: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [("query" if i % 3 else "document", text) for i, text in enumerate(utterances[:50])]
+    digest = write_task(tmp_path / "task", [*texts, *texts[:5]])
+    read = parse_settings(StoreSettings, settings())
+    whole, parts = (tmp_path / name / "embeddings.json" for name in ("whole", "parts"))
+    encode_task(read, model / "model.sha256", digest, whole, rows_per_shard=8)
+    of_parts = [parts.parent / "parts" / f"{part}-of-3.json" for part in range(3)]
+    for part in (2, 0, 1):
+        encode_task(read, model / "model.sha256", digest, of_parts[part], 8, (part, 3))
+    assert [json.loads(done.read_text())["texts"] for done in of_parts] == [16, 16, 18]
+    assert len(list(parts.parent.rglob("*.arrow"))) == 7
+    with monkeypatch.context() as only_joined:
+        only_joined.setattr(encode, "encode_rows", None)
+        encode_task(read, model / "model.sha256", digest, parts, rows_per_shard=8)
+    for name in ("embeddings.arrow", "embeddings.sha256"):
+        assert parts.with_name(name).read_bytes() == whole.with_name(name).read_bytes()
+    manifests = [json.loads(one.read_text()) | {"seconds": 0} for one in (whole, parts)]
+    assert manifests[0] == manifests[1]
+
+
+def test_texts_are_read_a_block_at_a_time_and_repeated_ones_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [("document", f"text {i % 23}") for i in range(60)] + [("query", "text 1")]
+    monkeypatch.setattr(encode, "TEXTS_HELD", 7)
+    texts = read_texts("SomeTask", write_task(tmp_path, rows))
+    assert len(texts) == 24
+    for start, stop in ((0, 10), (5, 24), (20, 21), (24, 24)):
+        read = texts.rows(start, stop)
+        assert read.texts == [f"text {i}" for i in (*range(23), 1)][start:stop]
+        assert read.prompt_types.tolist() == [*["document"] * 23, "query"][start:stop]
 
 
 @pytest.mark.parametrize("what", ["settings", "code", "versions"])

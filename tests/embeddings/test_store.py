@@ -43,6 +43,15 @@ def test_the_vectors_are_one_view_of_the_file(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [FILE]
 
 
+def test_a_store_of_many_shards_is_the_file_that_one_shard_makes(tmp_path: Path) -> None:
+    for name, rows in (("many", 90), ("one", len(TEXTS))):
+        writer = StoreWriter(tmp_path / name, keys_of(TEXTS), 24, "a", "float16", rows)
+        for shard, (start, stop) in enumerate(writer.ranges):
+            writer.write(shard, VECTORS[start:stop])
+        writer.finish()
+    assert (tmp_path / "many" / FILE).read_bytes() == (tmp_path / "one" / FILE).read_bytes()
+
+
 def test_the_same_text_under_two_prompt_types_has_two_rows(tmp_path: Path) -> None:
     keys = np.concatenate([keys_of(["same"], "query"), keys_of(["same"], "document")])
     writer = StoreWriter(tmp_path, keys, 2, "f")

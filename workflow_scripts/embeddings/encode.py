@@ -18,26 +18,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from workflow_scripts.artefact import Progress, digest_of_file, digest_of_text, exclusive_lock, read_json
+from workflow_scripts.artefact import Progress, digest_of_file, digest_of_text, exclusive_lock, read_json, write_json
 from workflow_scripts.command_line import InputError, parse_settings, parser, run, users_file
 from workflow_scripts.embeddings.manifest import StoreSettings, code_and_versions, model_name, write_manifest
 from workflow_scripts.embeddings.prompts import prompt_for
 from workflow_scripts.encoder.arithmetic import Precision
 from workflow_scripts.encoder.encoding import Role, encode, resolve_precision, resolve_prompt
 from workflow_scripts.encoder.loading import load_encoder
-from workflow_scripts.store import ROWS_PER_SHARD, StoreWriter, keys_of
+from workflow_scripts.store import ROWS_PER_SHARD, StoreError, StoreWriter, keys_of
+from workflow_scripts.study.sections.encoding import HOW
 
 if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
 TRAINING_TEXTS = "training_texts"
+TEXTS_HELD = 1 << 20  # in memory at a time; the row groups of texts.parquet have so many
 ROLES: dict[str, Role] = {"": "", "query": "query", "document": "document"}
 
 
 @dataclass(frozen=True)
 class Texts:
-    """A task's distinct texts in the store's order, and the names under which a prompt may be given."""
+    """Texts of a task, and the names under which a prompt may be given."""
 
     path: Path
     prompt_types: np.ndarray  # (texts,) of "", "query", "document"
@@ -48,16 +50,67 @@ class Texts:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def keys(self) -> np.ndarray:
-        """The store's key of each text `(texts,)` uint64."""
-        keys = np.empty(len(self), dtype=np.uint64)
-        for prompt_type in np.unique(self.prompt_types):
-            rows = np.flatnonzero(self.prompt_types == prompt_type)
-            keys[rows] = keys_of([self.texts[row] for row in rows], prompt_type)
-        return keys
+
+class TextsFile:
+    """A task's distinct texts in the store's order, of which only a block is held at a time.
+
+    `keys` `(texts,)` uint64 are the store's, `prompt_types` `(texts,)` and `places` `(texts,)` int64 the rows of the file.
+    """
+
+    def __init__(self, path: Path, task: str, task_type: str | None) -> None:
+        self.path, self.task, self.task_type = path, task, task_type
+        keys, prompt_types = _keys_of_file(path)
+        _, first = np.unique(keys, return_index=True)
+        self.places = np.sort(first)
+        if len(first) < len(keys) and len(first) != _rows(path).unique().select(pl.len()).collect().item():
+            raise StoreError(f"{path}: two texts have one key; expected another text in place of one of them")
+        self.keys, self.prompt_types = keys[self.places], prompt_types[self.places]
+        self.block, self.start = pl.Series(dtype=pl.String), 0  # texts from file row `start` on
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def rows(self, start: int, stop: int) -> Texts:
+        """The texts of a range of rows of the store."""
+        places = self.places[start:stop]
+        if len(places) and not self.start <= places[0] <= places[-1] < self.start + len(self.block):
+            self.start = int(places[0])
+            count = max(TEXTS_HELD, int(places[-1]) + 1 - self.start)
+            self.block = _rows(self.path).slice(self.start, count).collect()["text"]
+        texts = self.block.gather(places - self.start).to_list()
+        return Texts(self.path, self.prompt_types[start:stop], texts, self.task, self.task_type)
 
 
-def read_texts(task: str, digest: Path) -> Texts:
+def _rows(path: Path) -> pl.LazyFrame:
+    """Prompt type and text of every row; training texts have no prompt type."""
+    frame = pl.scan_parquet(path)
+    if "prompt_type" not in frame.collect_schema():
+        frame = frame.with_columns(pl.lit("").alias("prompt_type"))
+    return frame.select("prompt_type", "text")
+
+
+def _keys_of_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The store's key and the prompt type of every row of the file; raises `InputError` as `read_texts` does."""
+    of_blocks: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0, np.uint64), np.empty(0, "<U8"))]
+    for start in range(0, _rows(path).select(pl.len()).collect().item(), TEXTS_HELD):
+        block = _rows(path).slice(start, TEXTS_HELD).collect()
+        for column in ("prompt_type", "text"):
+            if block[column].null_count():
+                row = start + int(block[column].is_null().arg_max() or 0)
+                raise InputError(f"{path}: row {row}: {column!r} is null, expected a string")
+        if unknown := set(block["prompt_type"].unique()) - set(ROLES):
+            raise InputError(f"{path}: prompt type {min(unknown)!r} is not known, expected one of {sorted(ROLES)}")
+        prompt_types = np.asarray(block["prompt_type"].to_list(), dtype="<U8")
+        keys = np.empty(len(block), dtype=np.uint64)
+        for prompt_type in np.unique(prompt_types):
+            rows = np.flatnonzero(prompt_types == prompt_type)
+            keys[rows] = keys_of(block["text"].gather(rows), prompt_type)
+        of_blocks.append((keys, prompt_types))
+    keys, prompt_types = (np.concatenate(arrays) for arrays in zip(*of_blocks, strict=True))
+    return keys, prompt_types
+
+
+def read_texts(task: str, digest: Path) -> TextsFile:
     """The texts beside a task's `task.sha256`, or the training texts beside `corpus.sha256`.
 
     Raises `InputError` where the file has other columns, a missing text or an unknown prompt type.
@@ -65,20 +118,13 @@ def read_texts(task: str, digest: Path) -> Texts:
     training = task == TRAINING_TEXTS
     path = digest.with_name("sample.parquet" if training else "texts.parquet")
     with users_file(f"{path}: not readable as parquet"):
-        frame = pl.read_parquet(path)
-    if training:
-        frame = frame.with_columns(pl.lit("").alias("prompt_type"))
-    for column in ("prompt_type", "text"):
-        if frame.schema.get(column) != pl.String:
-            raise InputError(f"{path}: column {column!r} is {frame.schema.get(column)}, expected String")
-        if frame[column].null_count():
-            row = int(frame[column].is_null().arg_max() or 0)
-            raise InputError(f"{path}: row {row}: {column!r} is null, expected a string")
-    if unknown := set(frame["prompt_type"].unique()) - set(ROLES):
-        raise InputError(f"{path}: prompt type {min(unknown)!r} is not known, expected one of {sorted(ROLES)}")
-    frame = frame.select("prompt_type", "text").unique(maintain_order=True)
+        schema = pl.read_parquet_schema(path)
+    for column in ("text",) if training else ("prompt_type", "text"):
+        if schema.get(column) != pl.String:
+            raise InputError(f"{path}: column {column!r} is {schema.get(column)}, expected String")
     task_type = None if training else str(read_json(digest.with_name("task.json"))["type"])
-    return Texts(path, frame["prompt_type"].to_numpy(), frame["text"].to_list(), task, task_type)
+    with users_file(f"{path}: not readable as parquet"):
+        return TextsFile(path, task, task_type)
 
 
 def precisions_for(setting: str, task_type: str | None, device: torch.device) -> dict[str, Precision]:
@@ -99,9 +145,18 @@ def precisions_for(setting: str, task_type: str | None, device: torch.device) ->
 
 
 def encode_task(
-    settings: StoreSettings, model_digest: Path, texts_digest: Path, output: Path, rows_per_shard: int = ROWS_PER_SHARD
+    settings: StoreSettings,
+    model_digest: Path,
+    texts_digest: Path,
+    output: Path,
+    rows_per_shard: int = ROWS_PER_SHARD,
+    part: tuple[int, int] | None = None,
 ) -> None:
-    """Make the store in the folder of `output`, the manifest."""
+    """Make the store in the folder of `output`, the manifest; with `part` (number, of how many) only that part's shards,
+    and `output` is a file in a folder of the store's, which says that they are there.
+
+    Each shard is batched by itself, so that a store is the same to the last bit in however many parts it was made.
+    """
     options = settings.encoding
     texts = read_texts(settings.task, texts_digest)
     model = load_encoder(model_digest.parent, max_length=options.max_length)
@@ -111,19 +166,32 @@ def encode_task(
     if width is None:
         raise InputError(f"{model_digest.parent}: the model does not say its width, expected one that embeds texts")
     texts_sha256 = digest_of_file(texts.path)
-    decides = [model_digest.read_text(), texts_sha256, options.model_dump(), settings.task, texts.task_type, precisions]
+    decides = [
+        model_digest.read_text(),
+        texts_sha256,
+        options.model_dump(exclude=HOW),
+        settings.task,
+        texts.task_type,
+        precisions,
+    ]
     decides += [code_and_versions(), str(model.device.type)]
     fingerprint = digest_of_text(json.dumps(decides, sort_keys=True))
-    writer = StoreWriter(output.parent, texts.keys(), width, fingerprint, options.precision, rows_per_shard)
-    missing = writer.missing()
-    finished = len(texts) - sum(writer.ranges[shard][1] - writer.ranges[shard][0] for shard in missing)
-    with Progress(f"encode {settings.task}", len(texts), "texts", finished) as progress:
+    folder = output.parent if part is None else output.parent.parent
+    writer = StoreWriter(folder, texts.keys, width, fingerprint, options.precision, rows_per_shard)
+    wanted = shards_of_part(len(writer.ranges), *(part or (0, 1)))
+    missing = [shard for shard in writer.missing() if shard in wanted]
+    count, left = (
+        sum(stop - start for start, stop in map(writer.ranges.__getitem__, some)) for some in (wanted, missing)
+    )
+    with Progress(f"encode {settings.task}", count, "texts", count - left) as progress:
         for shard in missing:
             started = time.monotonic()
-            vectors, tokens = encode_rows(
-                model, texts, *writer.ranges[shard], options.batch_tokens, precisions, progress.add
-            )
+            rows = texts.rows(*writer.ranges[shard])
+            vectors, tokens = encode_rows(model, rows, 0, len(rows), options.batch_tokens, precisions, progress.add)
             writer.write(shard, vectors, tokens=tokens, seconds=time.monotonic() - started)
+    if part is not None:
+        write_json(output, {"texts": count})
+        return
     costs = {"tokens": int(writer.cost("tokens")), "seconds": round(writer.cost("seconds"), 3)}
     content = {
         "texts": len(texts),
@@ -140,7 +208,12 @@ def encode_task(
     writer.remove_shards()
 
 
-def prompts_used(model: SentenceTransformer, texts: Texts) -> dict[str, str]:
+def shards_of_part(shards: int, part: int, parts: int) -> range:
+    """Which of so many shards are made by part `part` of `parts`."""
+    return range(shards * part // parts, shards * (part + 1) // parts)
+
+
+def prompts_used(model: SentenceTransformer, texts: TextsFile) -> dict[str, str]:
     """The prompt that stands before the texts of each prompt type of the task; "" for none."""
     return {
         str(kind): resolve_prompt(model, prompt_for(model.prompts, texts.task, texts.task_type, kind), ROLES[kind])
@@ -188,12 +261,20 @@ def main() -> None:
     arguments_of.add_argument(
         "--rows-per-shard", type=int, default=ROWS_PER_SHARD, help="texts that a killed job may have to encode again"
     )
+    arguments_of.add_argument(
+        "--part",
+        type=int,
+        nargs=2,
+        metavar=("NUMBER", "OF"),
+        help="make this part's shards alone; --output is then a file that says so, in a folder of the store's",
+    )
     arguments = arguments_of.parse_args()
 
     def work() -> None:
         settings = parse_settings(StoreSettings, arguments.settings)
         with exclusive_lock(arguments.output):
-            encode_task(settings, arguments.model, arguments.texts, arguments.output, arguments.rows_per_shard)
+            part = tuple(arguments.part) if arguments.part else None
+            encode_task(settings, arguments.model, arguments.texts, arguments.output, arguments.rows_per_shard, part)
 
     run(work)
 

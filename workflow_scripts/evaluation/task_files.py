@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 BENCHMARKS = ("MTEB(eng, v2)", "MTEB(eng, v1)", "NanoBEIR")
 EMBEDDED = ("WordNetLexicographerFiles", "WordNetExamples")
+ROW_GROUP = 1 << 20  # rows of a parquet file that are in memory at once: what its writers take by default
 TRAIN = ""  # the prompt type of a text that is neither a query nor a document
 QUERY, DOCUMENT = "query", "document"
 
@@ -182,9 +183,11 @@ def _training_splits(task: mteb.AbsTask) -> list[str]:
 
 
 def _write_rows(rows: Dataset, path: Path) -> None:
-    flat = rows.with_format("arrow")[:]
     features = json.dumps({"info": {"features": rows.features.to_dict()}})
-    pq.write_table(flat.replace_schema_metadata({b"huggingface": features.encode()}), path, compression="zstd")
+    schema = rows.features.arrow_schema.with_metadata({b"huggingface": features.encode()})
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for some in slices(rows, ROW_GROUP):
+            writer.write_table(some.with_format("arrow")[:].cast(schema))
 
 
 def _read_rows(path: Path) -> Dataset:
@@ -249,6 +252,11 @@ def rows_of_part(task: mteb.AbsTask, subset: str, split: str) -> Any:
     """A Dataset, or for retrieval the mapping of corpus, queries, relevant_docs and top_ranked."""
     dataset: Any = task.dataset
     return dataset[split] if subset not in dataset and subset == "default" else dataset[subset][split]
+
+
+def slices(rows: Dataset, size: int) -> Iterator[Dataset]:
+    """The rows, so many at a time: a large corpus is never whole in memory."""
+    return (rows.select(range(start, min(start + size, len(rows)))) for start in range(0, len(rows), size))
 
 
 def column(rows: Dataset, name: str) -> list[Any]:

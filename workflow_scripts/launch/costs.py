@@ -17,6 +17,7 @@ TRAINING_TEXTS = "training_texts"
 CHARACTERS_PER_TOKEN = 4.0
 TOKENS_PER_TRIPLE = {"wordnet": 80.0}  # until tokens.json says
 TOKENS_PER_MEDI_TRIPLE = 400.0  # 1.7 kB of text in a triple on average; also assumed for pairs of one's own
+TEXTS_UNKNOWN = 20_000
 CHARACTERS_UNKNOWN = 1_500_000  # of a task whose size mteb does not state
 FORWARD_SHARE = 1 / 3  # of a training token's work: the backward pass takes twice the forward's
 
@@ -102,6 +103,12 @@ def tokens_of(study: Study, name: str, per_triple: float) -> float:
     return (study.catalogue[name]["characters"] or CHARACTERS_UNKNOWN) / CHARACTERS_PER_TOKEN
 
 
+def store_bytes(study: Study, model: str, name: str) -> float:
+    """Bytes of the store of one model and one task's texts, by mteb's count of them."""
+    texts = study.corpus.sample_texts if name == TRAINING_TEXTS else study.catalogue[name]["texts"] or TEXTS_UNKNOWN
+    return float(texts * study.graph.width_of(model) * (2 if study.encoding.precision == "float16" else 4))
+
+
 def jobs(study: Study) -> dict[str, int]:
     """How many jobs each rule has when nothing is made yet."""
     pairs = [(model, seed) for model in study.graph.models for seed in study.graph.seeds_of(model)]
@@ -110,7 +117,8 @@ def jobs(study: Study) -> dict[str, int]:
     own = [p for p in pairs if study.graph.is_own(p[0])]
     transformed = [p for p in pairs if p not in fetched + trained + own]
     adapted = [p for p in pairs if p[0] in study.graph.adapted]
-    texts = encoded_texts(study)
+    tasks, texts = study.task_names, int(study.fits_on_training_texts)
+    encoded = len(fetched) + len(trained)
     counts = {
         "download_pairs": int(study.needs_pairs and study.corpus.source == "medi"),
         "task": len(tasks_prepared(study)),
@@ -121,10 +129,13 @@ def jobs(study: Study) -> dict[str, int]:
         "encode_pairs": len({(study.graph.parent_of(m), study.graph.seed_of_parent(m, seed)) for m, seed in adapted}),
         "adaptor": len(adapted),
         "train": len(trained),
-        "embed": len(texts) * (len(fetched) + len(trained)),
-        "own_vectors": len(study.task_names) * len(own),
-        "embed_by_matrix": len(texts) * len(transformed),
-        "score": len(study.task_names) * len(pairs),
+        "embed_part": sum(n for n in map(study.encoding_jobs, tasks) if n > 1) * encoded,
+        "embed": len(tasks) * encoded,
+        "embed_training_texts": texts * encoded,
+        "own_vectors": len(tasks) * len(own),
+        "embed_by_matrix": len(tasks) * len(transformed),
+        "training_texts_by_matrix": texts * len(transformed),
+        "score": len(tasks) * len(pairs),
         "curves": 1,
         "first_report": int(study.graph.partly_trained),
         "speed": 1,

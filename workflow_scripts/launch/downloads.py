@@ -6,16 +6,17 @@ the study's own files will take.
 
 from __future__ import annotations
 
+import math
 import sys
+from dataclasses import dataclass
 
-from workflow_scripts.launch.costs import jobs, tasks_prepared
+from workflow_scripts.launch.costs import jobs, store_bytes, tasks_prepared
 from workflow_scripts.study.configuration import Study
 from workflow_scripts.study.references import parse_reference
 
 # Where the hub cannot be asked.
 REPOSITORY_BYTES = {"avsolatorio/medi-data": 1_230_000_000, "distilbert/distilroberta-base": 333_000_000}
 ROWS = {"avsolatorio/medi-data": 1_435_000}
-TEXTS_UNKNOWN = 20_000
 MODEL_FILES = ("*.safetensors", "*.json", "*.txt")
 TASK_FILES = ("*.parquet", "*.jsonl", "*.json", "*.gz", "*.csv", "*.tsv")
 
@@ -58,16 +59,50 @@ def downloads(study: Study) -> tuple[list[tuple[str, float | None]], str]:
     return found, basis
 
 
-def disk(study: Study, fetched: list[tuple[str, float | None]], per_triple: float) -> list[tuple[str, float]]:
-    """(what, bytes) that the study fills, as far as it can be told beforehand."""
-    counts = jobs(study)
-    catalogue = study.catalogue
-    texts = sum(catalogue[task]["texts"] or TEXTS_UNKNOWN for task in study.task_names)
-    stored = 2 if study.encoding.precision == "float16" else 4
-    models = [model for model in study.graph.models if not study.graph.is_own(model)]
-    embeddings = sum(
-        texts * study.graph.width_of(model) * stored * len(study.graph.seeds_of(model)) for model in models
+def human(size: float | None) -> str:
+    """Bytes as a person reads them."""
+    if size is None:
+        return "unknown"
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many jobs run at once, and how many bytes of stores they may hold together (Snakemake's resource `store_mb`)."""
+
+    jobs: int
+    store_bytes: float = math.inf
+
+
+def _embeddings(study: Study, stores: list[float], limits: Limits | None) -> tuple[str, float]:
+    """What the stores fill: all of them, or, where they leave the disk, the most at a time: each job makes or reads one,
+    beside whose shards it stands while it is joined."""
+    if study.encoding.keep == "all" or limits is None:
+        return "embeddings", sum(stores)
+    at_once = min(2 * sum(sorted(stores)[-limits.jobs :]), limits.store_bytes, sum(stores))
+    return (
+        f"embeddings, the most at a time, with {limits.jobs} jobs at once; over the whole study {human(sum(stores))}",
+        at_once,
     )
+
+
+def disk(
+    study: Study, fetched: list[tuple[str, float | None]], per_triple: float, limits: Limits | None = None
+) -> list[tuple[str, float]]:
+    """(what, bytes) that the study fills, as far as it can be told beforehand; with `limits`, at a time where stores leave
+    the disk."""
+    counts = jobs(study)
+    models = [model for model in study.graph.models if not study.graph.is_own(model)]
+    stores = [
+        store_bytes(study, model, task)
+        for model in models
+        for task in study.task_names
+        for _ in study.graph.seeds_of(model)
+    ]
     _, repository, _ = parse_reference(study.corpus.repository)
     rows = ROWS.get(repository, 0) if study.corpus.source == "medi" else 0
     rows = min(rows, (study.corpus.rows_per_task or rows) * 330) if rows else 0
@@ -79,6 +114,6 @@ def disk(study: Study, fetched: list[tuple[str, float | None]], per_triple: floa
         ("downloads, and as much again in the hub's and datasets' caches", 2 * sum(b or 0.0 for _, b in fetched)),
         ("training pairs and their tokens", rows * (4 * per_triple + 2 * per_triple) if "pairs" in counts else 0.0),
         ("models", weights),
-        ("embeddings", float(embeddings)),
+        _embeddings(study, stores, limits),
     ]
     return [(what, size) for what, size in found if size]

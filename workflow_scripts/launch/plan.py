@@ -8,6 +8,7 @@ throughput, `results/<study>/plan.json`. The Snakefile asks `refusal` before any
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from workflow_scripts.artefact import write_json
 from workflow_scripts.command_line import parser, run
 from workflow_scripts.launch.calibration import calibrate, measured_before, measured_for
 from workflow_scripts.launch.costs import Job, costs, gpu_hours, jobs, tokens_per_triple
-from workflow_scripts.launch.downloads import disk, downloads
+from workflow_scripts.launch.downloads import Limits, disk, downloads, human
 from workflow_scripts.study.configuration import Study, load_study
 from workflow_scripts.study.errors import StudyError
 
@@ -44,20 +45,20 @@ def refusal(study: Study, results: Path, planned: Collection[Job] = ()) -> str |
     )
 
 
-def page(study: Study, results: Path, rate: float | None, basis: str) -> str:
-    """The plan as text."""
+def page(study: Study, results: Path, rate: float | None, basis: str, limits: Limits | None = None) -> str:
+    """The plan as text; `limits`: of the machines that it would run on."""
     per_triple = tokens_per_triple(study, results)
     fetched, sizes = downloads(study)
     counts = jobs(study)
     lines = [f"Plan of the study {study.study!r}", "", f"Downloads ({sizes})" if fetched else "Downloads"]
-    lines += [f"  {_bytes(size):>10}  {what}" for what, size in fetched] or ["  nothing from the hub"]
+    lines += [f"  {human(size):>10}  {what}" for what, size in fetched] or ["  nothing from the hub"]
     if fetched:
         lines.append(
-            f"  {_bytes(sum(size or 0.0 for _, size in fetched)):>10}  in all (at most: some repositories hold more languages)"
+            f"  {human(sum(size or 0.0 for _, size in fetched)):>10}  in all (at most: some repositories hold more languages)"
         )
-    fills = disk(study, fetched, per_triple)
-    lines += ["", "Disk (about)", *(f"  {_bytes(size):>10}  {what}" for what, size in fills)]
-    lines.append(f"  {_bytes(sum(size for _, size in fills)):>10}  in all")
+    fills = disk(study, fetched, per_triple, limits)
+    lines += ["", "Disk (about)", *(f"  {human(size):>10}  {what}" for what, size in fills)]
+    lines.append(f"  {human(sum(size for _, size in fills)):>10}  in all")
     lines += ["", "Jobs", *(f"  {count:>10,}  {rule}" for rule, count in counts.items())]
     lines.append(f"  {sum(counts.values()):>10,}  in all")
     if not study.encodes:
@@ -87,24 +88,19 @@ def page(study: Study, results: Path, rate: float | None, basis: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _bytes(size: float | None) -> str:
-    if size is None:
-        return "unknown"
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
 def main() -> None:
     command = parser(__doc__, settings="the whole study, under `study`")
     command.add_argument("--results", required=True, type=Path, help="results/<study>")
+    command.add_argument("--jobs", type=int, help="jobs that run at once")
+    command.add_argument("--store-mb", type=int, help="stores that they may hold together (resource store_mb), in MB")
     arguments = command.parse_args()
-    run(lambda: plan(load_study(json.loads(arguments.settings)["study"]), arguments.results))
+    limits = None
+    if arguments.jobs:
+        limits = Limits(arguments.jobs, 1e6 * arguments.store_mb if arguments.store_mb else math.inf)
+    run(lambda: plan(load_study(json.loads(arguments.settings)["study"]), arguments.results, limits))
 
 
-def plan(study: Study, results: Path) -> None:
+def plan(study: Study, results: Path, limits: Limits | None = None) -> None:
     """Print the plan; measure the throughput first where the study gives none."""
     rate = study.budget.tokens_per_second
     basis = f"at {rate:,.0f} tokens/s in training (budget: tokens_per_second)" if rate else ""
@@ -118,7 +114,7 @@ def plan(study: Study, results: Path) -> None:
             basis = f"at {rate:,.0f} tokens/s in training, measured on {where}"
             measured = {"tokens_per_second": rate, "gpu": gpu, "measured_for": measured_for(study)}
             write_json(results / "plan.json", measured)
-    print(page(study, results, rate, basis), end="")
+    print(page(study, results, rate, basis, limits), end="")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from workflow_scripts.evaluation.task_files import (
     parts,
     query_texts,
     rows_of_part,
+    slices,
 )
 from workflow_scripts.store import Store
 
@@ -134,8 +135,7 @@ def _nth_of_query(query: Integers, count: int) -> Integers:
 
 def _rows_of_documents(store: Store, corpus: Any) -> Integers:
     """The store's row of each document `(documents,)`; looked up in slices, so that few texts are held at a time."""
-    slices = (corpus.select(range(i, min(i + TEXTS, len(corpus)))) for i in range(0, len(corpus), TEXTS))
-    found = [store.rows_of(document_texts(some), DOCUMENT) for some in slices]
+    found = [store.rows_of(document_texts(some), DOCUMENT) for some in slices(corpus, TEXTS)]
     return np.concatenate([np.empty(0, dtype=np.int64), *found])
 
 

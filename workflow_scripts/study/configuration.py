@@ -6,6 +6,7 @@ wrong and what would be right. Imports nothing heavy: every cluster job parses i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -281,6 +282,12 @@ class Study(Section):
     def catalogue(self) -> dict[str, dict[str, Any]]:
         """What is known of each task that can be named, the study's own data among them."""
         return task_catalogue() | {name: entry.described() for name, entry in self.own_tasks.items()}
+
+    def encoding_jobs(self, task: str) -> int:
+        """How many jobs encode a task's texts for one model; the training texts, which are no task, one."""
+        rows = self.encoding.rows_per_job
+        texts = self.catalogue[task]["texts"] if rows and task in self.catalogue else None
+        return math.ceil(texts / rows) if rows and texts else 1
 
     @property
     def tasks_cleaned_against(self) -> list[str]:

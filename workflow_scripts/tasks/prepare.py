@@ -37,6 +37,7 @@ from workflow_scripts.evaluation.task_files import (
     DOCUMENT,
     EMBEDDED,
     QUERY,
+    ROW_GROUP,
     TRAIN,
     Part,
     column,
@@ -47,6 +48,7 @@ from workflow_scripts.evaluation.task_files import (
     query_texts,
     rows_of_part,
     save_task,
+    slices,
     undersampled_rows,
 )
 from workflow_scripts.hub.cache import load_checked
@@ -60,7 +62,6 @@ if TYPE_CHECKING:
 Text = tuple[str, str, bool]  # prompt type, text, whether it is a text of evaluation
 TEXTS = pa.schema([("prompt_type", pa.string()), ("text", pa.string()), ("evaluation", pa.bool_())])
 TEXTS_AT_ONCE = 50_000  # texts that are Python objects at a time
-ROW_GROUP = 1 << 20  # texts in a row group: what parquet's writers take by default
 DIGEST_BYTES = 16
 
 
@@ -206,10 +207,13 @@ def _refuse_missing(task: Any, part: Part, rows: Any, *names: str) -> None:
     for name in names:
         if name not in rows.column_names:
             raise InputError(f"{where}: column {name!r} is missing, found {', '.join(rows.column_names)}")
-        values = rows.select_columns([name]).with_format("arrow")[:].column(name)
-        if values.null_count:
-            row = pc.index(pc.is_null(values), True).as_py()
-            raise InputError(f"{where}: row {row}: {name!r} is missing (null); expected a value")
+        first = 0
+        for some in slices(rows.select_columns([name]), ROW_GROUP):
+            values = some.with_format("arrow")[:].column(name)
+            if values.null_count:
+                row = first + pc.index(pc.is_null(values), True).as_py()
+                raise InputError(f"{where}: row {row}: {name!r} is missing (null); expected a value")
+            first += len(some)
 
 
 def _retrieval_texts(task: Any) -> Iterable[Text]:
@@ -220,8 +224,7 @@ def _retrieval_texts(task: Any) -> Iterable[Text]:
         judged = rows["relevant_docs"]
         relevant = {document for scores in judged.values() for document, score in scores.items() if score > 0}
         corpus = rows["corpus"]
-        for start in range(0, len(corpus), TEXTS_AT_ONCE):
-            documents = corpus.select(range(start, min(start + TEXTS_AT_ONCE, len(corpus))))
+        for documents in slices(corpus, TEXTS_AT_ONCE):
             for identifier, text in zip(column(documents, "id"), document_texts(documents), strict=True):
                 yield DOCUMENT, text, identifier in relevant
         for identifier, text in zip(column(rows["queries"], "id"), query_texts(task, rows["queries"]), strict=True):

@@ -8,6 +8,9 @@ from pydantic import Field
 
 from workflow_scripts.study.sections.section import Positive, Section
 
+# Keys that say how the work is done, and change no embedding.
+HOW = {"rows_per_job", "keep"}
+
 
 class Encoding(Section):
     """How evaluation texts are encoded, once per model and task."""
@@ -24,4 +27,12 @@ class Encoding(Section):
     prompts: dict[str, str] = Field(
         {},
         description="A prompt put before each text, under the names that mteb reads: a task (`SciFact`), a task type (`Retrieval`), either with `-query` or `-document` behind it, or `query` and `document`.",
+    )
+    rows_per_job: Positive | None = Field(
+        None,
+        description="A task of more texts than this is encoded by several jobs, on as many GPUs as there are; null: by one. The embeddings are the same to the last bit. A task whose number of jobs changes with it is encoded again. Tasks over data of your own are always one job.",
+    )
+    keep: Literal["all", "scores"] = Field(
+        "all",
+        description="`scores`: a task's embeddings leave the disk when everything that reads them is done. What is scored stays scored; a later change of codecs, dimensions or searches encodes again.",
     )
