@@ -43,7 +43,7 @@ def test_embeddings_are_gone_and_nothing_is_encoded_again(scored: Path) -> None:
     assert planned(scored) == Counter()
 
 
-def test_scores_are_those_of_stores_made_by_one_job_and_kept(scored: Path, small_model: Path, finished: Path) -> None:
+def test_scores_are_those_of_stores_made_by_one_job_and_kept(scored: Path, finished: Path) -> None:
     for task in SMALL["tasks"]:
         name = f"results/small/scores/base/s0/{task}.parquet"
         here = pl.read_parquet(scored / name).filter(transform="prefix").select("codec", "score")

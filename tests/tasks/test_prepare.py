@@ -35,6 +35,7 @@ from workflow_scripts.evaluation.task_files import (
     undersampled_rows,
 )
 from workflow_scripts.study.catalogue import task_catalogue
+from workflow_scripts.tasks import prepare as prepare_module
 from workflow_scripts.tasks.prepare import TEXTS, load, main, prepare, texts_of, write_texts
 from workflow_scripts.tasks.recording import RecordingEncoder
 
@@ -192,6 +193,25 @@ def test_a_task_made_again_has_the_same_digest(tmp_path: Path, monkeypatch: pyte
         main()
         digests.append(output.with_name("task.sha256").read_bytes())
     assert digests[0] == digests[1]
+
+
+def test_a_large_corpus_is_written_and_mapped_a_row_group_at_a_time(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task: Any = retrieval_task(shared_data / "retrieval" / "cranfield")
+    save_task(task, tmp_path / "whole")
+    monkeypatch.setattr(task_files, "ROW_GROUP", 300)
+    monkeypatch.setattr(task_files, "ROWS_COPIED", 70)
+    monkeypatch.setattr(prepare_module, "ROW_GROUP", 300)
+    loaded = given_back(task, tmp_path / "slices", monkeypatch)
+    corpus, mapped = (one.dataset["default"]["test"]["corpus"] for one in (task, loaded))
+    assert (len(mapped), mapped.features) == (1400, corpus.features)
+    assert mapped.cache_files, "in a file, not in memory"
+    assert mapped[:] == corpus[:]
+    assert list(texts_of(loaded)) == list(texts_of(task))
+    name = "data/default/test/corpus.parquet"
+    assert pq.ParquetFile(tmp_path / "slices" / name).num_row_groups == 5
+    assert pq.read_table(tmp_path / "slices" / name).equals(pq.read_table(tmp_path / "whole" / name))
 
 
 def test_what_cannot_be_a_task_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

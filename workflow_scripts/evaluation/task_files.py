@@ -11,7 +11,8 @@ Nothing here touches `task.metadata.dataset`: mteb shares it between all instanc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 BENCHMARKS = ("MTEB(eng, v2)", "MTEB(eng, v1)", "NanoBEIR")
 EMBEDDED = ("WordNetLexicographerFiles", "WordNetExamples")
 ROW_GROUP = 1 << 20  # rows of a parquet file that are in memory at once: what its writers take by default
+ROWS_COPIED = 50_000
 TRAIN = ""  # the prompt type of a text that is neither a query nor a document
 QUERY, DOCUMENT = "query", "document"
 
@@ -191,14 +193,28 @@ def _write_rows(rows: Dataset, path: Path) -> None:
 
 
 def _read_rows(path: Path) -> Dataset:
+    """The rows of a file: in memory, or, of more than a row group, mapped from an uncompressed copy without a name, which
+    takes room in $TMPDIR for as long as they are used."""
     from datasets import Dataset
 
-    return Dataset(_read_parquet(path))
+    with _parquet(pq.ParquetFile, path) as file:
+        if file.metadata.num_rows <= ROW_GROUP:
+            return Dataset(_read_parquet(path))
+        with tempfile.NamedTemporaryFile(suffix=".arrow") as copy:
+            with pa.ipc.new_stream(copy, file.schema_arrow) as writer:
+                for some in file.iter_batches(ROWS_COPIED):
+                    writer.write_batch(some)
+            copy.flush()
+            return Dataset.from_file(copy.name)
 
 
 def _read_parquet(path: Path) -> pa.Table:
+    return _parquet(pq.read_table, path)
+
+
+def _parquet(read: Callable[[Path], Any], path: Path) -> Any:
     try:
-        return pq.read_table(path)
+        return read(path)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: not readable as parquet ({error}); make the task's folder again") from None
 
