@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import yaml
 
 from tests.conftest import copy_project, snakemake
 from tests.study.studies import STUDIES, study_of
-from workflow_scripts.launch import calibration, costs, plan
+from workflow_scripts.launch import calibration, costs, downloads, plan
 from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.configuration import load_study
 from workflow_scripts.study.errors import StudyError
@@ -30,13 +31,36 @@ def job_table(text: str) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
 
-@pytest.mark.parametrize("name", ["medi", "measure", "measure-adaptors", "crossover"])
-def test_a_dry_run_with_all_downloads_missing_is_what_the_plan_counts(project: Path, name: str) -> None:
-    result = snakemake(project, "--dry-run", "--quiet", "rules", "--configfile", *STUDIES[name])
+IN_PARTS = "tests/launch/in_parts.yaml"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [[*STUDIES["medi"], IN_PARTS], STUDIES["measure"], STUDIES["measure-adaptors"], STUDIES["crossover"]],
+    ids=lambda files: files[-1],
+)
+def test_a_dry_run_with_all_downloads_missing_is_what_the_plan_counts(project: Path, files: list[str]) -> None:
+    result = snakemake(project, "--dry-run", "--quiet", "rules", "--configfile", *files)
     assert result.returncode == 0, result.stderr
     found = job_table(result.stdout + result.stderr)
     found.pop("all")
-    assert found == costs.jobs(study_of(STUDIES[name]))
+    assert found == costs.jobs(study_of(files))
+    assert ("embed_part" in found) == (IN_PARTS in files)
+
+
+def test_where_embeddings_leave_the_disk_the_plan_says_the_most_at_a_time() -> None:
+    study = study_of([*STUDIES["medi"], IN_PARTS])
+    large = max(study.task_names, key=lambda task: study.catalogue[task]["texts"] or 0)
+    assert study.encoding_jobs(large) == math.ceil(study.catalogue[large]["texts"] / 100_000) > 1
+
+    def embeddings(limits: downloads.Limits | None) -> float:
+        return next(size for what, size in downloads.disk(study, [], 400.0, limits) if "embeddings" in what)
+
+    one = costs.store_bytes(study, "base", large)
+    assert one == study.catalogue[large]["texts"] * 768 * 4
+    assert embeddings(downloads.Limits(jobs=3)) == 2 * 3 * one, "a store and the shards that it is joined from, per job"
+    assert embeddings(downloads.Limits(jobs=3, store_bytes=one)) == one
+    assert embeddings(downloads.Limits(jobs=10**6)) == embeddings(None)
 
 
 RULES = """
