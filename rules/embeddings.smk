@@ -29,7 +29,7 @@ rule embed:
         ENVIRONMENT
     threads: 8
     resources:
-        mem_mb=growing_with_texts(8000),
+        mem_mb=growing(8000),
         runtime=growing(240),
         gpu=GPU,
         store_mb=store_mb(2),  # with its shards, while they are joined
@@ -68,7 +68,7 @@ use rule embed as embed_part with:
         f"{BENCHMARKS}/embeddings/{{model}}_s{{seed}}_{{task}}_{{part}}-of-{{parts}}.tsv"
     priority: store_after_store
     resources:
-        mem_mb=growing_with_texts(8000),
+        mem_mb=growing(8000),
         runtime=growing(240),
         gpu=GPU,
         store_mb=store_mb(1),
