@@ -23,11 +23,11 @@ def own_bundle(choice):
 
 
 def recommended_bundle(task_type, rescored):
-    """What the report will recommend for a task type: of the fetched model with the highest score, not known yet."""
+    """What the report will recommend for a task type: of the fetched model or own vectors with the highest score, not known yet."""
     return dict(
         choice=None,
         model=None,
-        seeds={model: GRAPH.seeds_of(model)[0] for model in FETCHED},
+        seeds={model: GRAPH.seeds_of(model)[0] for model in FETCHED + OWN},
         tasks=tasks_of_type(task_type),
         task_type=task_type,
         rescored=rescored,
@@ -48,25 +48,34 @@ def all_bundles():
 BUNDLES = all_bundles()
 
 
-def of_bundle(wildcards, path):
+def of_bundle(wildcards, path, without=()):
     """A path for each model that the bundle may be of."""
     bundle = BUNDLES[wildcards.bundle]
     return [
         path.format(model=model, seed=seed, task=bundle["tasks"][0])
         for model, seed in bundle["seeds"].items()
+        if model not in without
     ]
 
 
 def bundle_models(wildcards):
-    return of_bundle(wildcards, f"{RESULTS}/models/{{model}}/s{{seed}}/model.sha256")
+    return of_bundle(
+        wildcards, f"{RESULTS}/models/{{model}}/s{{seed}}/model.sha256", without=OWN
+    )
 
 
 def bundle_manifests(wildcards):
-    return of_bundle(wildcards, f"{RESULTS}/models/{{model}}/s{{seed}}/model.json")
+    return of_bundle(
+        wildcards, f"{RESULTS}/models/{{model}}/s{{seed}}/model.json", without=OWN
+    )
 
 
 def bundle_cards(wildcards):
-    return of_bundle(wildcards, f"{RESULTS}/curves/cards/{{model}}/s{{seed}}/README.md")
+    return of_bundle(
+        wildcards,
+        f"{RESULTS}/curves/cards/{{model}}/s{{seed}}/README.md",
+        without=OWN,
+    )
 
 
 def bundle_fitted(wildcards):
@@ -101,5 +110,6 @@ def bundle_settings(wildcards):
         widths={model: GRAPH.width_of(model) for model in bundle["seeds"]},
         licence=STUDY.deploy.licence,
         language=STUDY.deploy.language,
+        own_vectors=[model for model in bundle["seeds"] if model in OWN],
         **bundle,
     )

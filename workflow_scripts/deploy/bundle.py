@@ -54,6 +54,7 @@ class Settings(command_line.Settings):
     rescored: bool
     licence: str | None
     language: list[str]
+    own_vectors: list[str]  # those of `seeds` that have no model
 
 
 def bundle(settings: Settings, results: Path, output: Path) -> None:
@@ -69,11 +70,12 @@ def bundle(settings: Settings, results: Path, output: Path) -> None:
     checked = np.array(store.vectors[:CHECKED], dtype=np.float32)
     built = faiss_index.of_search(fitted, stages, final)
     folder = results / "models" / chosen.variant / f"s{seed}"
+    own = chosen.variant in settings.own_vectors
+    source = _source_of_vectors(store.folder) if own else _source_of_model(folder)
     with atomic_folder(output.parent) as part:
         arrays = arrays_of(fitted, codecs, checked)
         save_file(arrays, part / "codec.safetensors")
         faiss.write_index(built.index, str(part / "index.faiss"))
-        manifest = read_json(folder / "model.json")
         coordinates = faiss_index.coordinates_read(codecs, width)
         oldest = None
         if (folder / "modules.json").is_file():
@@ -97,7 +99,7 @@ def bundle(settings: Settings, results: Path, output: Path) -> None:
                     codecs, stage_names(len(codecs)), [*(kept for _, kept in stages), None], strict=True
                 )
             ],
-            "fitted_on": {"texts": fitted_on["texts"], "digest": fitted_on["on"], "task": task},
+            "fitted_on": {"texts": fitted_on["texts"], "digest": fitted_on["on"], "task": task, "held_out": own},
             "expected": {
                 "kept": chosen.share.kept,
                 "low": chosen.share.low,
@@ -113,10 +115,10 @@ def bundle(settings: Settings, results: Path, output: Path) -> None:
                 "seed": seed,
                 "folder": "model" if oldest else None,
                 "sentence_transformers": oldest,
-                "licence": manifest.get("licence") or settings.licence,
-                "language": manifest.get("language") or settings.language,
-                "reference": portable_reference(manifest["reference"]),
-                "digest": digest_of_file(folder / "model.sha256"),
+                "licence": source["licence"] or settings.licence,
+                "language": source["language"] or settings.language,
+                "reference": source["reference"],
+                "digest": source["digest"],
             },
             "faiss": {"factory": built.factory, "version": faiss.__version__},
             "arrays": {name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in arrays.items()},
@@ -132,6 +134,24 @@ def bundle(settings: Settings, results: Path, output: Path) -> None:
         if output.parent.is_dir():
             shutil.rmtree(output.parent)
     log.info("%s: %s of %s, %d bytes a vector", output.parent, chosen.name, chosen.variant, codecs[0].bytes)
+
+
+def _source_of_model(folder: Path) -> dict[str, Any]:
+    manifest = read_json(folder / "model.json")
+    return {
+        "licence": manifest.get("licence"),
+        "language": manifest.get("language"),
+        "reference": portable_reference(manifest["reference"]),
+        "digest": digest_of_file(folder / "model.sha256"),
+    }
+
+
+def _source_of_vectors(store: Path) -> dict[str, Any]:
+    """The same of a user's own vectors: the names of their files."""
+    files = read_json(store / "embeddings.json")["files"]
+    names = ", ".join(Path(file["path"]).name for file in files)
+    digest = digest_of_file(store / "embeddings.sha256")
+    return {"licence": None, "language": None, "reference": names, "digest": digest}
 
 
 def arrays_of(fitted: Fitted, codecs: list[Codec], checked: Matrix) -> dict[str, np.ndarray[Any, Any]]:

@@ -16,6 +16,12 @@ def percent(share: float | None) -> str:
     return "not known" if share is None else f"{100 * share:.1f}%"
 
 
+def _fitted_on(fitted: dict[str, Any]) -> str:
+    if fitted["held_out"]:
+        return f"{fitted['texts']} vectors of {fitted['task']}"
+    return f"{fitted['texts']} training texts (digest `{fitted['digest'][:16]}…`)"
+
+
 def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec, limit: float, command: str) -> str:
     """The whole page. `limit`: see `engines.sections`; `command`: what checks the bundle on one's own vectors."""
     codecs = [*(codec for codec, _ in stages), final]
@@ -33,8 +39,10 @@ def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec,
         f"- Expected to keep **{percent(expected['kept'])}**{interval if expected['low'] is not None else ''} of the full width's score,"
         f" mean over the study's tasks of type {about['task_type']}.",
         f"- Measured on {measured['task']}: {measured['metric']} {measured['score']:.4f}; full width {measured['full_width']:.4f}.",
-        f"- Model: `{model['name']}`, seed {model['seed']}, of the study `{about['study']}`; licence: {model['licence'] or 'not stated by its source'}.",
-        f"- Fitted on {about['fitted_on']['texts']} training texts (digest `{about['fitted_on']['digest'][:16]}…`), none of which is scored."
+        f"- Vectors: `{model['name']}` of the study `{about['study']}` ({model['reference']}); no model is here: embed with the one that made them."
+        if about["fitted_on"]["held_out"]
+        else f"- Model: `{model['name']}`, seed {model['seed']}, of the study `{about['study']}`; licence: {model['licence'] or 'not stated by its source'}.",
+        f"- Fitted on {_fitted_on(about['fitted_on'])}, none of which is scored."
         if any(codec.is_fitted for codec in codecs)
         else "- Nothing is fitted.",
         "",
