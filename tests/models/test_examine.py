@@ -103,6 +103,16 @@ def adapter(folder: Path) -> None:
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "org/base"}')
 
 
+def dense_without_weights(folder: Path) -> None:
+    modules = json.loads((folder / "modules.json").read_text())
+    dense = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+    (folder / "modules.json").write_text(json.dumps([*modules[:2], dense]))
+    (folder / "2_Dense").mkdir()
+    identity = "torch.nn.modules.linear.Identity"
+    facts = {"in_features": 384, "out_features": 24, "bias": False, "activation_function": identity}
+    (folder / "2_Dense" / "config.json").write_text(json.dumps(facts))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -157,6 +167,10 @@ def test_scales_of_layers_that_are_not_read_are_no_fault(minilm: Path, tmp_path:
         (
             lambda folder: shutil.rmtree(folder / "1_Pooling"),
             r"modules\.json names 1_Pooling, but there is no 1_Pooling/co",
+        ),
+        (
+            dense_without_weights,
+            r"modules\.json names 2_Dense, but its weights are missing: expected 2_Dense/model\.safetensors",
         ),
         (write("1_Pooling/config.json", ""), r"1_Pooling/config\.json is not readable as JSON: Expecting value"),
         (

@@ -79,7 +79,8 @@ def loading_fault(error: Exception) -> str:
 
 def _fault_in_files(folder: Path) -> str | None:
     """What is wrong with the files of a model that cannot be loaded, where a library's error does not say it: the first
-    one that is no JSON, or else the first module without its configuration (Normalize alone needs none)."""
+    one that is no JSON, or else the first module without its configuration (Normalize alone needs none), or a matrix without its
+    weights."""
     for path in sorted(folder.rglob("*.json")):
         try:
             json.loads(path.read_text(encoding="utf-8"))
@@ -91,6 +92,9 @@ def _fault_in_files(folder: Path) -> str | None:
     lacking = [path for path in paths if not list((folder / path).glob("*.json"))]
     if lacking:
         return f"modules.json names {lacking[0]}, but there is no {lacking[0]}/config.json"
+    bare = [path for path in _module_paths(folder, (".Dense", ".LayerNorm")) if not _has_weights(folder / path)]
+    if bare:
+        return f"modules.json names {bare[0]}, but its weights are missing: expected {bare[0]}/model.safetensors"
     encoders = sorted(path.parent for path in folder.rglob("sentence_bert_config.json"))
     return next((fault for path in encoders if (fault := tokenizer_fault(path)) is not None), None)
 
@@ -121,12 +125,17 @@ def tokenizer_fault(folder: Path) -> str | None:
     return None
 
 
-def _module_paths(folder: Path) -> list[str]:
-    """Where the modules of a sentence-transformers folder keep their files, but for Normalize, which has none; none where
-    modules.json is not there or no list of modules."""
+def _has_weights(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("model.safetensors", "pytorch_model.bin"))
+
+
+def _module_paths(folder: Path, kinds: tuple[str, ...] = ("",)) -> list[str]:
+    """Where the modules of a sentence-transformers folder keep their files, of types that end so, but for Normalize, which has
+    none; none where modules.json is not there or no list of modules."""
     try:
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-        return [str(module["path"]) for module in modules if not module["type"].endswith(".Normalize")]
+        found = [(str(module["path"]), str(module["type"])) for module in modules]
+        return [path for path, kind in found if kind.endswith(kinds) and not kind.endswith(".Normalize")]
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return []
 
