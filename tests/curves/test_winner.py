@@ -60,6 +60,13 @@ def test_the_smallest_dimension_that_surely_keeps_enough_is_covered_after_the_ch
     assert 0.93 <= covered(found) <= 0.97
 
 
+def test_what_does_not_vary_is_not_corrected() -> None:
+    loadings = np.diag([0.01, 0.01, 0.0])
+    one = winner.best(candidates_of(np.array([0.995, 0.99, 1.0]), loadings))
+    assert one is not None
+    assert (one.place, one.corrected, one.low, one.high) == (2, 1.0, 1.0, 1.0)
+
+
 def test_a_clear_winner_has_its_own_estimate_and_interval() -> None:
     one = winner.best(candidates_of(np.array([0.5, 0.9]), np.diag([0.01, 0.01])))
     assert one is not None

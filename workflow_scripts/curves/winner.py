@@ -194,4 +194,6 @@ def _running_argmax(value: Array) -> Places:
 
 def _winner(candidates: Candidates, place: int, flattery: float) -> Winner:
     value, low, high = (float(part[place]) for part in candidates.estimate[:3])
+    if low == high:  # it does not vary at all, as the full width's share of itself: no luck made it look better
+        flattery = 0.0
     return Winner(place, value, value - flattery, low - flattery, high - flattery)
