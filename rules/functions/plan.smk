@@ -20,8 +20,9 @@ def refuse_over_budget():
 def plan_limits():
     """What bounds the jobs that run at once, and the stores that they hold."""
     jobs = workflow.resource_settings.nodes or workflow.resource_settings.cores
-    limit = workflow.global_resources.get("store_mb")
-    return f"--jobs {jobs}" + (f" --store-mb {limit.value}" if limit else "")
+    # Where rules ask for a resource that nobody bounds, Snakemake knows it with the value None.
+    bound = getattr(workflow.global_resources.get("store_mb"), "value", None)
+    return f"--jobs {jobs}" + (f" --store-mb {bound}" if bound else "")
 
 
 def plan_settings(wildcards):

@@ -193,7 +193,12 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(
     steps = [int(path.name.split("-")[1]) for path in sorted(folder.glob("step-*"))]
     assert steps == ([2, 3] if end == "SIGKILL" else [4])
     assert not (tmp_path / "m" / "s0" / "model.json").exists()
-    assert {file.suffix for file in folder.rglob("*.*") if file.is_file()} <= {".safetensors", ".json", ".parquet"}
+    assert {file.suffix for file in folder.rglob("*.*") if file.is_file()} <= {
+        ".safetensors",
+        ".json",
+        ".parquet",
+        ".sha256",
+    }
     again = trained(tmp_path, bert, corpus)
     assert np.array_equal(weights_of(again), weights_of(undisturbed))
     assert pl.read_parquet(again.with_name("training.parquet"))["step"].to_list() == list(range(1, 13))
