@@ -97,6 +97,7 @@ def test_parts_that_do_not_go_together_are_refused_in_one_line(tmp_path: Path) -
     harmless = study_of(
         variants=variants | {"more": {"parent": "base", "steps": 3}},
         training=study.model_dump()["training"] | {"checkpoint_minutes": 1},
+        encoding=study.model_dump()["encoding"] | {"rows_per_job": 1000, "keep": "scores"},
         seeds=[0, 1],
     )
     (results / "models/fixed/s0/model.sha256").write_text("models/fixed/s0\n")

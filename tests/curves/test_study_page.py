@@ -15,6 +15,8 @@ import polars as pl
 import pytest
 
 from tests.conftest import ROOT
+from tests.study.studies import study_of
+from workflow_scripts.curves.parts import read_kept, refuse_other_settings
 
 FOLDER = ROOT / "docs/study"
 PAGE = FOLDER / "README.md"
@@ -87,3 +89,10 @@ def test_the_page_names_every_commit_that_made_a_score() -> None:
     assert kept.height
     for commit in set(kept["commit"]):
         assert f"`{commit}`" in PAGE.read_text()
+
+
+@pytest.mark.usefixtures("shared_data")
+def test_the_study_goes_on_with_the_parts_that_are_kept() -> None:
+    study = study_of(["studies/crossover.yaml", f"studies/{STUDY}.yaml"])
+    refuse_other_settings(study, FOLDER / "parts" / STUDY)  # raises where it does not
+    assert read_kept(FOLDER / "parts" / STUDY).height > 0

@@ -21,8 +21,10 @@ from workflow_scripts.command_line import InputError, parser, run
 from workflow_scripts.curves.collect import SCORE_COLUMNS, VALUE_COLUMNS, read_table, score_file
 from workflow_scripts.curves.curves import study_of
 from workflow_scripts.study.configuration import Study
+from workflow_scripts.study.sections.encoding import HOW
 
-# What every score of a study depends on, whichever models and tasks it has. How often a checkpoint is saved decides nothing.
+# What every score of a study depends on, whichever models and tasks it has. How often a checkpoint is saved
+# and how the work of encoding is cut decide nothing.
 DECISIVE = ("study", "base", "dimensions", "codecs", "search", "corpus", "training", "adaptor", "encoding")
 SETTINGS = "settings.json"
 KEPT_SCHEMA: dict[str, Any] = {"variant": pl.String, "seed": pl.Int64, "task": pl.String, "commit": pl.String}
@@ -31,7 +33,7 @@ KEPT = "kept.csv"
 
 def decisive_settings(study: Study) -> dict[str, Any]:
     """The settings that every score depends on, and what each variant is."""
-    dumped = study.model_dump(exclude={"training": {"checkpoint_minutes"}}, mode="json")
+    dumped = study.model_dump(exclude={"training": {"checkpoint_minutes"}, "encoding": HOW}, mode="json")
     return {**{key: dumped[key] for key in DECISIVE}, "variants": dumped["variants"]}
 
 
