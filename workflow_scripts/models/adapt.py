@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +27,7 @@ from workflow_scripts.models.batches import Tokens
 from workflow_scripts.models.folder import (
     STEPS,
     cost,
+    descent,
     export,
     read_digest,
     read_manifest,
@@ -85,16 +85,8 @@ def adapt(
     # ---- leave it
     model = load_encoder(parent.parent)
     append_dense(model, learned.matrix.cpu().numpy())
-    manifest: dict[str, Any] = {
-        "model": settings.model,
-        "seed": settings.seed,
-        "kind": "adapted",
-        "parents": [settings.parent, *parent_manifest["parents"]],
-        "reference": parent_manifest["reference"],
-        "revision": parent_manifest["revision"],
-        "licence": parent_manifest["licence"],
-        "language": parent_manifest.get("language"),
-        "width": settings.width,
+    manifest = {
+        **descent("adapted", settings.model, settings.parent, settings.seed, settings.width, parent_manifest),
         "recipe": facts
         | {
             "parent_digest": read_digest(parent),

@@ -48,6 +48,21 @@ def read_manifest(digest: str | Path) -> dict[str, Any]:
     return content
 
 
+def descent(kind: str, model: str, parent: str, seed: int, width: int, manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest of every model made from another says of where it comes from; `manifest`: the parent's."""
+    return {
+        "model": model,
+        "seed": seed,
+        "kind": kind,
+        "parents": [parent, *manifest["parents"]],
+        "reference": manifest["reference"],
+        "revision": manifest["revision"],
+        "licence": manifest["licence"],
+        "language": manifest.get("language"),
+        "width": width,
+    }
+
+
 def export(
     model: SentenceTransformer,
     output: str | Path,

@@ -44,6 +44,7 @@ from workflow_scripts.models.folder import (
     STEPS,
     ModelError,
     cost,
+    descent,
     encoder_flops,
     export,
     read_digest,
@@ -201,16 +202,8 @@ def train(
     trained_tokens = sum(row["tokens"] for row in rows)
     squared = sum(row.pop("squared_lengths") for row in rows)
     seconds = seconds_before + time.monotonic() - started
-    manifest: dict[str, Any] = {
-        "model": settings.model,
-        "seed": settings.seed,
-        "kind": "trained",
-        "parents": [settings.parent, *parent_manifest["parents"]],
-        "reference": parent_manifest["reference"],
-        "revision": parent_manifest["revision"],
-        "licence": parent_manifest["licence"],
-        "language": parent_manifest.get("language"),
-        "width": settings.width,
+    manifest = {
+        **descent("trained", settings.model, settings.parent, settings.seed, settings.width, parent_manifest),
         "recipe": facts
         | {
             "max_length": max_length,

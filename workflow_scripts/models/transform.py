@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from workflow_scripts import artefact, command_line
 from workflow_scripts.command_line import Settings
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.models.folder import (
     cost,
+    descent,
     export,
     read_digest,
     read_manifest,
@@ -46,16 +47,8 @@ def transform(settings: TransformSettings, parent: Path, pairs: Path, output: Pa
     fitting = append_projection(
         model, texts, rotate=settings.rotate, width=settings.width, max_length=settings.max_length
     )
-    manifest: dict[str, Any] = {
-        "model": settings.model,
-        "seed": settings.seed,
-        "kind": "transformed",
-        "parents": [settings.parent, *parent_manifest["parents"]],
-        "reference": parent_manifest["reference"],
-        "revision": parent_manifest["revision"],
-        "licence": parent_manifest["licence"],
-        "language": parent_manifest.get("language"),
-        "width": settings.width,
+    manifest = {
+        **descent("transformed", settings.model, settings.parent, settings.seed, settings.width, parent_manifest),
         "recipe": settings_as_recipe(settings) | {"parent_digest": read_digest(parent), "texts": len(texts)},
         "cost": cost(
             steps=0,
