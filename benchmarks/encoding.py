@@ -107,7 +107,7 @@ def auto_rounds(task: str) -> bool:
 def encode_as_stored(model: Any, texts: Texts, setting: str) -> np.ndarray:
     """Vectors as a task's store has them with `dtype: setting`."""
     precisions = precisions_for(setting, texts.task_type, model.device)
-    return encode_rows(model, texts, 0, len(texts), Encoding().batch_tokens, precisions)[0]
+    return encode_rows(model, texts, Encoding().batch_tokens, precisions)[0]
 
 
 # ---- a way's process

@@ -187,7 +187,7 @@ def encode_task(
         for shard in missing:
             started = time.monotonic()
             rows = texts.rows(*writer.ranges[shard])
-            vectors, tokens = encode_rows(model, rows, 0, len(rows), options.batch_tokens, precisions, progress.add)
+            vectors, tokens = encode_rows(model, rows, options.batch_tokens, precisions, progress.add)
             writer.write(shard, vectors, tokens=tokens, seconds=time.monotonic() - started)
     if part is not None:
         write_json(output, {"texts": count})
@@ -225,21 +225,18 @@ def prompts_used(model: SentenceTransformer, texts: TextsFile) -> dict[str, str]
 def encode_rows(
     model: SentenceTransformer,
     texts: Texts,
-    start: int,
-    stop: int,
     batch_tokens: int,
     precisions: Mapping[str, Precision],
     progress: Callable[[int], None] | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Vectors `(stop - start, width)` of a range of rows, each prompt type in its precision, and their tokens."""
-    vectors = np.empty((stop - start, model.get_embedding_dimension() or 0), dtype=np.float32)
-    types = texts.prompt_types[start:stop]
+    """Vectors `(texts, width)`, each prompt type in its precision, and their tokens."""
+    vectors = np.empty((len(texts), model.get_embedding_dimension() or 0), dtype=np.float32)
     tokens = 0
-    for prompt_type in np.unique(types):
-        rows = np.flatnonzero(types == prompt_type)
+    for prompt_type in np.unique(texts.prompt_types):
+        rows = np.flatnonzero(texts.prompt_types == prompt_type)
         encoded = encode(
             model,
-            [texts.texts[start + row] for row in rows],
+            [texts.texts[row] for row in rows],
             prompt=prompt_for(model.prompts, texts.task, texts.task_type, prompt_type),
             role=ROLES[prompt_type],
             batch_tokens=batch_tokens,
