@@ -13,6 +13,7 @@ import polars as pl
 
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.intervals import Estimate
+from workflow_scripts.curves.kinds import lines, steps_of
 from workflow_scripts.curves.schemas import MEAN, VERDICTS
 from workflow_scripts.curves.summary import Comparison, ModelEntry
 
@@ -44,6 +45,7 @@ class Pair(NamedTuple):
 def pairs_of(models: list[Model]) -> list[Pair]:
     """The comparisons that the graph holds, each pair of models once, under the first question that it answers."""
     by_name = {model.name: model for model in models}
+    root, steps = {name: line[0].name for name, line in lines(models).items()}, steps_of(models)
     found: dict[tuple[str, str], str] = {}
 
     def add(question: str, first: Model, second: Model) -> None:
@@ -54,9 +56,7 @@ def pairs_of(models: list[Model]) -> list[Pair]:
     rotations = [m for m in models if m.rotated and not m.trained]
     for a in nested:
         for b in rotations:
-            if root(by_name, a) == root(by_name, b) and (
-                a.parent == b.parent or total_steps(by_name, a) == total_steps(by_name, b)
-            ):
+            if root[a.name] == root[b.name] and (a.parent == b.parent or steps[a.name] == steps[b.name]):
                 add("training_or_rotation", a, b)
     for a in nested:
         fixed = [m for m in models if m.trained and not m.nested and a.parent == m.parent and _wide(by_name, m)]
@@ -85,7 +85,7 @@ def pairs_of(models: list[Model]) -> list[Pair]:
                     add(question, a, b)
     for a in models:
         for b in rotations:
-            if total_steps(by_name, a) and not total_steps(by_name, b) and root(by_name, a) == root(by_name, b):
+            if steps[a.name] and not steps[b.name] and root[a.name] == root[b.name]:
                 add("training_or_nothing", a, b)
     for a in models:
         for b in models:
@@ -113,18 +113,6 @@ def pairs_of(models: list[Model]) -> list[Pair]:
 def _of_budget(models: list[Model], steps: int) -> list[Model]:
     """Those with so many steps, where there are any: of a study with several budgets, the one that is meant."""
     return [model for model in models if model.steps == steps] or models
-
-
-def root(by_name: dict[str, Model], model: Model) -> str:
-    """The name of the fetched model at the head of the line."""
-    while model.parent is not None:
-        model = by_name[model.parent]
-    return model.name
-
-
-def total_steps(by_name: dict[str, Model], model: Model) -> int:
-    """Optimiser steps of the model and of all its ancestors."""
-    return model.steps + (total_steps(by_name, by_name[model.parent]) if model.parent is not None else 0)
 
 
 def verdicts(

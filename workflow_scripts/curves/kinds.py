@@ -8,24 +8,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 from workflow_scripts.curves.summary import ModelEntry
 
 NUMBER = re.compile(r"[-_.]?\d+(?![a-zA-Z0-9])")
 
 
-def lines(models: Sequence[ModelEntry]) -> dict[str, list[ModelEntry]]:
+class OfLine(Protocol):
+    """A model with a parent, as the summary or the graph has it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def parent(self) -> str | None: ...
+    @property
+    def steps(self) -> int: ...
+
+
+M = TypeVar("M", bound=OfLine)
+
+
+def lines(models: Sequence[M]) -> dict[str, list[M]]:
     """Each model with its ancestors, by its name: the fetched one first, the model itself last."""
     by_name = {model.name: model for model in models}
 
-    def line(model: ModelEntry) -> list[ModelEntry]:
+    def line(model: M) -> list[M]:
         above = by_name.get(model.parent or "")
         return [*(line(above) if above else []), model]
 
     return {model.name: line(model) for model in models}
 
 
-def steps_of(models: Sequence[ModelEntry]) -> dict[str, int]:
+def steps_of(models: Sequence[OfLine]) -> dict[str, int]:
     """Optimiser steps of the encoder's training, those of the ancestors included: none of an adaptor or a rotation."""
     return {name: sum(model.steps for model in line) for name, line in lines(models).items()}
 
@@ -34,10 +49,9 @@ def kinds(models: Sequence[ModelEntry]) -> dict[str, list[ModelEntry]]:
     """The models by kind, each with rising steps. A kind is called as its models are, without the numbers where these tell
     several apart: `matryoshka` of `matryoshka_60` and `matryoshka_250`."""
     total, found = steps_of(models), dict[tuple[object, ...], list[ModelEntry]]()
-    for name, line in lines(models).items():
+    for line in lines(models).values():
         shape = tuple((m.nested, m.rotated, m.trained, m.adapted, m.width) for m in line)
         found.setdefault((line[0].name, *shape), []).append(line[-1])
-        assert line[-1].name == name
     named: dict[str, list[ModelEntry]] = {}
     for members in found.values():
         rising = sorted(members, key=lambda model: total[model.name])
