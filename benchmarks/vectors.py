@@ -18,7 +18,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from testing.memory import AnonymousMemory  # noqa: E402
 from testing.project import copy_project  # noqa: E402
 
 BLOCK = 20_000
@@ -75,47 +75,6 @@ def study(folder: Path, dim: int) -> dict[str, Any]:
     }
 
 
-class AnonymousMemory:
-    """The most anonymous memory, in bytes, that a process and all that it started held at once; mapped files are none."""
-
-    def __init__(self, process: int) -> None:
-        self.process, self.most = process, 0
-        self.done = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> AnonymousMemory:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.done.set()
-        self.thread.join()
-
-    def _watch(self) -> None:
-        while not self.done.wait(0.2):
-            self.most = max(self.most, sum(map(_anonymous, _family(self.process))))
-
-
-def _family(process: int) -> list[int]:
-    """A process and its descendants."""
-    found = [process]
-    for one in found:
-        try:
-            children = [path.read_text().split() for path in Path(f"/proc/{one}/task").glob("*/children")]
-        except OSError:
-            continue
-        found += [int(child) for of_thread in children for child in of_thread]
-    return found
-
-
-def _anonymous(process: int) -> int:
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
-
-
 def make(folder: Path, rows: int, dim: int, queries: int) -> None:
     """The vectors, where they are not there from an earlier run."""
     started = time.monotonic()
@@ -148,7 +107,7 @@ def measure(folder: Path, scratch: Path, cores: int, rows: int, dim: int, querie
         "file_gb": round((vectors / "documents.npy").stat().st_size / 1e9, 2),
         "seconds": round(seconds, 1),
         "processor_seconds": round(used.ru_utime + used.ru_stime, 1),
-        "memory_gb_above_the_file": round(memory.most / 1e9, 2),
+        "memory_gb_above_the_file": round(memory.peak / 1e9, 2),
         "results_mb": round(sum(p.stat().st_size for p in results.rglob("*") if p.is_file()) / 1e6, 1),
     }
     for name, pattern in (("check", "embeddings/*"), ("score", "scores/*"), ("task", "tasks/*")):
