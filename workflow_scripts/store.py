@@ -241,9 +241,13 @@ def _join(path: Path, keys: np.ndarray, shape: tuple[int, int], dtype: str, shar
         hole.truncate(shape[0] * shape[1] * np.dtype(dtype).itemsize)  # takes no disk, and is never read
         place = np.memmap(hole, dtype=dtype, mode="r", shape=shape)
         batch = _batch(keys, place, {})
-        sink = pa.PythonFile(_InPlaceOf(place.ctypes.data, shards, file), mode="w")
-        with pa.ipc.new_file(sink, batch.schema) as writer:
+        into = _InPlaceOf(place.ctypes.data, shards, file)
+        with pa.ipc.new_file(pa.PythonFile(into, mode="w"), batch.schema) as writer:
             writer.write_batch(batch)
+    if not into.replaced:  # as where Arrow copies a buffer before it writes it
+        raise StoreError(
+            f"{path}: Arrow {pa.__version__} wrote other vectors than the shards'; expected the locked version"
+        )
 
 
 class _InPlaceOf(io.RawIOBase):
@@ -251,6 +255,7 @@ class _InPlaceOf(io.RawIOBase):
 
     def __init__(self, address: int, shards: Iterable[Path], file: BinaryIO) -> None:
         self.address, self.shards, self.file = address, shards, file
+        self.replaced = False
 
     def writable(self) -> bool:
         return True
@@ -261,6 +266,7 @@ class _InPlaceOf(io.RawIOBase):
     def write(self, content: Any, /) -> int:
         if getattr(content, "address", None) != self.address:
             return self.file.write(content)
+        self.replaced = True
         return sum(self.file.write(np.asarray(_read(shard).vectors).data.cast("B")) for shard in self.shards)
 
 

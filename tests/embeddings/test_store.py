@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from workflow_scripts import store
 from workflow_scripts.store import FILE, Store, StoreError, StoreWriter, keys_of, open_store
 
 TEXTS = [f"text {i}" for i in range(1000)]
@@ -50,6 +51,18 @@ def test_a_store_of_many_shards_is_the_file_that_one_shard_makes(tmp_path: Path)
             writer.write(shard, VECTORS[start:stop])
         writer.finish()
     assert (tmp_path / "many" / FILE).read_bytes() == (tmp_path / "one" / FILE).read_bytes()
+
+
+def test_a_file_that_would_hold_no_shards_vectors_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if Arrow copied a buffer before it writes it: what stands in the place of the vectors would be zeros."""
+    batch = store._batch
+    writer = StoreWriter(tmp_path, keys_of(TEXTS), 24, "a", "float32")
+    for shard, (start, stop) in enumerate(writer.ranges):
+        writer.write(shard, VECTORS[start:stop])
+    monkeypatch.setattr(store, "_batch", lambda keys, vectors, costs: batch(keys, np.array(vectors), costs))
+    with pytest.raises(StoreError, match="wrote other vectors than the shards'"):
+        writer.finish()
+    assert not (tmp_path / FILE).exists()
 
 
 def test_the_same_text_under_two_prompt_types_has_two_rows(tmp_path: Path) -> None:
@@ -139,7 +152,7 @@ def test_shards_of_another_fingerprint_are_removed(tmp_path: Path) -> None:
 
 
 def test_vectors_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
-    writer = StoreWriter(tmp_path, keys_of(TEXTS), 24, "a")
+    writer = StoreWriter(tmp_path, keys_of(TEXTS), 24, "a", "float32")
     vectors = VECTORS.copy()
     vectors[17, 3] = np.nan
     with pytest.raises(StoreError, match="row 17 is not finite: the model is broken"):
