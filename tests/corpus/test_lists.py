@@ -23,13 +23,18 @@ from tests.corpus.pairs import (
 from workflow_scripts.command_line import InputError
 
 
+def in_layout(path: Path, layout: str, folder: Path) -> Path:
+    """JSON lines as they are, or the same rows as parquet in the folder."""
+    if layout == "jsonl":
+        return path
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    pq.write_table(pa.Table.from_pylist(rows), folder / f"{path.stem}.parquet")
+    return folder / f"{path.stem}.parquet"
+
+
 @pytest.mark.parametrize("layout", ["jsonl", "parquet"])
 def test_lists_of_texts_are_several_positives_and_negatives(layout: str, shared_pairs: Path, tmp_path: Path) -> None:
-    path = shared_pairs / "lists_of_texts.jsonl"
-    if layout == "parquet":
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        path = tmp_path / "lists_of_texts.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), path)
+    path = in_layout(shared_pairs / "lists_of_texts.jsonl", layout, tmp_path)
     manifest, pairs = prepared(path, tmp_path / "out")
     assert triples(pairs) == [
         ("how tall is it", "It is 300 m tall.", "It is old."),
@@ -45,11 +50,7 @@ def test_lists_of_texts_are_several_positives_and_negatives(layout: str, shared_
 
 @pytest.mark.parametrize("layout", ["jsonl", "parquet"])
 def test_several_of_medis_lists_are_all_used(layout: str, shared_pairs: Path, tmp_path: Path) -> None:
-    path = shared_pairs / "several_negatives.jsonl"
-    if layout == "parquet":
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        path = tmp_path / "several.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), path)
+    path = in_layout(shared_pairs / "several_negatives.jsonl", layout, tmp_path)
     _, pairs = prepared(path, tmp_path / "out")
     assert triples(pairs) == [("a", "b", "x"), ("a", "b2", "y"), ("a", "b", "z"), ("c", "d", "w")]
     assert instructions(pairs) == {"i"}
@@ -94,10 +95,7 @@ def test_bges_prompt_is_the_querys_instruction_and_scores_are_said_to_be_left_ou
     layout: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [{**r, "prompt": "Find: ", "pos_scores": [1.0]} for r in BGE]
-    path = write_jsonl(tmp_path / "bge.jsonl", rows)
-    if layout == "parquet":
-        path = tmp_path / "bge.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), path)
+    path = in_layout(write_jsonl(tmp_path / "bge.jsonl", rows), layout, tmp_path)
     with caplog.at_level("INFO", logger="matryoshka"):
         manifest, pairs = prepared(path, tmp_path / "out")
     assert triples(pairs) == BGE_TRIPLES
@@ -110,10 +108,7 @@ def test_bges_prompt_is_the_querys_instruction_and_scores_are_said_to_be_left_ou
 @pytest.mark.parametrize("layout", ["jsonl", "parquet"])
 def test_a_list_that_holds_no_text_makes_its_row_malformed(layout: str, tmp_path: Path) -> None:
     bad = [{**BGE[0], "neg": []}, {**BGE[0], "neg": None}, {**BGE[0], "pos": ["a", None]}]
-    path = write_jsonl(tmp_path / "bge.jsonl", [*BGE, *bad])
-    if layout == "parquet":
-        path = tmp_path / "bge.parquet"
-        pq.write_table(pa.Table.from_pylist([*BGE, *bad]), path)
+    path = in_layout(write_jsonl(tmp_path / "bge.jsonl", [*BGE, *bad]), layout, tmp_path)
     manifest, pairs = prepared(path, tmp_path / "out")
     assert manifest["drops"] == {"malformed": {"bge": 3}}
     assert triples(pairs) == BGE_TRIPLES
@@ -159,10 +154,7 @@ def test_documents_of_other_lengths_than_two_are_lists_of_texts_beside_a_querys_
         {"query": ["Find: ", f"q{n}"], "pos": [f"p{n}{k}" for k in range(pos)], "neg": [f"n{n}{k}" for k in range(neg)]}
         for n, (pos, neg) in enumerate([(2, 2), (1, 2), (3, 2), (2, 2)])
     ]
-    path = write_jsonl(tmp_path / "a.jsonl", rows)
-    if layout == "parquet":
-        path = tmp_path / "a.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), path)
+    path = in_layout(write_jsonl(tmp_path / "a.jsonl", rows), layout, tmp_path)
     manifest, pairs = prepared(path, tmp_path / "out")
     assert not manifest["drops"]
     assert {(pair["query_instruct"], pair["pos_instruct"], pair["neg_instruct"]) for pair in pairs} == {
@@ -191,10 +183,7 @@ def test_lists_of_two_texts_that_share_no_beginning_hold_no_instruction(
         }
         for n in range(4)
     ]
-    path = write_jsonl(tmp_path / "a.jsonl", rows)
-    if layout == "parquet":
-        path = tmp_path / "a.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), path)
+    path = in_layout(write_jsonl(tmp_path / "a.jsonl", rows), layout, tmp_path)
     manifest, pairs = prepared(path, tmp_path / "out")
     assert not manifest["drops"]
     assert {(p["query_instruct"], p["pos_instruct"], p["neg_instruct"]) for p in pairs} == {("Find: ", "", "")}
@@ -211,10 +200,7 @@ def test_instructions_of_documents_beside_plain_queries_are_no_positives(
         {"query": f"q{n}", "pos": ["Read: ", f"p{n}"], "neg": ["Read: ", f"n{n}"] if negatives == "lists" else f"n{n}"}
         for n in range(4)
     ]
-    path = write_jsonl(tmp_path / "a.jsonl", rows)
-    if layout == "parquet":
-        path = tmp_path / "a.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), path)
+    path = in_layout(write_jsonl(tmp_path / "a.jsonl", rows), layout, tmp_path)
     with pytest.raises(InputError, match=r"documents are \[instruction, text\] \('Read: ' stands first .*plain texts"):
         prepared(path, tmp_path / "out")
 
