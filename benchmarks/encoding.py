@@ -42,7 +42,6 @@ from workflow_scripts.embeddings.encode import Texts, encode_rows, precisions_fo
 from workflow_scripts.encoder import encoding  # noqa: E402
 from workflow_scripts.encoder.arithmetic import computes_in_bf16  # noqa: E402
 from workflow_scripts.encoder.loading import default_device, load_encoder  # noqa: E402
-from workflow_scripts.memory import KEEP_FREED_MEMORY  # noqa: E402
 from workflow_scripts.study.references import package_model_folder  # noqa: E402
 from workflow_scripts.study.sections.encoding import Encoding  # noqa: E402
 
@@ -65,7 +64,6 @@ WAYS = {
     PEER_BF16: "weights in bf16, best batch size",
     "fp32": "`dtype: fp32`",
     "fp32, with padding": "the same without encoder/unpadded.py",
-    "fp32, freed memory kept": "the same with memory.KEEP_FREED_MEMORY exported",
     "bf16": "`dtype: bf16`",
     "bf16, with padding": "the same without encoder/unpadded.py",
     "auto": "`dtype: auto`",
@@ -178,7 +176,6 @@ class Way:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=os.environ | (KEEP_FREED_MEMORY if "freed memory kept" in way else {}),
         )
         self._read()
 

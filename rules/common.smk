@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
-from workflow_scripts import memory
 from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation.own_tasks import type_of
 from workflow_scripts.launch.code_digests import write_code_digest
@@ -73,9 +72,6 @@ PRIORITIES = {
 FIRST = 1 + len(GRAPH.models)
 # What every job but the local ones exports: downloads happen on the login node, and nowhere else.
 OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
-KEEP_FREED_MEMORY = " ".join(
-    f"{name}={value}" for name, value in memory.KEEP_FREED_MEMORY.items()
-)
 
 
 def either_of(names):

@@ -163,7 +163,7 @@ rule train:
     params:
         settings=made_settings,
     shell:
-        f"export {OFFLINE} {KEEP_FREED_MEMORY};"
+        f"export {OFFLINE};"
         " export OMP_NUM_THREADS={threads};"
         # in the shell's place: SLURM's TERM goes to all, and a shell that ended would take the training with it
         " exec python -m workflow_scripts.models.train --settings {params.settings:q}"

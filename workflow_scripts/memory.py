@@ -15,9 +15,6 @@ from pathlib import Path
 
 PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
-# What a training job's shell exports: glibc keeps the memory that torch frees for the next step, in place of giving it
-# back and having every page of it cleared again. The most memory held stays the same; other allocators read none of it.
-KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**31 - 1), "MALLOC_TRIM_THRESHOLD_": str(2**63 - 1)}
 
 
 def release_freed_memory() -> None:

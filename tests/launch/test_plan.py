@@ -103,7 +103,6 @@ def test_no_job_but_the_local_rules_may_reach_the_hub(project: Path) -> None:
     assert set(commands) >= {"pairs", "tokens", "transform", "train", "embed", "embed_by_matrix", "score"}
     for rule, command in commands.items():
         assert command.startswith("export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"), rule
-    assert [rule for rule, command in commands.items() if "MALLOC_TRIM_THRESHOLD_=" in command] == ["train"]
 
 
 def test_braces_in_a_prompt_are_taken_as_they_are(project: Path, tmp_path: Path) -> None:
