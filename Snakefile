@@ -12,6 +12,7 @@ if not workflow.overwrite_configfiles:  # a study of one's own stands alone
 
 
 include: "rules/common.smk"
+include: "rules/resources.smk"
 include: "rules/tasks.smk"
 include: "rules/corpus.smk"
 include: "rules/models.smk"

@@ -254,7 +254,7 @@ def frozen_pairs(results: Path, pairs: int, instructions: bool, noise: float, fo
 
 def learned(frozen: Any, recipe: dict[str, Any], seed: int, kept: Path) -> tuple[Matrix, dict[str, Any]]:
     """The adaptor's matrix and what was chosen; kept in the file."""
-    from workflow_scripts.models.adaptor import learn
+    from workflow_scripts.models.learn_adaptor import learn
     from workflow_scripts.study.sections.adaptor import Adaptor
 
     if not kept.exists():
@@ -289,7 +289,7 @@ sys.path.insert(0, {root!r})
 import torch
 from safetensors.numpy import load_file
 from benchmarks.adaptor import objective_of
-from workflow_scripts.models.adaptor import learn
+from workflow_scripts.models.learn_adaptor import learn
 from workflow_scripts.models.frozen import FrozenPairs
 from workflow_scripts.study.sections.adaptor import Adaptor
 stored = load_file({file!r})
@@ -355,7 +355,7 @@ def arguments_of() -> argparse.Namespace:
 
 def main() -> None:
     given = arguments_of()
-    from workflow_scripts.models.adaptor import uncentred_axes
+    from workflow_scripts.models.learn_adaptor import uncentred_axes
 
     if not DATA.is_dir():
         sys.exit(f"{DATA}: not there; this measurement needs the real tasks")

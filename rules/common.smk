@@ -1,4 +1,4 @@
-# What every room's rules share: the checked study, paths, a rule's code inputs, its settings argument, its resources.
+# What every room's rules share: the checked study, paths, a rule's code inputs, its settings argument.
 #
 # Takes: the merged configuration. Leaves: names for the other rule files; no rule of its own.
 
@@ -62,14 +62,6 @@ MODELS = GRAPH.runs  # (model, seed)
 FETCHED, TRAINED, TRANSFORMED = GRAPH.fetched, GRAPH.trained, GRAPH.transformed
 OWN = GRAPH.own  # vectors of the user's, which have no model
 ADAPTED = GRAPH.adapted  # those of the transformed whose matrix is learned
-GPU = 1  # what a job that computes with torch asks for, where there is one; the profile says where. Training: training.gpus
-EFFORTS = {model: GRAPH.effort(model) for model in GRAPH.models}
-PRIORITIES = {
-    model: sum(effort <= other for other in EFFORTS.values())
-    for model, effort in EFFORTS.items()
-}
-# The priority of what all models wait for, and of the first report: above that of any model's jobs.
-FIRST = 1 + len(GRAPH.models)
 # What every job but the local ones exports: downloads happen on the login node, and nowhere else.
 OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
 
@@ -104,28 +96,3 @@ def code(room):
 def settings(**values):
     """The one argument that carries everything of the configuration that a rule depends on."""
     return json.dumps(values, sort_keys=True)
-
-
-def growing(amount):
-    """A resource that doubles with each attempt."""
-
-    def resource(wildcards, attempt):
-        return amount * 2 ** (attempt - 1)
-
-    return resource
-
-
-def growing_with_texts(amount):
-    """The same, and room for a large task's texts, in MB: what they take in Python, several times over."""
-
-    def resource(wildcards, attempt):
-        characters = CATALOGUE.get(wildcards.task, {}).get("characters") or 0
-        return (amount + 4 * characters // 10**6) * 2 ** (attempt - 1)
-
-    return resource
-
-
-def cheapest_first(wildcards):
-    """The priority of a model's job: the less training up to it, the higher. So the first report comes before any
-    training, and a study that is stopped has finished models."""
-    return PRIORITIES[wildcards.model]

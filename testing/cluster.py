@@ -5,9 +5,9 @@ Takes a folder; leaves running daemons that keep everything (configuration, keys
 `cpu1` is a node without, `gpu1` one with GPUs, which SLURM allocates and counts like real ones, though only `/dev/null`
 and `/dev/zero` stand behind them.
 
-    python testing/cluster.py up --folder /tmp/cluster      # again: takes the old one down first
+    python -m testing.cluster up --folder /tmp/cluster      # again: takes the old one down first
     export SLURM_CONF=/tmp/cluster/slurm.conf && sinfo
-    python testing/cluster.py down --folder /tmp/cluster
+    python -m testing.cluster down --folder /tmp/cluster
 
 `with Cluster(folder) as cluster:` does both, and a guard process takes it down if the caller is killed.
 """
@@ -18,7 +18,6 @@ import argparse
 import contextlib
 import os
 import pwd
-import secrets
 import shlex
 import shutil
 import signal
@@ -30,14 +29,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
+from testing.cluster_files import MEMORY_PER_NODE, NODES, write_files
+
+ROOT = Path(__file__).resolve().parent.parent
+
 PROGRAMS = ["munged", "slurmctld", "slurmd", "srun", "sbatch", "scancel", "sinfo", "squeue"]
 ACCOUNTING_PROGRAMS = ["slurmdbd", "sacct", "sacctmgr", "mariadbd", "mariadb-install-db"]
 PACKAGES = "slurmctld slurmd slurmdbd slurm-client slurm-wlm-basic-plugins munge mariadb-server"
 MARK = "MATRYOSHKA_TEST_CLUSTER"  # in the environment of every daemon: what `down` may end
-NODES = {"cpu1": 0, "gpu1": 2}  # node: GPUs
-DEVICES = ["/dev/null", "/dev/zero"]  # what stands for a GPU: SLURM wants a file, and asks nothing of it
-CPUS_PER_NODE = 8  # claimed, whatever the machine has: what is tested is who gets what, not speed
-MEMORY_PER_NODE = 200_000  # MB, claimed
 SECONDS_TO_START = 60.0
 
 
@@ -77,8 +76,8 @@ class Cluster:
     def __enter__(self) -> Cluster:
         try:
             self.up()
-            guard = [sys.executable, str(Path(__file__).resolve()), "guard", "--folder", str(self.folder)]
-            self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
+            guard = [sys.executable, "-m", "testing.cluster", "guard", "--folder", str(self.folder)]
+            self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True, cwd=ROOT)
         except BaseException:
             self.down()
             raise
@@ -100,7 +99,8 @@ class Cluster:
         for name in ("state", "spool", "log", "database", "bin"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
-        self._write_configuration()
+        who = (self.host, self.user, self.accounting, self.memory_per_node)
+        self.database_port = write_files(self.folder, *who)
         self._wrap_srun()
         self.start("munged")
         self._until(lambda: (self.folder / "munge.socket").exists(), "munged")
@@ -224,127 +224,6 @@ class Cluster:
 
     # ---- inside
 
-    def _write_configuration(self) -> None:
-        ports = _free_ports(4 + len(NODES))
-        slurmctld, slurmdbd, self.database_port, _, *slurmd = ports
-        key = self.folder / "munge.key"
-        key.unlink(missing_ok=True)
-        key.touch(mode=0o600)
-        key.write_bytes(secrets.token_bytes(128))
-        accounting = (
-            f"AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1\n"
-            f"AccountingStoragePort={slurmdbd}\n"
-            f"AccountingStoragePass={self.folder}/munge.socket\nAccountingStorageTRES=gres/gpu\nAccountingStoreFlags=job_comment\n"
-            if self.accounting
-            else "AccountingStorageType=accounting_storage/none\n"
-        )
-        nodes = "".join(
-            f"NodeName={node} NodeHostname={self.host} NodeAddr=127.0.0.1 Port={port} CPUs={CPUS_PER_NODE} "
-            f"RealMemory={self.memory_per_node}{f' Gres=gpu:{gpus}' if gpus else ''} State=UNKNOWN\n"
-            for (node, gpus), port in zip(NODES.items(), slurmd, strict=True)
-        )
-        (self.folder / "slurm.conf").write_text(
-            f"""ClusterName=matryoshka
-SlurmctldHost={self.host}(127.0.0.1)
-SlurmctldPort={slurmctld}
-{self._listen("NoCtldInAddrAny,NoInAddrAny")}SlurmUser={self.user}
-SlurmdUser={self.user}
-AuthType=auth/munge
-AuthInfo=socket={self.folder}/munge.socket
-CredType=cred/munge
-StateSaveLocation={self.folder}/state
-SlurmdSpoolDir={self.folder}/spool/%n
-SlurmctldPidFile={self.folder}/slurmctld.pid
-SlurmdPidFile={self.folder}/slurmd.%n.pid
-SlurmctldLogFile={self.folder}/log/slurmctld.log
-SlurmdLogFile={self.folder}/log/%n.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SwitchType=switch/none
-MpiDefault=none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core_Memory
-SlurmdParameters=config_overrides
-GresTypes=gpu
-# the memory that a job asked for is a limit: one that goes above is killed, looked at every second
-JobAcctGatherType=jobacct_gather/linux
-JobAcctGatherFrequency=task=1
-JobAcctGatherParams=OverMemoryKill,NoShared
-# a test has no minutes to wait
-SchedulerParameters=batch_sched_delay=0,sched_interval=2,sched_min_interval=200000,bf_interval=3,requeue_delay=1
-SlurmdTimeout=12
-SlurmctldTimeout=12
-KillWait=8
-CompleteWait=0
-InactiveLimit=0
-MinJobAge=300
-ReturnToService=2
-JobRequeue=1
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
-{accounting}{nodes}PartitionName=cpu Nodes=cpu1 Default=YES MaxTime=1-00:00:00 PriorityTier=1 State=UP
-PartitionName=gpu Nodes=gpu1 MaxTime=1-00:00:00 PriorityTier=1 GraceTime=0 State=UP
-PartitionName=urgent Nodes=gpu1 MaxTime=1-00:00:00 PriorityTier=9 PreemptMode=off State=UP
-"""
-        )
-        (self.folder / "gres.conf").write_text(
-            "".join(
-                f"NodeName={node} Name=gpu Count=1 File={device}\n"
-                for node, gpus in NODES.items()
-                for device in DEVICES[:gpus]
-            )
-        )
-        slurmdbd_conf = self.folder / "slurmdbd.conf"
-        slurmdbd_conf.touch(mode=0o600)
-        slurmdbd_conf.chmod(0o600)
-        slurmdbd_conf.write_text(
-            f"""AuthType=auth/munge
-AuthInfo=socket={self.folder}/munge.socket
-DbdHost={self.host}
-DbdAddr=127.0.0.1
-DbdPort={slurmdbd}
-{self._listen("NoInAddrAny")}SlurmUser={self.user}
-StorageType=accounting_storage/mysql
-StorageHost=127.0.0.1
-StoragePort={self.database_port}
-StorageUser=slurm
-StoragePass=slurm
-StorageLoc=slurm_accounting
-LogFile={self.folder}/log/slurmdbd.log
-PidFile={self.folder}/slurmdbd.pid
-"""
-        )
-        (self.folder / "database.sql").write_text(
-            "CREATE DATABASE IF NOT EXISTS slurm_accounting;\n"
-            "CREATE USER IF NOT EXISTS 'slurm'@'127.0.0.1' IDENTIFIED BY 'slurm';\n"
-            "GRANT ALL ON slurm_accounting.* TO 'slurm'@'127.0.0.1';\n"
-        )
-        (self.folder / "database.cnf").write_text(
-            f"""[mariadbd]
-user={self.user}
-datadir={self.folder}/database
-socket={self.folder}/database.socket
-pid-file={self.folder}/mariadbd.pid
-port={self.database_port}
-bind-address=127.0.0.1
-init-file={self.folder}/database.sql
-log-error={self.folder}/log/mariadbd.log
-skip-name-resolve
-innodb_buffer_pool_size=32M
-innodb_log_file_size=16M
-innodb_lock_wait_timeout=900
-innodb_flush_log_at_trx_commit=0
-performance_schema=OFF
-"""
-        )
-
-    def _listen(self, parameters: str) -> str:
-        """Listen on the host name's address alone where that is 127.0.0.1; SLURM can be told no address but that."""
-        with contextlib.suppress(OSError):
-            if socket.gethostbyname(self.host) == "127.0.0.1":
-                return f"CommunicationParameters={parameters}\n"
-        return ""
-
     def _wrap_srun(self) -> None:
         """srun as it is, with this cluster's configuration: Snakemake's job step clears SLURM_CONF before it calls
         srun, which then looks for the system's configuration in /etc/slurm, where this cluster writes nothing."""
@@ -395,17 +274,6 @@ performance_schema=OFF
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _answers(port: int) -> bool:

@@ -4,7 +4,7 @@
         --pairs corpus.sha256 --tokens tokens.sha256 --output M/s0/model.json
 
 Takes a parent, the store of its training pairs and their tokens; leaves `models/<model>/s<seed>/`: the parent with one
-`Dense` behind it, as a rotation leaves it, and `training.parquet`. Where no penalty gains on the rotation (adaptor.py), the
+`Dense` behind it, as a rotation leaves it, and `training.parquet`. Where no penalty gains on the rotation (learn_adaptor.py), the
 rotation is what is left, and log and manifest say so.
 """
 
@@ -22,7 +22,6 @@ from workflow_scripts import artefact, command_line
 from workflow_scripts.artefact import log
 from workflow_scripts.command_line import Settings
 from workflow_scripts.encoder.loading import default_device, load_encoder
-from workflow_scripts.models.adaptor import Choice, learn
 from workflow_scripts.models.batches import Tokens
 from workflow_scripts.models.folder import (
     STEPS,
@@ -35,6 +34,7 @@ from workflow_scripts.models.folder import (
     versions,
 )
 from workflow_scripts.models.frozen import load_frozen_pairs
+from workflow_scripts.models.learn_adaptor import Choice, learn
 from workflow_scripts.models.objective import Objective, ObjectiveName
 from workflow_scripts.models.projection import append_dense
 from workflow_scripts.study.sections.adaptor import Adaptor

@@ -16,9 +16,13 @@ from sentence_transformers import SentenceTransformer
 
 from tests.models.conftest import MAX_LENGTH, Pair
 from workflow_scripts.encoder.loading import load_encoder
-from workflow_scripts.models import adaptor
+from workflow_scripts.models import learn_adaptor
 from workflow_scripts.models.adapt import AdaptorSettings, adapt
-from workflow_scripts.models.adaptor import (
+from workflow_scripts.models.batches import Tokens, assemble
+from workflow_scripts.models.encode_pairs import EncodePairsSettings, encode_pairs
+from workflow_scripts.models.folder import ModelError
+from workflow_scripts.models.frozen import FrozenPairs, load_frozen_pairs, rows_of_adaptors
+from workflow_scripts.models.learn_adaptor import (
     FIXED,
     PENALTIES,
     Choice,
@@ -29,10 +33,6 @@ from workflow_scripts.models.adaptor import (
     folds_of,
     uncentred_axes,
 )
-from workflow_scripts.models.batches import Tokens, assemble
-from workflow_scripts.models.encode_pairs import EncodePairsSettings, encode_pairs
-from workflow_scripts.models.folder import ModelError
-from workflow_scripts.models.frozen import FrozenPairs, load_frozen_pairs, rows_of_adaptors
 from workflow_scripts.models.objective import Objective
 from workflow_scripts.models.packing import choose_layout, embed
 from workflow_scripts.store import StoreWriter, open_store
@@ -162,7 +162,7 @@ def test_where_held_out_tasks_gain_nothing_the_rotation_is_left_and_said(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(adaptor, "compared", lambda *_: [Choice(penalty, 3, -0.01, 0.0) for penalty in PENALTIES])
+    monkeypatch.setattr(learn_adaptor, "compared", lambda *_: [Choice(penalty, 3, -0.01, 0.0) for penalty in PENALTIES])
     with caplog.at_level("INFO", logger="matryoshka"):
         output = adapted(tmp_path, bert, corpus, store)
     matrix = matrix_of(output)
