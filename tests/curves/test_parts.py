@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.conftest import ROOT, copy_project, snakemake
 from workflow_scripts.command_line import InputError
 from workflow_scripts.curves.collect import graph_of
 from workflow_scripts.curves.curves import answer
-from workflow_scripts.curves.parts import keep, read_kept
+from workflow_scripts.curves.parts import SETTINGS, keep, read_kept
 from workflow_scripts.study.configuration import Study, load_study
 from workflow_scripts.study.sections.intervals import Intervals
 
@@ -102,6 +103,20 @@ def test_parts_that_do_not_go_together_are_refused_in_one_line(tmp_path: Path) -
     )
     (results / "models/fixed/s0/model.sha256").write_text("models/fixed/s0\n")
     assert keep(harmless, results, parts, "two") == 0
+
+
+def test_keys_that_came_after_the_parts_are_read_as_their_defaults(tmp_path: Path) -> None:
+    study = study_of()
+    results, parts = run_of(tmp_path / "results", study), tmp_path / "parts"
+    keep(study, results, parts, "one")
+    older = json.loads((parts / SETTINGS).read_text())
+    del older["training"]["distillation"], older["variants"]["fixed"]["hub_name"]  # at their defaults
+    (parts / SETTINGS).write_text(json.dumps(older))
+    assert keep(study, results, parts, "two") == 0
+    recipe = study.model_dump()["training"] | {"distillation": 0.5}
+    (parts / SETTINGS).write_text(json.dumps(older))
+    with pytest.raises(InputError, match=r"training.distillation: None, but the study has 0.5"):
+        keep(study_of(training=recipe), results, parts, "two")
 
 
 def test_remaining_makes_what_is_not_kept_and_nothing_else(tmp_path: Path) -> None:

@@ -31,25 +31,28 @@ KEPT_SCHEMA: dict[str, Any] = {"variant": pl.String, "seed": pl.Int64, "task": p
 KEPT = "kept.csv"
 
 
-def decisive_settings(study: Study) -> dict[str, Any]:
-    """The settings that every score depends on, and what each variant is."""
-    dumped = study.model_dump(exclude={"training": {"checkpoint_minutes"}, "encoding": HOW}, mode="json")
-    return {**{key: dumped[key] for key in DECISIVE}, "variants": dumped["variants"]}
+def decisive_settings(study: Study, defaults: bool = True) -> dict[str, Any]:
+    """The settings that every score depends on, and what each variant is; those that are not at their default alone, if told."""
+    dumped = study.model_dump(
+        exclude={"training": {"checkpoint_minutes"}, "encoding": HOW}, exclude_defaults=not defaults, mode="json"
+    )
+    return {key: dumped[key] for key in (*DECISIVE, "variants") if key in dumped}
 
 
 def refuse_other_settings(study: Study, parts: Path) -> None:
     """Raises InputError, in one line, where the parts were made with other settings than the study's. Variants that only one
-    of them has do no harm."""
+    of them has do no harm, nor does a key that came after the parts and is at its default."""
     path = parts / SETTINGS
     if not path.exists():
         return
     then, now = dict(_flat(read_json(path))), dict(_flat(decisive_settings(study)))
+    said = dict(_flat(decisive_settings(study, defaults=False)))
     both = read_json(path)["variants"].keys() & study.variants.keys()
     for key in sorted(then.keys() | now.keys()):
         section, _, rest = key.partition(".")
         if section == "variants" and rest.split(".")[0] not in both:
             continue
-        if then.get(key) != now.get(key):
+        if then.get(key) != now.get(key) and (key in then or key in said):
             raise InputError(
                 f"{parts}: made with {key}: {then.get(key)!r}, but the study has {now.get(key)!r}; give the study another name, or remove that folder"
             )
