@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -30,6 +32,7 @@ SPACING_ACCENTS = "\u00a8\u00af\u00b8\u02d8\u02d9\u02da\u02db\u02dc\u02dd"
 
 
 def plainly_normalised(text: str) -> str:
+    text = re.sub(r"</?[a-z][a-z0-9]*( [a-z]+=[^<>]*)? ?/?>", " ", html.unescape(text), flags=re.IGNORECASE)
     seen = "".join(c for c in text if unicodedata.category(c) != "Cf" and ord(c) not in INVISIBLE)
     seen = "".join(c for c in seen if unicodedata.category(c) != "Cc" or c.isspace())
     seen = "".join("'" if c in APOSTROPHES else c for c in seen if c not in SPACING_ACCENTS)
@@ -95,10 +98,14 @@ THIRTY = f"{STORY}, and nine more fine words of the office stand behind it"
         THIRTY.replace("village", "v\u20ddillage"),
         THIRTY.replace("village", "vil\u0640lage"),
         THIRTY.replace("village", "vil\ufffclage"),
+        THIRTY.replace("village", "vil\ufffelage"),
+        f"<p class='x'>{THIRTY.replace(', ', '&nbsp;<BR />')}</p>",
+        THIRTY.replace("village", "<b>village</b>").replace("and", "&#97;nd &quot;"),
     ],
     ids=[
         *("soft hyphen", "zero width", "variation", "joiners", "control", "ligatures", "full width", "byte order mark"),
         *("struck out", "underlined", "circled", "lengthened", "object"),
+        *("noncharacter", "tags", "entities"),
     ],
 )
 @pytest.mark.parametrize("more", ["", " and so on"])
@@ -122,6 +129,11 @@ def test_an_accent_that_stands_alone_splits_no_word(character: str) -> None:
     text = STORY.replace("village", f"vil{character}lage").replace("fox", f"fox {character}")
     for more, kind in (("", 1), (" today", 2)):
         assert Index([[strings([STORY])]], 0.8).look(strings([text + more])).kinds.tolist() == [kind]
+
+
+def test_what_only_looks_like_markup_is_text() -> None:
+    words = words_of(pl.Series(["a <b and b> c", "R&D; I < p", "List<String> &bogus;"])).to_list()
+    assert words == [["a", "b", "and", "b", "c"], ["r", "d", "i", "p"], ["list", "string", "bogus"]]
 
 
 def test_decomposed_letters_and_other_digits_are_the_same_text() -> None:

@@ -106,12 +106,13 @@ def test_bges_prompt_is_the_querys_instruction_and_scores_are_said_to_be_left_ou
 
 
 @pytest.mark.parametrize("layout", ["jsonl", "parquet"])
-def test_a_list_that_holds_no_text_makes_its_row_malformed(layout: str, tmp_path: Path) -> None:
-    bad = [{**BGE[0], "neg": []}, {**BGE[0], "neg": None}, {**BGE[0], "pos": ["a", None]}]
-    path = in_layout(write_jsonl(tmp_path / "bge.jsonl", [*BGE, *bad]), layout, tmp_path)
+def test_a_list_without_a_text_is_none_and_nulls_in_a_list_are_left_out(layout: str, tmp_path: Path) -> None:
+    bad = [{**BGE[0], "neg": value} for value in ([], None, [None, None])] + [{**BGE[0], "pos": [None]}]
+    filled_up = {"query": "q", "pos": ["p", None, None], "neg": [None, "n", "m"]}
+    path = in_layout(write_jsonl(tmp_path / "bge.jsonl", [*BGE, *bad, filled_up]), layout, tmp_path)
     manifest, pairs = prepared(path, tmp_path / "out")
-    assert manifest["drops"] == {"malformed": {"bge": 3}}
-    assert triples(pairs) == BGE_TRIPLES
+    assert manifest["drops"] == {"malformed": {"bge": 1}, "no negative": {"bge": 3}}
+    assert triples(pairs) == [*BGE_TRIPLES, ("q", "p", "n"), ("q", "p", "m")]
 
 
 def test_broken_bytes_in_a_list_spoil_their_row_alone(tmp_path: Path) -> None:

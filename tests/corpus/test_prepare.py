@@ -68,6 +68,9 @@ def test_rows_of_a_task_lie_together_in_their_order(tmp_path: Path) -> None:
         ("negative equals positive", row("a question", "yes", "yes")),
         ("exact duplicate", GOOD[2]),
         ("malformed", row("a question", None, "no")),
+        ("no negative", {**GOOD[0], "neg": None}),
+        ("no negative", {**GOOD[0], "neg": []}),
+        ("malformed", {**GOOD[0], "neg": 7}),
         ("malformed", row("a question", 7, "no")),
         ("malformed", row("a question", "yes", "no", task=None)),
         ("malformed", {**GOOD[0], "pos": ["an instruction", "a text", "and one more"]}),
@@ -116,6 +119,9 @@ def test_null_invalid_utf8_and_a_lone_surrogate_in_parquet_are_counted(tmp_path:
     manifest, pairs = prepared(tmp_path / "pairs.parquet", tmp_path / "out")
     assert manifest["drops"] == {"malformed": {"a_task": 3}}
     assert [p["pos"] for p in pairs] == ["fine", "good"]
+    pq.write_table(table.set_column(2, "neg", broken), tmp_path / "pairs.parquet")
+    manifest, _ = prepared(tmp_path / "pairs.parquet", tmp_path / "negatives")
+    assert manifest["drops"] == {"malformed": {"a_task": 2}, "no negative": {"a_task": 1}}
 
 
 def test_a_cap_keeps_a_seeded_draw_of_each_task(rows: list[dict[str, object]], tmp_path: Path) -> None:

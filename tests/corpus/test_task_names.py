@@ -14,6 +14,7 @@ from tests.corpus.pairs import (
     TEXTS,
     flat,
     prepared,
+    row,
     write_jsonl,
 )
 from workflow_scripts.command_line import InputError
@@ -133,3 +134,20 @@ def test_rows_without_a_task_are_refused_by_that_column(task: Any, said: str, tm
     write_jsonl(tmp_path / "a.jsonl", [{"query": "q", "pos": "p", "neg": "n", "task_name": task}] * 2)
     with pytest.raises(InputError, match=rf"a\.jsonl: task_name is {said} in every one of its 2 rows"):
         prepared(tmp_path / "a.jsonl", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        (["train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001", "dev"], [0, 1]),
+        (["train/data-00000-of-00001", "validation/data-00000-of-00001"], [0]),
+        (["task=nli/split=train/part-0", "task=nli/split=test/part-0", "task=qa/split=test/part-0"], [0, 2]),
+        (["nli_train", "nli_dev", "snli_dev", "latest", "train-timetable", "test-taking"], [0, 2, 3, 4, 5]),
+        (["test", "dev"], [0, 1]),
+    ],
+)
+def test_other_splits_beside_one_for_training_are_left_out(names: list[str], kept: list[int], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_jsonl(tmp_path / f"{name}.jsonl", [row("q", "p", "n")])
+    assert {file.path for file in pairs_files(tmp_path)} == {tmp_path / f"{names[number]}.jsonl" for number in kept}

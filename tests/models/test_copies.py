@@ -22,6 +22,7 @@ from workflow_scripts.command_line import InputError
 from workflow_scripts.encoder.encoding import encode_texts
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.models.fetch import find_source, open_model
+from workflow_scripts.models.folder import ModelError
 from workflow_scripts.models.transform import TransformSettings, transform
 from workflow_scripts.study.references import reference_width
 
@@ -83,6 +84,16 @@ def test_static_embeddings_are_fetched_and_rotated(minilm: Path, corpus: tuple[P
     rotated = tmp_path / "t" / "s0" / "model.json"
     transform(TransformSettings.model_validate(settings), output.with_name("model.sha256"), corpus[0], rotated)
     assert SentenceTransformer(str(rotated.parent), device="cpu").encode(TEXTS).shape == (len(TEXTS), 16)
+
+
+@pytest.mark.parametrize("left", ["1_Pooling", "config_sentence_transformers.json"])
+def test_a_model_that_lost_its_modules_json_is_not_taken_for_a_bare_encoder(
+    left: str, minilm: Path, tmp_path: Path
+) -> None:
+    others = {"1_Pooling", "2_Normalize", "config_sentence_transformers.json", "modules.json"} - {left}
+    shutil.copytree(minilm, tmp_path / "lost", ignore=shutil.ignore_patterns(*others))
+    with pytest.raises(ModelError, match=f"lost: {left} is there, but no modules.json"):
+        fetched(tmp_path, tmp_path / "lost")
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", None])

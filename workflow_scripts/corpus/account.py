@@ -16,6 +16,7 @@ import numpy.typing as npt
 from workflow_scripts.study.sections.corpus import Corpus
 
 MALFORMED = "malformed"
+NO_NEGATIVE = "no negative"
 EMPTY = "empty"
 POSITIVE_IS_QUERY = "positive equals query"
 NEGATIVE_IS_POSITIVE = "negative equals positive"
@@ -27,6 +28,7 @@ CAP = "cap"
 # A row is dropped for the first of these that holds. 0 stands for a row that stays.
 REASONS = (
     MALFORMED,
+    NO_NEGATIVE,
     EMPTY,
     POSITIVE_IS_QUERY,
     NEGATIVE_IS_POSITIVE,

@@ -22,7 +22,6 @@ import pyarrow.compute as pc
 from workflow_scripts.corpus.account import (
     CODE,
     EMPTY,
-    MALFORMED,
     NEGATIVE_IS_POSITIVE,
     NEGATIVE_IS_QUERY,
     POSITIVE_IS_QUERY,
@@ -66,8 +65,9 @@ def _examine(chunk: Chunk, index: Index | None) -> Examined:
     encoded = pc.dictionary_encode(table.column("task_name").combine_chunks())
     tasks = encoded.indices.to_numpy().astype(np.int32)
     names = encoded.dictionary.to_pylist()
-    rows_in = count_by_task(tasks, names) + chunk.malformed
-    drops = {MALFORMED: chunk.malformed}
+    unread = sum(chunk.drops.values(), Counter[str]())
+    rows_in = count_by_task(tasks, names) + unread
+    drops = dict(chunk.drops)
     frame = pl.DataFrame(table)
     seen = frame.with_columns(visible(frame[name]) for name in TEXTS)
     hashes = seen.hash_rows().to_numpy()
@@ -87,7 +87,7 @@ def _examine(chunk: Chunk, index: Index | None) -> Examined:
             copied = np.concatenate([copied, np.stack([found.texts, found.tasks], axis=1)])
     return Examined(
         rows_read=chunk.rows,
-        names=[*names, *(name for name in chunk.malformed if name not in names)],
+        names=[*names, *(name for name in unread if name not in names)],
         rows_in=rows_in,
         drops=drops,
         table=table.select(SPOOL_COLUMNS),

@@ -15,6 +15,11 @@ from urllib.parse import unquote
 from workflow_scripts.artefact import log
 from workflow_scripts.command_line import InputError
 
+# The split that a file or folder is of, by its name, as the hub tells them (`test-00000-of-00001`, `nli_dev`, `split=dev`).
+SPLIT = re.compile(
+    r"(?:split=|(.+)[-._])?(train|training|test|testing|validation|valid|val|dev|eval|evaluation)(?:[-._](.+))?",
+    re.IGNORECASE,
+)
 SUFFIXES = (".parquet", ".arrow", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})\Z")  # how datasets numbers the parts of one split
 # The parts of one table, whose names say nothing else: Spark's `part-00000-<uuid>-c000.snappy`, pyarrow's `part-0` and
@@ -66,6 +71,7 @@ def pairs_files(source: Path) -> list[PairsFile]:
     alone = source.suffix != ".sha256" and source.is_file()
     if not alone:
         paths = [path for path in paths if not _is_manifest(path) and not _is_cached_copy(path)]
+        paths = _for_training(paths, root)
     if not paths:
         others = f"; {candidates[0].name} is one object without a query" if candidates else ""
         raise InputError(f"{source}: no pairs here; expected {', '.join(SUFFIXES)}{others}")
@@ -142,6 +148,28 @@ def _is_cached_copy(path: Path) -> bool:
         return False
     log.info("%s: no file of the data set that state.json beside it describes, left out", path.name)
     return True
+
+
+def _for_training(paths: list[Path], root: Path) -> list[Path]:
+    """The files without those of other splits beside one for training, of the same data set: what it is tested on is not
+    trained on. A split alone is read, whatever its name."""
+    splits = [_splits(path, root) for path in paths]
+    trained = {place for places in splits for place, split in places if split.startswith("train")}
+    kept = []
+    for path, places in zip(paths, splits, strict=True):
+        others = [split for place, split in places if place in trained and not split.startswith("train")]
+        if others:
+            log.info("%s: of the split %s, beside one for training; left out", path.relative_to(root), others[0])
+        else:
+            kept.append(path)
+    return kept
+
+
+def _splits(path: Path, root: Path) -> list[tuple[tuple[object, ...], str]]:
+    """The data sets of which the file's name, or a folder's above it and below the root, is a split, and which one."""
+    names = [path, *(folder for folder in path.parents if root in folder.parents)]
+    matches = [(name.parent, SPLIT.fullmatch(_without_endings(name))) for name in names]
+    return [((folder, m[1], re.sub(r"\d+(-of-\d+)?", "", m[3] or "")), m[2].lower()) for folder, m in matches if m]
 
 
 # ---- the task of a file

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from workflow_scripts.artefact import log
 from workflow_scripts.command_line import InputError, first_line
+from workflow_scripts.corpus.account import MALFORMED, NO_NEGATIVE
 from workflow_scripts.corpus.files import PairsFile
 from workflow_scripts.corpus.json_values import json_values
 from workflow_scripts.corpus.rows import (
@@ -30,6 +31,7 @@ from workflow_scripts.corpus.rows import (
     QUERY_PROMPT,
     SCHEMA,
     TEXTS,
+    Dropped,
     RowReader,
     instruction_without_queries,
     missing,
@@ -45,11 +47,11 @@ FIRST_ROWS = 1000  # that tell a file's layout
 @dataclass
 class Chunk:
     """Triples of one file, in its order: a table of COLUMNS, no nulls, valid UTF-8; how many rows of the file they come
-    from; and how many of these were not pairs, by task."""
+    from; and how many of these gave none, by reason and task."""
 
     table: pa.Table
     rows: int
-    malformed: Counter[str] = field(default_factory=Counter)
+    drops: dict[str, Counter[str]] = field(default_factory=dict)
 
 
 def chunks(file: PairsFile) -> Iterator[Chunk]:
@@ -159,7 +161,7 @@ def _text_columns(table: pa.Table, default_task: str) -> Chunk:
     """Columns of text to COLUMNS; rows that do not fit are counted and left out."""
     names = table.column_names
     columns: dict[str, pa.Array] = {}
-    good = None
+    good = others = None  # others: all but the negative
     for name in COLUMNS:
         given = name
         if name == "task_name" and "task_name" not in names:
@@ -180,12 +182,19 @@ def _text_columns(table: pa.Table, default_task: str) -> Chunk:
             valid = pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(text), ""), False)
             text = pc.if_else(valid, text, None)
         columns[name] = text
+        if name == "neg":
+            null = pc.is_null(column)
+        else:
+            others = valid if others is None else pc.and_(others, valid)
         good = valid if good is None else pc.and_(good, valid)
     flat = pa.table({name: columns[name] for name in COLUMNS}, schema=SCHEMA)
     if pc.all(good).as_py() in (True, None):
         return Chunk(flat, table.num_rows)
-    bad = pc.fill_null(flat.filter(pc.invert(good)).column("task_name"), NO_TASK)
-    return Chunk(flat.filter(good), table.num_rows, Counter(bad.to_pylist()))
+    lacking = pc.and_(null, others)
+    drops = {}
+    for reason, rows in ((MALFORMED, pc.invert(pc.or_(good, lacking))), (NO_NEGATIVE, lacking)):
+        drops[reason] = Counter(pc.fill_null(flat.filter(rows).column("task_name"), NO_TASK).to_pylist())
+    return Chunk(flat.filter(good), table.num_rows, drops)
 
 
 def _valid_text(column: pa.Array) -> tuple[pa.Array, pa.Array]:
@@ -264,14 +273,15 @@ def _row_chunks(file: PairsFile, rows: Iterator[tuple[Any, int]], schema: pa.Sch
         )
     reader = RowReader(file.task, [row for row, _ in first])
     columns: list[list[str]] = [[] for _ in COLUMNS]
-    malformed: Counter[str] = Counter()
+    drops: dict[str, Counter[str]] = {}
     size = count = before = 0
     recognised = False
     for row, length in chain(first, rows):
         count += 1
         triples = reader.triples(row)
-        if isinstance(triples, str):
-            malformed[triples] += 1
+        if isinstance(triples, Dropped):
+            reason = NO_NEGATIVE if triples.no_negative else MALFORMED
+            drops.setdefault(reason, Counter())[triples.task] += 1
             if not recognised and isinstance(row, dict) and (lacking := missing(row)):
                 found = ", ".join(row) or "none"
                 raise InputError(f"{path}, row {count}: {lacking[0]} is missing, found keys {found}; {KNOWN}")
@@ -285,13 +295,13 @@ def _row_chunks(file: PairsFile, rows: Iterator[tuple[Any, int]], schema: pa.Sch
             length = max(length, sum(len(text) for triple in triples for text in triple))
         size += length
         if len(columns[0]) >= ROWS or size >= BYTES:
-            yield _chunk(columns, count - before, malformed)
-            columns, malformed, size, before = [[] for _ in COLUMNS], Counter(), 0, count
+            yield _chunk(columns, count - before, drops)
+            columns, drops, size, before = [[] for _ in COLUMNS], {}, 0, count
     if count and not recognised:
         types = "" if schema is None else f"; found {', '.join(f'{n}: {schema.field(n).type}' for n in schema.names)}"
         raise InputError(f"{path}: {reader.why_none(count)}{types}; {KNOWN}")
-    if columns[0] or malformed:
-        yield _chunk(columns, count - before, malformed)
+    if columns[0] or drops:
+        yield _chunk(columns, count - before, drops)
 
 
 def _first(rows: Iterator[tuple[Any, int]]) -> list[tuple[Any, int]]:
@@ -306,9 +316,9 @@ def _first(rows: Iterator[tuple[Any, int]]) -> list[tuple[Any, int]]:
     return first
 
 
-def _chunk(columns: list[list[str]], rows: int, malformed: Counter[str]) -> Chunk:
+def _chunk(columns: list[list[str]], rows: int, drops: dict[str, Counter[str]]) -> Chunk:
     table = pa.table([pa.array(column, pa.large_string()) for column in columns], schema=SCHEMA)
-    return Chunk(table, rows, malformed)
+    return Chunk(table, rows, drops)
 
 
 def _say_unused(path: Path, names: Any) -> None:

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import pyarrow as pa
 
@@ -32,6 +32,13 @@ FEWEST_LISTS = 4  # that tell whether what stands first is an instruction
 Member = tuple[str, str]  # instruction, text
 
 
+class Dropped(NamedTuple):
+    """A row that gives no triple, by its task."""
+
+    task: str
+    no_negative: bool = False  # it lacks nothing else
+
+
 class RowReader:
     """The rows of one file. Whether a list of two texts is MEDI's `[instruction, text]` or two texts is decided once for
     the file: the first where its queries are such lists, for the first row whose query is either; but positives and
@@ -44,17 +51,17 @@ class RowReader:
         self.unusable: Counter[str] = Counter()  # rows by the first of task_name and TEXTS that could not be used
         self.null: Counter[str] = Counter()  # those of them where it is null or an empty list
 
-    def triples(self, row: Any) -> list[tuple[str, ...]] | str:
-        """The values of COLUMNS of each triple; or, for a row that is not a pair, the task to count it under."""
+    def triples(self, row: Any) -> list[tuple[str, ...]] | Dropped:
+        """The values of COLUMNS of each triple; or, for a row that gives none, what to count it under."""
         if not isinstance(row, dict):
-            return self.default_task
+            return Dropped(self.default_task)
         task = row.get("task_name", row.get("task_id", self.default_task))
         if isinstance(task, int) and not isinstance(task, bool):
             task = str(task)
         if not (task := as_text(task) or "").strip():  # null, no text, or blank
             self.unusable["task_name"] += 1
             self.null["task_name"] += row.get("task_name", row.get("task_id")) in (None, "")
-            return NO_TASK
+            return Dropped(NO_TASK)
         if self.instruction_first is None:
             self.instruction_first = _instruction_first(row.get("query"))
         found: list[list[Member]] = []
@@ -62,8 +69,8 @@ class RowReader:
             members = self._members(row, name)
             if not members or (name == "query" and (len(members) > 1 or self.instruction_first is None)):
                 self.unusable[name] += 1
-                self.null[name] += not row.get(name)
-                return task
+                self.null[name] += not members and members is not None
+                return Dropped(task, no_negative=name == "neg" and members is not None)
             found.append(members)
         [query], positives, negatives = found
         # The k-th positive stands with the k-th negative; the shorter list begins again.
@@ -74,7 +81,8 @@ class RowReader:
         return made
 
     def _members(self, row: dict[str, Any], name: str) -> list[Member] | None:
-        """The (instruction, text) of each text under `name` and its numbered columns; None where one is not a text."""
+        """The (instruction, text) of each text under `name` and its numbered columns, nulls left
+        out; None where one is not a text."""
         instruction = row.get(f"{name}_instruct")
         if instruction is None and name == "query":
             instruction = row.get(QUERY_PROMPT)
@@ -82,7 +90,7 @@ class RowReader:
         if instruction is None:
             return None
         values = [row.get(name), *(row[key] for key in numbered(tuple(row)).get(name, ()))]
-        values = [value for value in values if value is not None]
+        values = [value for value in values if value is not None and value != []]
         members: list[Member] = []
         instruction_first = self.instruction_first and (name == "query" or not self.lists_of_texts)
         for value in values:
@@ -92,6 +100,8 @@ class RowReader:
             if isinstance(value, list) and not several and not isinstance(row.get("query"), list):
                 return None  # a query without the list that the file's others have: is this two texts, or one?
             for item in value if several else [value]:
+                if item is None and name != "query":  # a list filled up to the length of others
+                    continue
                 if (member := _member(item, instruction)) is None:
                     return None
                 members.append(member)

@@ -137,6 +137,12 @@ def open_model(folder: Path, reference: str, pooling: str | None = None) -> Sent
     if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
         raise ModelError(f"{reference}: no config.json there; expected a transformers or sentence-transformers model")
     check_files(folder, reference)
+    parts = [path.parent.name for path in sorted(folder.glob("[0-9]*_*/config.json"))]
+    parts += ["config_sentence_transformers.json"] * (folder / "config_sentence_transformers.json").is_file()
+    if parts and not (folder / "modules.json").is_file():
+        raise ModelError(
+            f"{reference}: {parts[0]} is there, but no modules.json, which says what of it is used; copy the model's folder whole"
+        )
     if not list(folder.rglob("*.safetensors")):
         raise ModelError(
             f"{reference}: no *.safetensors there; expected weights in safetensors, pickles are never read"

@@ -12,7 +12,7 @@ class Corpus(Section):
 
     source: str = Field(
         "wordnet",
-        description="`wordnet`, `medi`, or a path to pairs (.parquet, .jsonl, .json, each also .gz; or a folder of them).",
+        description="`wordnet`, `medi`, or a path to pairs (.parquet, .jsonl, .json, each also .gz; or a folder of them, where test and validation splits beside one for training are left out).",
     )
     repository: str = Field(
         "avsolatorio/medi-data@0db897b54a91d6bfaa1aae83763a890872122a0b",
@@ -21,7 +21,7 @@ class Corpus(Section):
     rows_per_task: Positive | None = Field(None, description="At most this many rows of each training task are kept.")
     decontaminate: list[str] = Field(
         [],
-        description="Evaluation tasks (or whole benchmarks by name) whose texts are removed from the pairs. Its own list, so that scoring one more task of it trains nothing again.",
+        description="Evaluation tasks (or whole benchmarks by name) whose texts are removed from the pairs. Its own list, so that scoring one more task of it trains nothing again. Found whatever their case, punctuation, Unicode form, invisible characters, HTML tags and entities; not found: letters that are others and look alike (Cyrillic for Latin, dotless i for i), letters lost, a word that a hyphen parts at the end of a line, translations, paraphrases.",
     )
     near_duplicate: Share = Field(
         0.8,
