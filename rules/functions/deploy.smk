@@ -39,9 +39,14 @@ def all_bundles():
     if STUDY.deploy.bundles:
         return {name: own_bundle(one) for name, one in STUDY.deploy.bundles.items()}
     types = list(dict.fromkeys(CATALOGUE[task]["type"] for task in STUDY.task_names))
-    found = {task_type: recommended_bundle(task_type, False) for task_type in types}
-    if RETRIEVAL in types and STUDY.search.shortlist:
-        found[f"{RETRIEVAL}-rescored"] = recommended_bundle(RETRIEVAL, True)
+    found = {
+        task_type.replace(" ", "-"): recommended_bundle(task_type, False)
+        for task_type in types
+    }
+    for task_type in types if STUDY.search.shortlist else []:
+        if task_type.startswith(RETRIEVAL):
+            name = f"{task_type}-rescored".replace(" ", "-")
+            found[name] = recommended_bundle(task_type, True)
     return found
 
 

@@ -84,15 +84,16 @@ def study(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def leave_scores(task: Any, store: Store, fitted: Fitted, codecs: Codecs, search: Search, results: Path) -> None:
     """What `scores/score.py` leaves of a task, which has to be one of mteb's there."""
-    output = results / "scores" / "base" / "s0" / f"{TASK}.parquet"
-    of_codecs, of_searches = grid(codecs, [128], WIDTH), searches.grid(search, WIDTH)
+    name = task.metadata.name
+    output = results / "scores" / "base" / "s0" / f"{name}.parquet"
+    of_codecs, of_searches = grid(codecs, [store.width // 3], store.width), searches.grid(search, store.width)
     described = {
         "study": "legal",
         "variant": "base",
         "seed": 0,
-        "task": TASK,
-        "task_type": "Retrieval",
-        "metric": "ndcg_at_10",
+        "task": name,
+        "task_type": task.metadata.type,
+        "metric": task.metadata.main_score,
     }
     scored = list(score_task(task, store, fitted, of_codecs, of_searches))
     write_tables(

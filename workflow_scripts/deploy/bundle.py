@@ -1,4 +1,4 @@
-"""A recommendation as files that a vector index takes: the model, all that was fitted, a trained index, and a README.
+"""A recommendation as files to use it from: the model, all that was fitted, a README, and where vectors are searched an index.
 
 Takes the choice (the report's own, or one of the study's), the scores' fitted state, the model and the store of a task;
 leaves `<study>/deploy/<name>/`. What was fitted is what the scores were measured with, never fitted anew.
@@ -68,14 +68,15 @@ def bundle(settings: Settings, results: Path, output: Path) -> None:
     fitted, fitted_on = state.load(of_model / f"{task}.fitted.safetensors", codecs)
     store = open_store(results / "embeddings" / chosen.variant / f"s{seed}" / task)
     checked = np.array(store.vectors[:CHECKED], dtype=np.float32)
-    built = faiss_index.of_search(fitted, stages, final)
     folder = results / "models" / chosen.variant / f"s{seed}"
     own = chosen.variant in settings.own_vectors
     source = _source_of_vectors(store.folder) if own else _source_of_model(folder)
     with atomic_folder(output.parent) as part:
         arrays = arrays_of(fitted, codecs, checked)
         save_file(arrays, part / "codec.safetensors")
-        faiss.write_index(built.index, str(part / "index.faiss"))
+        built = faiss_index.of_search(fitted, stages, final) if fitted.unit else None  # else nothing is searched
+        if built is not None:
+            faiss.write_index(built.index, str(part / "index.faiss"))
         coordinates = faiss_index.coordinates_read(codecs, width)
         oldest = None
         if (folder / "modules.json").is_file():
@@ -120,12 +121,13 @@ def bundle(settings: Settings, results: Path, output: Path) -> None:
                 "reference": source["reference"],
                 "digest": source["digest"],
             },
-            "faiss": {"factory": built.factory, "version": faiss.__version__},
+            "faiss": {"factory": built.factory, "version": faiss.__version__} if built else None,
             "arrays": {name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in arrays.items()},
             "versions": versions("faiss-cpu", "numpy", "safetensors", "sentence-transformers"),
         }
-        command = f"python -m workflow_scripts.deploy.check --bundle {output.parent} --documents documents.npy --queries queries.npy"
-        (part / "README.md").write_text(readme(about, stages, final, _limit(fitted, codecs[0], checked), command))
+        (part / "README.md").write_text(
+            readme(about, stages, final, _limit(fitted, codecs[0], checked), str(output.parent))
+        )
         files = sorted(path for path in part.rglob("*") if path.is_file())
         for file in files:
             file.chmod(0o644)

@@ -11,6 +11,8 @@ from typing import Any
 from workflow_scripts.codecs import Codec
 from workflow_scripts.deploy import engines, numpy_lines
 
+CHECK = "python -m workflow_scripts.deploy.check"
+
 
 def percent(share: float | None) -> str:
     return "not known" if share is None else f"{100 * share:.1f}%"
@@ -22,8 +24,8 @@ def _fitted_on(fitted: dict[str, Any]) -> str:
     return f"{fitted['texts']} training texts (digest `{fitted['digest'][:16]}…`)"
 
 
-def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec, limit: float, command: str) -> str:
-    """The whole page. `limit`: see `engines.sections`; `command`: what checks the bundle on one's own vectors."""
+def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec, limit: float, folder: str) -> str:
+    """The whole page. `limit`: see `engines.sections`; `folder`: the bundle's own."""
     codecs = [*(codec for codec, _ in stages), final]
     names = numpy_lines.stage_names(len(codecs))
     expected, measured, model = about["expected"], about["measured"], about["model"]
@@ -50,7 +52,7 @@ def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec,
         "|---|---|",
         *(["| `model/` | the sentence-transformers model (below) |"] if about["model"]["folder"] else []),
         "| `codec.safetensors`, `codec.json` | all that was fitted; what it is, on what it was fitted, digests |",
-        "| `index.faiss` | a faiss index, trained and empty |",
+        *(["| `index.faiss` | a faiss index, trained and empty |"] if about["faiss"] else []),
         "",
     ]
     if model["folder"]:
@@ -79,9 +81,7 @@ def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec,
         numpy_lines.source(codecs, about["unit"]).rstrip(),
     ]
     plan = engines.plan(stages, final)
-    searched = about["unit"]
-    if searched:
-        lines += [engines.rescoring_source(plan).rstrip()] if plan.later else []
+    lines += [engines.rescoring_source(plan).rstrip()] if about["faiss"] and plan.later else []
     lines += [
         "```",
         "",
@@ -96,14 +96,11 @@ def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec,
         "```",
         "",
     ]
+    if not about["faiss"]:
+        return "\n".join([*lines, *_not_searched(about, folder)])
     if any(codec.precision in ("opq", "rabitq") for codec in codecs):
         lines += [
             "faiss rotates with its own matrix product: the correction scalars of RaBitQ are equal to about 1e-6, and codes but for ties.",
-            "",
-        ]
-    if not searched:
-        lines += [
-            f"{about['task_type']} compares decoded numbers: train and predict on `decode(encode(vectors))`.",
             "",
         ]
     lines += [
@@ -121,7 +118,7 @@ def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec,
         " It compares with every vector; an IVF in front of it was not measured.",
         "",
     ]
-    for section in engines.sections(plan, limit) if searched else []:
+    for section in engines.sections(plan, limit):
         lines += [f"## {section.title}", ""]
         lines += [f"{note}\n" for note in section.notes]
         for language, block in section.blocks:
@@ -133,8 +130,44 @@ def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec,
         "bundle finds, with its interval over queries:",
         "",
         "```sh",
-        command,
+        f"{CHECK} --bundle {folder} --documents documents.npy --queries queries.npy",
         "```",
         "",
     ]
     return "\n".join(lines)
+
+
+def _not_searched(about: dict[str, Any], folder: str) -> list[str]:
+    """Where decoded numbers are compared or learned from: how, and how that is checked on one's own data."""
+    if about["task_type"] != "Classification":
+        return [
+            f"{about['task_type']} compares decoded numbers: use `decode(encode(vectors))` in place of the vectors. To check it on",
+            "your own data, measure these as a task of a study (docs/own_data.md).",
+            "",
+        ]
+    return [
+        "## A classifier",
+        "",
+        "Store codes, train and predict on what they decode to. `labels` are those of the training rows. Needs scikit-learn.",
+        "",
+        "```python",
+        "from sklearn.linear_model import LogisticRegression",
+        "",
+        "train_codes, test_codes = encode(train), encode(test)",
+        "classifier = LogisticRegression().fit(decode(train_codes), labels)",
+        "predicted = classifier.predict(decode(test_codes))",
+        "```",
+        "",
+        "The study measured this classifier as mteb does: on a few training rows of each label, drawn several times.",
+        "",
+        "## On your own data",
+        "",
+        "Vectors as the model gives them, whole, as `.npy`; beside each a table of their rows' labels (column `label`, in the same",
+        "order). It prints the accuracy of this classifier on all training rows, and the share of that with float32 vectors,",
+        "with its interval over test rows:",
+        "",
+        "```sh",
+        f"{CHECK} --bundle {folder} --train train.npy train.csv --test test.npy test.csv",
+        "```",
+        "",
+    ]
