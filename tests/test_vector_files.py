@@ -123,6 +123,12 @@ def _write_bytes(name: str, content: bytes) -> Write:
     return write
 
 
+def _of_mixed_widths(folder: Path) -> Path:
+    """Three vectors of six coordinates, then some of five."""
+    path = write_fvecs(folder / "v.fvecs", VECTORS[:3])
+    return _write_bytes("v.fvecs", path.read_bytes() + write_fvecs(path, VECTORS[:, :5]).read_bytes())(folder)
+
+
 BAD_HEADERS: list[tuple[Write, str]] = [
     (lambda folder: folder / "v.npy", "no such file"),
     (_write_bytes("v.txt", b"0.1 0.2"), "not a format of vectors that is read here"),
@@ -134,13 +140,24 @@ BAD_HEADERS: list[tuple[Write, str]] = [
     (lambda folder: write_npy(folder / "v.npy", VECTORS[0]), "an array of 1 dimensions .*rows x coordinates"),
     (lambda folder: write_npy(folder / "v.npy", VECTORS[None]), "an array of 3 dimensions"),
     (lambda folder: write_npy(folder / "v.npy", VECTORS[:0]), "0 vectors of 6 coordinates"),
-    (lambda folder: write_npy(folder / "v.npy", VECTORS.astype(np.int8)), "int8; expected float32 or float16"),
+    (lambda folder: write_npy(folder / "v.npy", VECTORS.astype(np.int8)), "int8; expected float32 .* are codes or ids"),
+    (lambda folder: write_npy(folder / "v.npy", VECTORS > 0), "bool; expected float32 .* are codes or ids"),
+    (
+        lambda folder: write_npy(folder / "v.npy", VECTORS.astype(np.complex64)),
+        "complex64; expected float32 or float16: save an array of real numbers",
+    ),
+    (lambda folder: write_npy(folder / "v.npy", VECTORS.astype(str)), "texts; expected float32 .* real numbers"),
+    (
+        lambda folder: write_safetensors(folder / "v.safetensors", VECTORS.astype(np.int64)),
+        "int64; expected float32 .* are codes or ids",
+    ),
     (lambda folder: write_npy(folder / "v.npy", VECTORS.astype(np.float64)), "float64; expected float32 or float16"),
     (lambda folder: write_npy(folder / "v.npy", VECTORS.astype(">f4")), "float32, big-endian"),
     (lambda folder: write_npy(folder / "v.npy", np.asfortranarray(VECTORS)), "stored by columns"),
     (lambda folder: _cut(MAPPED["npy"](folder), 25), "cut short in row 10: "),
     (lambda folder: _cut(MAPPED["safetensors"](folder), 25), "cut short in row 10: "),
-    (lambda folder: _cut(MAPPED["fvecs"](folder), 25), "row 11 is cut short, or of another width"),
+    (lambda folder: _cut(MAPPED["fvecs"](folder), 25), "row 11 is cut short"),
+    (_of_mixed_widths, "row 3 has 5 coordinates, row 0 has 6"),
     (lambda folder: _cut(MAPPED["arrow"](folder), 25), "cut short"),
     (lambda folder: _cut(COPIED["parquet"](folder), 25), "cut short"),
     (_two_tensors, r"2 tensors \(a, b\); expected one"),

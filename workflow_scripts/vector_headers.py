@@ -23,7 +23,11 @@ FORMATS = (NPY, PARQUET, ARROW, SAFETENSORS, FVECS)
 ONLY_VECTORS = (NPY, ARROW, SAFETENSORS, FVECS)  # a parquet file may be a table of texts as well
 NPY_MAGIC = b"\x93NUMPY"
 NPY_TYPES = {"<f4": "float32", "<f2": "float16", "|O": "Python objects (a pickle)"}
-SAFETENSORS_TYPES = {"F32": "float32", "F16": "float16", "F64": "float64", "BF16": "bfloat16", "I8": "int8"}
+SAFETENSORS_TYPES = {"F32": "float32", "F16": "float16", "F64": "float64", "BF16": "bfloat16", "BOOL": "bool"}
+SAFETENSORS_TYPES |= {
+    f"{letter}{bits}": f"{name}{bits}" for letter, name in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)
+}
+CODES = ("bool", "int", "uint")  # what names of types begin with that hold codes, not coordinates
 MOST_HEADER = 100_000_000  # bytes: what the safetensors format allows
 
 
@@ -135,10 +139,20 @@ def _fvecs(path: Path, file: BinaryIO) -> Header:
     if width < 1 or (rows == 0 and width > 1_000_000):
         raise InputError(f"{path}: row 0 is to have {width} coordinates: not an .fvecs file")
     if rest:
+        _refuse_other_width(path, file, width, rows)
         raise InputError(
-            f"{path}: {_size(file):,} bytes are no whole number of vectors of {width} coordinates ({stride:,} bytes each): row {rows} is cut short, or of another width"
+            f"{path}: {_size(file):,} bytes are no whole number of vectors of {width} coordinates ({stride:,} bytes each): row {rows} is cut short"
         )
     return Header("float32", rows, width, 4, stride)
+
+
+def _refuse_other_width(path: Path, file: BinaryIO, width: int, rows: int) -> None:
+    """Raises InputError naming the first row of .fvecs that says another width than row 0: up to it all rows are where they
+    are looked for."""
+    for row in range(1, rows + 1):
+        file.seek(row * (4 + 4 * width))
+        if len(data := file.read(4)) == 4 and (other := struct.unpack("<i", data)[0]) != width:
+            raise InputError(f"{path}: row {row:,} has {other} coordinates, row 0 has {width}")
 
 
 def _dense(path: Path, file: BinaryIO, header: Header) -> Header:
@@ -153,16 +167,23 @@ def _dense(path: Path, file: BinaryIO, header: Header) -> Header:
 
 def _wanted_type(path: Path, dtype: str | None, described: object, fix: str) -> str:
     if dtype not in ITEM_BYTES:
-        raise InputError(f"{path}: {_spelled(dtype or described)}; expected float32 or float16: {fix}")
+        name = dtype or _spelled(described)
+        if name.startswith(CODES):
+            fix = "these are codes or ids; save the vectors that they stand for"
+        elif not name.startswith("float") and name != "bfloat16":
+            fix = "save an array of real numbers"
+        raise InputError(f"{path}: {name}; expected float32 or float16: {fix}")
     return dtype
 
 
 def _spelled(described: object) -> str:
     """A numpy type as people write it: `<f8` is float64."""
-    parts = re.fullmatch(r"([<>|=])([fiu])(\d+)", described) if isinstance(described, str) else None
+    parts = re.fullmatch(r"([<>|=])([fiucbUS])(\d+)", described) if isinstance(described, str) else None
     if parts is None:
         return str(described)
-    name = {"f": "float", "i": "int", "u": "uint"}[parts[2]] + str(8 * int(parts[3]))
+    if parts[2] in "bUS":
+        return "bool" if parts[2] == "b" else "texts"
+    name = {"f": "float", "i": "int", "u": "uint", "c": "complex"}[parts[2]] + str(8 * int(parts[3]))
     return name + (", big-endian" if parts[1] == ">" else "")
 
 

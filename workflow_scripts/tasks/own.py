@@ -158,8 +158,10 @@ def _names(path: Path) -> dict[str, list[str]]:
 
 
 def _texts(path: Path, titles: bool) -> dict[str, list[str]]:
-    """The columns `id`, `text` and, where `titles` are wanted and there, `title`."""
+    """The columns `id`, `text` and, where they have `titles`, `title`. A document may be empty, as in BEIR's collections:
+    mteb encodes it as it is. A query may not."""
     ids, seen = _Ids("_id", "id"), set()
+    empty: list[str] = []
     columns: dict[str, list[str]] = {"id": [], "title": [], "text": []}
     for row in rows_of(path):
         identifier = ids.of(row)
@@ -169,9 +171,15 @@ def _texts(path: Path, titles: bool) -> dict[str, list[str]]:
         title = _text(row, "title") if titles and row.values.get("title") is not None else ""
         columns["id"].append(identifier)
         columns["title"].append(title)
-        columns["text"].append(_text(row, "text") if title.strip() else _full_text(row, "text"))
+        columns["text"].append(_text(row, "text") if titles else _full_text(row, "text"))
+        if not (title + columns["text"][-1]).strip():
+            empty.append(row.place)
     if not seen:
         raise InputError(f"{path}: no rows in it")
+    if len(empty) == len(seen):
+        raise InputError(f"{path}: every document is empty")
+    if empty:
+        log.info("%s: empty, and so are %d after it; encoded as they are, as mteb does", empty[0], len(empty) - 1)
     if not any(columns["title"]):
         del columns["title"]
     return columns
