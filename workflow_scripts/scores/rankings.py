@@ -22,6 +22,7 @@ from workflow_scripts.scores.retrieval import COMPARED, DEPTH, NOT_FOUND, Intege
 
 SHOWN = agreement.DEPTH + 1  # best documents of a ranking: one of them may have the query's own id
 CHUNK = 50_000  # documents searched at once: mteb's own number, and it decides how its products round
+QUERIES = 2_500  # queries ranked at once: with a chunk of documents half a gigabyte of similarities
 Vectors = Callable[
     [Integers], torch.Tensor
 ]  # rows of a store -> their vectors (rows, width), one call an `encode()` of mteb's
@@ -40,6 +41,19 @@ class Ranking(NamedTuple):
 def rankings(split: Split, vectors: Vectors, dimensions: Sequence[int]) -> dict[int, Ranking]:
     """The ranking at each dimension: the first so many coordinates of the vectors."""
     queries = vectors(split.queries)
+    found = [
+        _of_block(block, queries[start : start + QUERIES], vectors, dimensions)
+        for start, block in split.blocks_of_queries(QUERIES)
+    ]
+    return {dim: _joined([of_block[dim] for of_block in found]) for dim in dimensions}
+
+
+def _joined(blocks: Sequence[Ranking]) -> Ranking:
+    rank, confidence, best = zip(*blocks, strict=True)
+    return Ranking(np.concatenate(rank), np.concatenate(confidence, axis=1), np.concatenate(best))
+
+
+def _of_block(split: Split, queries: torch.Tensor, vectors: Vectors, dimensions: Sequence[int]) -> dict[int, Ranking]:
     if len(split.documents) <= CHUNK:
         documents = vectors(split.documents)
         return {dim: _ranking_by_counting(split, cosines(queries, documents, dim)) for dim in dimensions}

@@ -6,8 +6,8 @@ Takes a loaded retrieval task and the store of its texts; leaves `Split`s, and s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,27 @@ class Split:
     ideal: dict[int, np.ndarray[Any, Any]]
     order: Integers
     same: Integers
+
+    def blocks_of_queries(self, size: int) -> Iterator[tuple[int, Split]]:
+        """The split in blocks of so many queries, each with the number of its first."""
+        for start in range(0, len(self.queries), size):
+            some = slice(start, start + size)
+            first, last = np.searchsorted(
+                self.judged_query, [start, start + size]
+            )  # judgements are in the queries' order
+            yield (
+                start,
+                replace(
+                    self,
+                    query_ids=self.query_ids[some],
+                    queries=self.queries[some],
+                    judged_query=self.judged_query[first:last] - start,
+                    judged_document=self.judged_document[first:last],
+                    gain=self.gain[first:last],
+                    ideal={k: ideal[some] for k, ideal in self.ideal.items()},
+                    same=self.same[some],
+                ),
+            )
 
 
 def is_plain(task: Any) -> bool:
