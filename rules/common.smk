@@ -38,7 +38,10 @@ use_this_python()
 if workflow.is_main_process:
     try:
         types = {name: STUDY.catalogue[name]["type"] for name in STUDY.task_names}
-        types |= {name: type_of(own.files()) for name, own in STUDY.own_tasks.items()}
+        types |= {
+            name: type_of(own.files(), STUDY.encodes)
+            for name, own in STUDY.own_tasks.items()
+        }
     except InputError as error:
         raise SystemExit(f"configuration: tasks: {error}")
     shorten_reasons()

@@ -91,7 +91,7 @@ def check_rows(file: VectorFile) -> None:
         found["all zeros"] += (start + np.flatnonzero(squares == 0)).tolist()
     for what, rows in found.items():
         if rows:
-            more = f", and {len(rows) - 1:,} rows after it" if len(rows) > 1 else ""
+            more = f" ({len(rows):,} rows are)" if len(rows) > 1 else ""
             raise InputError(
                 f"{file.path}: row {rows[0]:,} is {what}{more}: no cosine with it; leave it out, with its id"
             )

@@ -12,6 +12,7 @@ import yaml
 
 from testing.project import copy_project, snakemake
 from testing.small_study import logs
+from testing.vector_files import table, write_parquet
 from workflow_scripts.artefact import read_json
 from workflow_scripts.evaluation.task_files import load_task
 from workflow_scripts.scores import retrieval
@@ -30,7 +31,7 @@ def write_vectors(folder: Path) -> None:
     answers = np.repeat(queries, 2, axis=0) + 0.9 * rng.standard_normal((120, WIDTH)) * scale
     documents = np.concatenate([answers, rng.standard_normal((880, WIDTH)) * scale])
     np.save(folder / "documents.npy", documents.astype(np.float32))
-    np.save(folder / "queries.npy", queries.astype(np.float32))
+    write_parquet(folder / "queries.parquet", table(queries.astype(np.float32), [str(i) for i in range(60)]))
     rows = "".join(f"{i // 2}\t{i}\t1\n" for i in range(120))
     (folder / "judgements.tsv").write_text("query-id\tcorpus-id\tscore\n" + rows)
 
@@ -40,7 +41,7 @@ def test_a_bundle_of_own_vectors_finds_in_faiss_what_was_measured(tmp_path: Path
     project = copy_project(tmp_path / "project")
     study = {
         "study": "mine",
-        "variants": {"ours": {"vectors": str(tmp_path / "own")}},
+        "variants": {"ours": {"vectors": str(tmp_path / "own"), "declared_width": WIDTH}},
         "dimensions": [16, 32],
         "codecs": {"transforms": ["prefix", "pca"], "precisions": ["float32", "int8"]},
         "tasks": [{"name": "Own", "path": str(tmp_path / "own")}],
@@ -52,7 +53,7 @@ def test_a_bundle_of_own_vectors_finds_in_faiss_what_was_measured(tmp_path: Path
     results = project / "results" / "mine"
     about = read_json(results / "deploy" / "half" / "codec.json")
     assert (about["model"]["name"], about["model"]["folder"]) == ("ours", None)
-    assert about["model"]["reference"] == "documents.npy, queries.npy"
+    assert about["model"]["reference"] == "documents.npy, queries.parquet"
     page = (results / "deploy" / "half" / "README.md").read_text()
     assert "no model is here" in page
     assert "Fitted on 250 vectors of Own, none of which is scored" in page

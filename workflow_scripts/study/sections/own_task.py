@@ -129,7 +129,7 @@ class OwnTask(Section):
         if {"train", "test"} <= found.keys():
             return {key: found[key] for key in ("train", "test")}
         raise StudyError(
-            f"{folder}: holds no task; found {names_in(folder)}; expected corpus and queries (BEIR), or train and test ({', '.join(SUFFIXES)})"
+            f"{folder}: holds no task; found {names_in(folder)}; expected corpus and queries (BEIR), or train and test ({', '.join(SUFFIXES)}; of vectors {', '.join(ONLY_VECTORS)})"
         )
 
     def _judgements(self, folder: Path) -> Path:
