@@ -69,7 +69,8 @@ def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec,
             "vectors = model.encode(texts)",
             "```",
             "",
-            f"It needs sentence-transformers {model['sentence_transformers']} or newer. {cut}",
+            f"It needs sentence-transformers {model['sentence_transformers']} or newer; name `truncate_dim` as here: version 5 does not read it",
+            f"from the folder. {cut}",
             "",
         ]
     lines += [
