@@ -1,5 +1,7 @@
 # What decides the jobs of ../deploy.smk: the bundles of the study, their inputs and settings.
 
+from workflow_scripts.study.sections.deploy import bundle_name
+
 RETRIEVAL = "Retrieval"
 
 
@@ -39,13 +41,10 @@ def all_bundles():
     if STUDY.deploy.bundles:
         return {name: own_bundle(one) for name, one in STUDY.deploy.bundles.items()}
     types = list(dict.fromkeys(CATALOGUE[task]["type"] for task in STUDY.task_names))
-    found = {
-        task_type.replace(" ", "-"): recommended_bundle(task_type, False)
-        for task_type in types
-    }
+    found = {bundle_name(one): recommended_bundle(one, False) for one in types}
     for task_type in types if STUDY.search.shortlist else []:
         if task_type.startswith(RETRIEVAL):
-            name = f"{task_type}-rescored".replace(" ", "-")
+            name = bundle_name(task_type, rescored=True)
             found[name] = recommended_bundle(task_type, True)
     return found
 

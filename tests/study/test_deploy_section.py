@@ -8,6 +8,9 @@ import pytest
 
 from workflow_scripts.study.configuration import Study, load_study
 from workflow_scripts.study.errors import StudyError
+from workflow_scripts.study.names import NAME
+from workflow_scripts.study.sections.deploy import bundle_name
+from workflow_scripts.study.sections.own_task import NOT_JUDGED
 
 
 def study(bundle: dict[str, Any], name: str = "small", tasks: list[str] | None = None) -> Study:
@@ -72,6 +75,11 @@ def test_what_is_not_measured_is_one_line(bundle: dict[str, Any], line: str) -> 
         study(bundle)
     assert "\n" not in str(error.value)
     assert str(error.value).startswith("deploy.bundles.small")
+
+
+def test_what_is_recommended_of_a_type_of_task_has_a_folder_that_the_study_itself_could_name() -> None:
+    assert bundle_name(NOT_JUDGED, rescored=True) == "Retrieval-without-judgements-rescored"
+    assert NAME.match(bundle_name(NOT_JUDGED))
 
 
 def test_a_name_that_is_no_folder_is_refused() -> None:

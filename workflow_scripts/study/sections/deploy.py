@@ -35,3 +35,8 @@ class Deploy(Section):
     language: list[str] = Field(
         [], description="Languages of exports and cards (`en`); empty: those of the model they start from."
     )
+
+
+def bundle_name(task_type: str, rescored: bool = False) -> str:
+    """The folder of what the report recommends for a task type, without spaces: a shell takes it without quotes."""
+    return "-".join([*task_type.split(), *["rescored"] * rescored])
