@@ -24,6 +24,7 @@ from workflow_scripts.curves.curves import Found, answer
 from workflow_scripts.study.configuration import Study, load_study
 from workflow_scripts.study.sections.deploy import Deploy
 from workflow_scripts.study.sections.intervals import Intervals
+from workflow_scripts.study.sections.own_task import NOT_JUDGED
 
 HOSTILE = 'a <b>&"$x^2$ ' + "long" * 75
 
@@ -196,10 +197,13 @@ def test_a_card_tells_mtebs_tasks_their_splits_and_nested_models_apart(results: 
     assert front["model-index"][0]["results"][0]["dataset"]["split"] == "dev+test"
 
 
-def test_a_card_leaves_out_what_is_no_number(results: Path, study: Study) -> None:
+def test_a_cards_results_leave_out_what_is_no_number_or_agreement_with_itself(results: Path, study: Study) -> None:
     scores = read_scores(results / "scores/base/s0/WordNetExamples.parquet").with_columns(score=None)
     text = card(study, read_json(results / "models/base/s0/model.json"), scores, {}, frontier_of(results))
     assert "| WordNetExamples | ndcg\\_at\\_10 | - | - | - |" in text
+    assert yaml.safe_load(text.split("---\n")[1])["model-index"][0]["results"] == []
+    agreed = read_scores(results / "scores/base/s0/WordNetExamples.parquet").with_columns(task_type=pl.lit(NOT_JUDGED))
+    text = card(study, read_json(results / "models/base/s0/model.json"), agreed, {}, frontier_of(results))
     assert yaml.safe_load(text.split("---\n")[1])["model-index"][0]["results"] == []
 
 

@@ -25,6 +25,7 @@ from workflow_scripts.curves.schemas import FRONTIER_SCHEMA, OWN, is_prefix, ris
 from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.configuration import Study
 from workflow_scripts.study.references import portable_reference
+from workflow_scripts.study.sections.own_task import NOT_JUDGED
 
 LEAST_SHARE = 0.8  # of the full width: what keeps less is not on the card
 # What Markdown would read as markup, and HTML as a tag.
@@ -41,7 +42,8 @@ def front_matter(
 ) -> str:
     """The card's metadata: the full-width scores as mteb results, in the hub's model-index form.
 
-    `splits`: the evaluated splits of each task, where they are known. A score that is no number is left out.
+    `splits`: the evaluated splits of each task, where they are known. Left out: a score that is no number, or is agreement with
+    the model itself.
     """
     catalogue = task_catalogue()
     results = []
@@ -49,7 +51,7 @@ def front_matter(
     full = scores.filter(is_prefix())
     for (task,), part in full.group_by(["task"], maintain_order=True):
         best = part.sort("dim").tail(1).row(0, named=True)
-        if not is_number(best["score"]):
+        if not is_number(best["score"]) or best["task_type"] == NOT_JUDGED:  # which is 1 at full width, of any model
             continue
         entry = catalogue.get(str(task), {})
         of_mteb = of_mteb or bool(entry.get("dataset"))
