@@ -34,9 +34,11 @@ rule keep:
     params:
         settings=curves_settings,
     shell:
-        "python -m workflow_scripts.curves.parts --settings {params.settings:q}"
-        f" --results {RESULTS} --parts {PARTS}"
-        " --commit \"$(git describe --always --dirty --exclude '*' 2> /dev/null || echo unknown)\" > {log:q} 2>&1"
+        # of the code: what stands in docs/ changes with each part that is kept
+        "commit=$(git rev-parse --short HEAD 2> /dev/null || echo unknown);"
+        " git diff --quiet HEAD -- . ':!docs' 2> /dev/null || [ $? -gt 1 ] || commit=$commit-dirty;"
+        " python -m workflow_scripts.curves.parts --settings {params.settings:q}"
+        f" --results {RESULTS} --parts {PARTS} --commit $commit > {{log:q}} 2>&1"
         " && tail -n 1 {log:q}"
 
 

@@ -41,6 +41,9 @@ def draw_budget(table: pl.DataFrame, answer: Answer) -> Any:
                 _draw_kind(axis, panel.filter(pl.col("kind") == kind).sort("steps"), place, len(order))
             axis.set_title(f"{task_type}, at most {byte_count(size)} bytes", fontsize=10.5)
             _dress(axis, budgets)
+            if panel.height:  # of horizontal lines alone matplotlib would show all from 0 to 1
+                shares = pl.concat([panel[column] for column in ("share", "share_low", "share_high")]).drop_nulls()
+                axis.set_ylim(float(shares.min()) - 0.01, float(shares.max()) + 0.01)  # type: ignore[arg-type]
             axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
     for column in range(len(types)):
         axes[-1][column].set_xlabel("training steps, parents' included")
@@ -93,7 +96,7 @@ def draw_domains(table: pl.DataFrame, answer: Answer) -> Any:
 
 
 def _draw_kind(axis: Any, points: pl.DataFrame, place: int, kinds_shown: int) -> None:
-    """A line over budgets; a horizontal one of what has none, with its interval at the left."""
+    """A line over budgets, with intervals; a horizontal one of what has none."""
     if points.is_empty():
         return
     style = look(place)
