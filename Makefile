@@ -23,12 +23,13 @@ vectors: $(VENV)/study
 	test -e vectors/wordnet/queries.npy || $(BIN)/python -m testing.example_vectors --output vectors/wordnet
 	$(BIN)/snakemake --cores $(CORES) --configfile studies/vectors.yaml
 
+# Several jobs share the cores in tests: a thread that waits for another gives its core away.
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slurm" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not slurm" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # The cluster's tests alone, on a real SLURM that they bring up and take down; docs/slurm.md names its packages.
 slurm-test: $(VENV)/development
-	$(BIN)/python -m pytest -rs -m slurm tests/slurm
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -rs -m slurm tests/slurm
 
 check: $(VENV)/development
 	$(BIN)/ruff check .
