@@ -5,9 +5,10 @@
 
 Takes pairs (WordNet's, or a path), a parent (all-MiniLM-L6-v2, or another reference) and `../shared/data`; prints the score at
 each dimension of the parent's prefix, of its uncentred principal axes fitted on the same texts, and of the adaptor (mean over
-seeds): nDCG@10 of WordNetExamples (in domain of WordNet's pairs), LegalSummarization and SciFact, accuracy of classification
-tasks (out of domain). Then the figures by name, with 95% intervals of paired resamples of queries or test texts within each
-task. `--folder` keeps what was encoded, learned and scored, so that a run that was stopped goes on.
+seeds, each with pairs of its own draw): nDCG@10 of WordNetExamples (in domain of WordNet's pairs), LegalSummarization and
+SciFact, accuracy of classification tasks (out of domain). Then the figures by name, with 95% intervals over queries or test
+texts within each task and over seeds. `--folder` keeps what was encoded, learned and scored, so that a run that was stopped
+goes on.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import scipy.stats
 import torch
 import yaml
 from safetensors.numpy import load_file, save_file
@@ -197,55 +199,63 @@ class Scores:
         np.save(kept, found)
         return found
 
-    def mean(self, task: str, matrices: list[Matrix], dim: int, precision: str = "float32") -> Matrix:
-        """The same, mean over matrices (seeds)."""
-        return np.asarray(np.mean([self.values(task, matrix, dim, precision) for matrix in matrices], axis=0))
+    def of_seeds(self, task: str, matrices: list[Matrix], dim: int, precision: str = "float32") -> Matrix:
+        """The same under the matrix of each seed, `(seeds, units)`."""
+        return np.stack([self.values(task, matrix, dim, precision) for matrix in matrices])
 
-    def best_of_64_bytes(self, task: str, matrices: list[Matrix]) -> Matrix:
-        """`(codecs, units)`: values under each codec of 64 bytes."""
+    def at_64_bytes(self, task: str, matrices: list[Matrix]) -> Matrix:
+        """`(codecs, seeds, units)`: values under each codec of 64 bytes."""
         width = len(matrices[0])
         codecs = [(dim, precision) for dim, precision in AT_64_BYTES.items() if dim <= width]
-        return np.stack([self.mean(task, matrices, *codec) for codec in codecs])
+        return np.stack([self.of_seeds(task, matrices, *codec) for codec in codecs])
 
 
 def gain(ours: list[Matrix], theirs: list[Matrix]) -> tuple[float, float, float]:
-    """(estimate, low, high) of our score over theirs, less 1; mean over tasks of the mean over units, paired by unit.
+    """(estimate, low, high) of our score over theirs, less 1; mean over tasks of the mean over units, paired by unit and seed.
 
-    Each is `(codecs, units)`, of which the codec with the highest mean counts, chosen anew in each resample.
+    Each is `(codecs, seeds, units)`, of which the codec with the highest mean counts, chosen anew in each resample of the
+    units. To the distance of each percentile from the estimate that of the t interval of the seeds' own gains is added in
+    squares; one seed says nothing of others.
     """
     generator = np.random.default_rng(0)
+    count = ours[0].shape[1]
 
-    def ratio(chosen: list[np.ndarray]) -> float:
+    def ratio(chosen: list[np.ndarray], seeds: slice = slice(None)) -> float:
         one, two = (
-            np.mean([values[:, units].mean(1).max() for values, units in zip(side, chosen, strict=True)])
+            np.mean([values[:, seeds, units].mean((1, 2)).max() for values, units in zip(side, chosen, strict=True)])
             for side in (ours, theirs)
         )
         return float(one / two - 1)
 
-    sizes = [values.shape[1] for values in ours]
+    sizes = [values.shape[2] for values in ours]
+    all_units = [np.arange(size) for size in sizes]
+    estimate = ratio(all_units)
     draws = [ratio([generator.integers(0, size, size) for size in sizes]) for _ in range(RESAMPLES)]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return ratio([np.arange(size) for size in sizes]), float(low), float(high)
+    low, high = estimate - np.percentile(draws, [2.5, 97.5])
+    of_seeds = [ratio(all_units, slice(seed, seed + 1)) for seed in range(count)]
+    spread = scipy.stats.t.ppf(0.975, count - 1) * np.std(of_seeds, ddof=1) / count**0.5 if count > 1 else 0.0
+    return estimate, estimate - float(np.hypot(low, spread)), estimate + float(np.hypot(high, spread))
 
 
-def frozen_pairs(results: Path, pairs: int, instructions: bool, noise: float, folder: Path) -> Any:
-    """The pairs' embeddings, encoded where they are not; `noise`: the share of rows with positive and negative exchanged."""
+def frozen_pairs(results: Path, pairs: int, seed: int, instructions: bool, noise: float, folder: Path) -> Any:
+    """The embeddings of the pairs that the seed draws, encoded where they are not; `noise`: the share of rows with positive
+    and negative exchanged."""
     from workflow_scripts.models.batches import Tokens
     from workflow_scripts.models.encode_pairs import EncodePairsSettings, encode_pairs
     from workflow_scripts.models.frozen import FrozenPairs, load_frozen_pairs
 
     tokens = results / "corpus" / "tokens" / "base" / "tokens.sha256"
+    kind = f"pairs_{'with' if instructions else 'without'}_s{seed}"
     stores = sorted(
-        (int(path.parent.name.split("_")[2]), path.parent)
-        for path in folder.glob(f"pairs_{'with' if instructions else 'without'}_*/pairs.sha256")
+        (int(path.parent.name.rpartition("_")[2]), path.parent) for path in folder.glob(f"{kind}_*/pairs.sha256")
     )
     store = next((path for size, path in stores if size >= pairs), None)  # fewer pairs are a part of more
     if store is None:
-        store = folder / f"pairs_{'with' if instructions else 'without'}_{pairs}"
-        settings = EncodePairsSettings(model="base", pairs=pairs, max_length=128, instructions=instructions)
+        store = folder / f"{kind}_{pairs}"
+        settings = EncodePairsSettings(model="base", pairs=pairs, seed=seed, max_length=128, instructions=instructions)
         encode_pairs(settings, results / "models" / "base" / "s0" / "model.sha256", tokens, store / "pairs.json")
     read = Tokens(tokens.with_name("tokens.arrow"))
-    frozen = load_frozen_pairs(read, store, pairs, instructions, torch.device("cpu"))
+    frozen = load_frozen_pairs(read, store, pairs, seed, instructions, torch.device("cpu"))
     places = frozen.places.copy()
     exchanged = np.random.default_rng(1).random(places.shape[1]) < noise
     places[1:, exchanged] = places[:0:-1, exchanged]
@@ -329,7 +339,7 @@ def table_of(scores: Scores, named: dict[str, list[Matrix]], dimensions: tuple[i
     print("| score | " + " | ".join(map(str, dimensions)) + " |\n|---|" + "---|" * len(dimensions))
     for task in scores.tasks:
         for words, matrices in named.items():
-            cells = [f"{scores.mean(task, matrices, d).mean():.4f}" for d in dimensions]
+            cells = [f"{scores.of_seeds(task, matrices, d).mean():.4f}" for d in dimensions]
             print(f"| {task}, {words} | " + " | ".join(cells) + " |", flush=True)
 
 
@@ -364,21 +374,24 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         results = prepared(folder, given.source, given.parent)
         instructions = bool(given.recipe.get("instructions", False))
-        frozen = frozen_pairs(results, given.pairs, instructions, given.noise, folder)
         recipe = json.dumps(given.recipe, sort_keys=True)
         name = hashlib.sha256(f"{given.pairs} {given.noise} {recipe}".encode()).hexdigest()[:12]
-        seeds = [learned(frozen, given.recipe, s, folder / f"matrix_{name}_{s}.npz") for s in range(given.seeds)]
-        tasks = {task: load_task(results, task, folder) for task in [*given.inside, *given.outside]}
-        sample = frozen.vectors[
-            torch.randperm(len(frozen.vectors), generator=torch.Generator().manual_seed(0))[:SAMPLE]
+        frozen = [
+            frozen_pairs(results, given.pairs, seed, instructions, given.noise, folder) for seed in range(given.seeds)
         ]
-        scores = Scores(tasks, sample.numpy(), folder / "scores")
-        width = frozen.vectors.shape[1]
-        axes, prefix = [uncentred_axes(frozen.vectors).numpy()], [np.eye(width, dtype=np.float32)]
-        adaptors = [matrix for matrix, _ in seeds]
         print(f"{given.pairs} pairs, {given.seeds} seeds, {torch.get_num_threads()} threads; chosen:")
-        for seed, (_, said) in enumerate(seeds):
-            print(f"  seed {seed}: {said}")
+        adaptors = []
+        for seed, pairs in enumerate(frozen):
+            matrix, said = learned(pairs, given.recipe, seed, folder / f"matrix_{name}_{seed}.npz")
+            adaptors.append(matrix)
+            print(f"  seed {seed}: {said}", flush=True)
+        tasks = {task: load_task(results, task, folder) for task in [*given.inside, *given.outside]}
+        vectors = frozen[0].vectors
+        sample = vectors[torch.randperm(len(vectors), generator=torch.Generator().manual_seed(0))[:SAMPLE]]
+        scores = Scores(tasks, sample.numpy(), folder / "scores")
+        width = vectors.shape[1]
+        axes = [uncentred_axes(pairs.vectors).numpy() for pairs in frozen]
+        prefix = [np.eye(width, dtype=np.float32)] * given.seeds
         named = {"prefix": prefix, "principal axes": axes, "adaptor": adaptors}
         table_of(scores, named, dimensions_of(width))
         figures: dict[str, float] = {}
@@ -394,13 +407,13 @@ def main() -> None:
                         (f"over_pca_{where}_32{of}", axes, 32),
                         (f"full_width_{where}{of}", prefix, width),
                     ):
-                        sides = [[scores.mean(t, m, dim)[None] for t in part] for m in (adaptors, theirs)]
+                        sides = [[scores.of_seeds(t, m, dim)[None] for t in part] for m in (adaptors, theirs)]
                         figures |= said_of(key, gain(*sides))
             if ranked:
-                sides = [[scores.best_of_64_bytes(t, m) for t in ranked] for m in (adaptors, axes)]
+                sides = [[scores.at_64_bytes(t, m) for t in ranked] for m in (adaptors, axes)]
                 figures |= said_of(f"over_pca_{where}_64_bytes", gain(*sides))
         if not given.no_seconds:
-            found = measured(frozen, 100_000, folder)
+            found = measured(frozen[0], 100_000, folder)
             figures |= {"seconds_per_100k": found["seconds"], "memory_gb_above_the_store": found["memory_gb"]}
     print("\n| figure | value |\n|---|---|")
     for key, value in figures.items():

@@ -77,6 +77,7 @@ def either_of(names):
 wildcard_constraints:
     model=either_of(GRAPH.models),
     seed=r"\d+",
+    pairs_seed=r"\d+",
     part=r"\d+",
     parts=r"\d+",
     task=either_of(

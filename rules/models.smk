@@ -75,12 +75,12 @@ rule encode_pairs:
         model=f"{RESULTS}/models/{{model}}/s{{seed}}/model.sha256",
         tokens=tokens_digest,
     output:
-        manifest=f"{RESULTS}/models/{{model}}/s{{seed}}.pairs/pairs.json",
-        digest=f"{RESULTS}/models/{{model}}/s{{seed}}.pairs/pairs.sha256",
+        manifest=f"{RESULTS}/models/{{model}}/s{{seed}}.pairs/s{{pairs_seed}}/pairs.json",
+        digest=f"{RESULTS}/models/{{model}}/s{{seed}}.pairs/s{{pairs_seed}}/pairs.sha256",
     log:
-        f"{LOGS}/models/{{model}}_s{{seed}}_pairs.log",
+        f"{LOGS}/models/{{model}}_s{{seed}}_pairs_s{{pairs_seed}}.log",
     benchmark:
-        f"{BENCHMARKS}/models/{{model}}_s{{seed}}_pairs.tsv"
+        f"{BENCHMARKS}/models/{{model}}_s{{seed}}_pairs_s{{pairs_seed}}.tsv"
     priority: cheapest_first
     conda:
         ENVIRONMENT

@@ -64,21 +64,22 @@ def pairs_of_adaptor(model):
 
 
 def encode_pairs_settings(wildcards):
-    """As many pairs as the largest adaptor of this parent uses: all of them share the store."""
+    """As many pairs as the largest adaptor of this parent uses: all adaptors of one seed share the store."""
     children = [m for m in ADAPTED if GRAPH.parent_of(m) == wildcards.model]
     return settings(
         model=wildcards.model,
         pairs=max(map(pairs_of_adaptor, children)),
+        seed=int(wildcards.pairs_seed),
         max_length=STUDY.training.max_length,
         instructions=STUDY.adaptor.instructions,
     )
 
 
 def parent_pairs(wildcards):
-    """The parent's store of training pairs."""
+    """The parent's store of the training pairs that the adaptor's seed draws."""
     parent = GRAPH.parent_of(wildcards.model)
     seed = GRAPH.seed_of_parent(wildcards.model, int(wildcards.seed))
-    return f"{RESULTS}/models/{parent}/s{seed}.pairs/pairs.sha256"
+    return f"{RESULTS}/models/{parent}/s{seed}.pairs/s{wildcards.seed}/pairs.sha256"
 
 
 def adaptor_settings(wildcards):

@@ -43,10 +43,14 @@ WriteCorpus = Callable[[list[Pair], Path], Corpus]
 RECIPE = {"steps": 12, "batch": 8, "learning_rate": 1e-2}
 
 
-def encoded(folder: Path, bert: Path, corpus: Corpus, pairs: int = 1000, instructions: bool = False) -> Path:
+def encoded(
+    folder: Path, bert: Path, corpus: Corpus, pairs: int = 1000, seed: int = 0, instructions: bool = False
+) -> Path:
     """The parent's store of pairs; gives pairs.sha256."""
-    output = folder / "base" / "s0.pairs" / "pairs.json"
-    settings = EncodePairsSettings(model="base", pairs=pairs, max_length=MAX_LENGTH, instructions=instructions)
+    output = folder / "base" / "s0.pairs" / f"s{seed}" / "pairs.json"
+    settings = EncodePairsSettings(
+        model="base", pairs=pairs, seed=seed, max_length=MAX_LENGTH, instructions=instructions
+    )
     encode_pairs(settings, bert, corpus[1], output)
     return output.with_suffix(".sha256")
 
@@ -84,11 +88,11 @@ def test_the_store_holds_texts_as_evaluation_encodes_them_without_instruction(
     store: Path, bert: Path, corpus: Corpus, pairs: list[Pair]
 ) -> None:
     tokens = Tokens(corpus[1].with_name("tokens.arrow"))
-    frozen = load_frozen_pairs(tokens, store.parent, 1000, False, torch.device("cpu"))
+    frozen = load_frozen_pairs(tokens, store.parent, 1000, 0, False, torch.device("cpu"))
     rows = frozen.rows_by_task["snips_intent"][:10]
     vectors, places = frozen.batch(rows)
     model = SentenceTransformer(str(bert.parent), device="cpu")
-    chosen = [pairs[row] for row in rows_of_adaptors(tokens, 1000)[rows]]
+    chosen = [pairs[row] for row in rows_of_adaptors(tokens, 1000, 0)[rows]]
     for ours, column in ((places.query, 2), (places.positive, 4), (places.negative, 6)):
         expected = model.encode([pair[column] for pair in chosen])
         assert np.abs(vectors[ours].numpy() - expected).max() < 1e-5
@@ -99,11 +103,11 @@ def test_with_instructions_the_store_holds_what_training_would_embed(
 ) -> None:
     tokens = Tokens(corpus[1].with_name("tokens.arrow"))
     store = encoded(tmp_path, bert, corpus, instructions=True)
-    frozen = load_frozen_pairs(tokens, store.parent, 1000, True, torch.device("cpu"))
+    frozen = load_frozen_pairs(tokens, store.parent, 1000, 0, True, torch.device("cpu"))
     rows = frozen.rows_by_task["snips_intent"][:10]
     vectors, places = frozen.batch(rows)
     model = load_encoder(bert.parent)
-    batch = assemble(tokens, "snips_intent", rows_of_adaptors(tokens, 1000)[rows])
+    batch = assemble(tokens, "snips_intent", rows_of_adaptors(tokens, 1000, 0)[rows])
     with torch.no_grad():
         expected = embed(model, batch.texts, choose_layout(model, batch.texts))
     for ours, theirs in (
@@ -116,10 +120,21 @@ def test_with_instructions_the_store_holds_what_training_would_embed(
 
 def test_fewer_pairs_are_a_part_of_more_and_share_their_store(store: Path, corpus: Corpus) -> None:
     tokens = Tokens(corpus[1].with_name("tokens.arrow"))
-    assert rows_of_adaptors(tokens, 20).tolist() == rows_of_adaptors(tokens, 60)[:20].tolist()
-    few = load_frozen_pairs(tokens, store.parent, 20, False, torch.device("cpu"))
+    assert rows_of_adaptors(tokens, 20, 3).tolist() == rows_of_adaptors(tokens, 60, 3)[:20].tolist()
+    few = load_frozen_pairs(tokens, store.parent, 20, 0, False, torch.device("cpu"))
     assert few.places.shape == (3, 20)
-    assert len(few.vectors) < len(load_frozen_pairs(tokens, store.parent, 1000, False, torch.device("cpu")).vectors)
+    assert len(few.vectors) < len(load_frozen_pairs(tokens, store.parent, 1000, 0, False, torch.device("cpu")).vectors)
+
+
+def test_each_seed_draws_its_own_pairs(tmp_path: Path, bert: Path, corpus: Corpus) -> None:
+    tokens = Tokens(corpus[1].with_name("tokens.arrow"))
+    drawn = [set(rows_of_adaptors(tokens, 20, seed).tolist()) for seed in (0, 1)]
+    assert len(drawn[0]) == len(drawn[1]) == 20
+    assert drawn[0] != drawn[1]
+    of_another = encoded(tmp_path, bert, corpus, pairs=20, seed=1)
+    load_frozen_pairs(tokens, of_another.parent, 20, 1, False, torch.device("cpu"))
+    with pytest.raises(ModelError, match="were not encoded"):
+        load_frozen_pairs(tokens, of_another.parent, 20, 0, False, torch.device("cpu"))
 
 
 def test_more_pairs_than_were_encoded_are_one_line(tmp_path: Path, bert: Path, corpus: Corpus) -> None:

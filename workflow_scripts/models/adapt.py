@@ -1,6 +1,6 @@
 """Rule adaptor: a linear adaptor, learned on frozen embeddings of training pairs.
 
-    python -m workflow_scripts.models.adapt --settings JSON --parent P/model.sha256 --embeddings s0.pairs/pairs.sha256 \
+    python -m workflow_scripts.models.adapt --settings JSON --parent P/model.sha256 --embeddings s0.pairs/s0/pairs.sha256 \
         --pairs corpus.sha256 --tokens tokens.sha256 --output M/s0/model.json
 
 Takes a parent, the store of its training pairs and their tokens; leaves `models/<model>/s<seed>/`: the parent with one
@@ -65,7 +65,9 @@ def adapt(
     encoding = artefact.read_json(embeddings.with_name("pairs.json"))["cost"]
 
     tokens = Tokens(tokens_digest.with_name("tokens.arrow"))
-    frozen = load_frozen_pairs(tokens, embeddings.parent, settings.pairs, recipe.instructions, default_device())
+    frozen = load_frozen_pairs(
+        tokens, embeddings.parent, settings.pairs, settings.seed, recipe.instructions, default_device()
+    )
     objective = Objective(
         settings.objective,
         tuple(settings.nesting),

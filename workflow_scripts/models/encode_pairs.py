@@ -1,10 +1,10 @@
 """Rule encode_pairs: the texts of training pairs, encoded once by a model that stays as it is.
 
     python -m workflow_scripts.models.encode_pairs --settings JSON --model P/model.sha256 --tokens tokens.sha256 \
-        --output P/s0.pairs/pairs.json
+        --output P/s0.pairs/s0/pairs.json
 
 Takes a model's folder and the tokens of the pairs; leaves a store (`embeddings.arrow`) of the distinct texts of the first
-`pairs` rows of the adaptors' order, which all adaptors of that model share. Encoded as training does: the instruction is
+`pairs` rows of the seed's order, which all adaptors of that model and seed share. Encoded as training does: the instruction is
 read and left out of a mean pooling. It resumes after a kill with the shards that are done.
 """
 
@@ -36,6 +36,7 @@ MANIFEST = "pairs.json"
 class EncodePairsSettings(Settings):
     model: str
     pairs: int
+    seed: int  # by which the pairs are drawn
     max_length: int
     instructions: bool
 
@@ -47,7 +48,7 @@ def encode_pairs(settings: EncodePairsSettings, model_digest: Path, tokens_diges
     model = load_encoder(model_digest.parent)
     check_modules(model)
     tokens = Tokens(tokens_digest.with_name("tokens.arrow"), longest_input(model, settings.max_length))
-    rows = rows_of_adaptors(tokens, settings.pairs)
+    rows = rows_of_adaptors(tokens, settings.pairs, settings.seed)
     uncut = Tokens(tokens_digest.with_name("tokens.arrow"))
     keys, first = np.unique(text_keys(uncut, rows, settings.instructions), return_index=True)
     special = set(model.tokenizer.all_special_ids)

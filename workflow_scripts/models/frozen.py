@@ -23,9 +23,12 @@ from workflow_scripts.store import open_store
 ALIKE = 1e-6  # largest difference in a coordinate up to which embeddings are alike
 
 
-def rows_of_adaptors(tokens: Tokens, pairs: int) -> np.ndarray:
-    """Row numbers `(at most pairs,)`: the head of one random order, so that fewer pairs are a part of more."""
-    return np.random.default_rng(0).permutation(len(tokens))[:pairs]
+def rows_of_adaptors(tokens: Tokens, pairs: int, seed: int) -> np.ndarray:
+    """Row numbers `(at most pairs,)`: the head of the seed's random order, so that fewer pairs are a part of more.
+
+    Another seed draws other pairs: with the same ones, intervals over seeds would not hold what the draw does.
+    """
+    return np.random.default_rng(seed).permutation(len(tokens))[:pairs]
 
 
 def text_keys(tokens: Tokens, rows: np.ndarray, instructions: bool) -> np.ndarray:
@@ -75,12 +78,14 @@ class FrozenPairs:
             yield self.batch(rows)
 
 
-def load_frozen_pairs(tokens: Tokens, store: Path, pairs: int, instructions: bool, device: torch.device) -> FrozenPairs:
-    """The first `pairs` rows of the adaptors' order, with their embeddings from the store in that folder.
+def load_frozen_pairs(
+    tokens: Tokens, store: Path, pairs: int, seed: int, instructions: bool, device: torch.device
+) -> FrozenPairs:
+    """The first `pairs` rows of the seed's order, with their embeddings from the store in that folder.
 
     Raises ModelError where the store lacks a text of them, or where the embeddings cannot be learned from.
     """
-    rows = rows_of_adaptors(tokens, pairs)
+    rows = rows_of_adaptors(tokens, pairs, seed)
     found = open_store(store)
     keys = text_keys(tokens, rows, instructions)
     order = np.argsort(found.keys, kind="stable")
