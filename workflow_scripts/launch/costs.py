@@ -126,7 +126,9 @@ def jobs(study: Study) -> dict[str, int]:
         "tokens": len({study.graph.root_of(model) for model, _ in trained + adapted}),
         "fetch": len(fetched),
         "transform": len(transformed) - len(adapted),
-        "encode_pairs": len({(study.graph.parent_of(m), study.graph.seed_of_parent(m, seed), seed) for m, seed in adapted}),
+        "encode_pairs": len(
+            {(study.graph.parent_of(m), study.graph.seed_of_parent(m, seed), seed) for m, seed in adapted}
+        ),
         "adaptor": len(adapted),
         "train": len(trained),
         "embed_part": sum(n for n in map(study.encoding_jobs, tasks) if n > 1) * encoded,

@@ -15,7 +15,9 @@ class Adaptor(Section):
     Penalty and steps are chosen on training tasks that are held out.
     """
 
-    pairs: Positive = Field(100_000, description="Training pairs whose embeddings are used, drawn at random: each seed draws its own.")
+    pairs: Positive = Field(
+        100_000, description="Training pairs whose embeddings are used, drawn at random: each seed draws its own."
+    )
     instructions: bool = Field(
         False,
         description="Encode a pair's texts with their instructions, as training does; false: as evaluation texts are encoded, which have none.",
