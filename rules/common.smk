@@ -64,6 +64,7 @@ GRAPH = STUDY.graph
 MODELS = GRAPH.runs  # (model, seed)
 FETCHED, TRAINED, TRANSFORMED = GRAPH.fetched, GRAPH.trained, GRAPH.transformed
 OWN = GRAPH.own  # vectors of the user's, which have no model
+OF_VECTORS = GRAPH.of_vectors  # these, and adaptors of them: no text is encoded
 ADAPTED = GRAPH.adapted  # those of the transformed whose matrix is learned
 # What every job but the local ones exports: downloads happen on the login node, and nowhere else.
 OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"

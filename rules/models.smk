@@ -1,6 +1,6 @@
 # models: every model of the graph as a sentence-transformers folder.
 #
-# Takes: a model reference or a parent's folder, the training texts and their tokens.
+# Takes: a model reference or a parent's folder, the training texts and their tokens; or the user's own vectors and pairs of their rows.
 # Leaves: models/<model>/s<seed>/ with the weights, model.json (cost, parents, hashes) and, where trained, training.parquet.
 
 
@@ -114,7 +114,7 @@ rule adaptor:
     benchmark:
         f"{BENCHMARKS}/models/{{model}}_s{{seed}}.tsv"
     wildcard_constraints:
-        model=either_of(ADAPTED),
+        model=either_of([m for m in ADAPTED if m not in OF_VECTORS]),
     priority: cheapest_first
     conda:
         ENVIRONMENT
@@ -131,6 +131,40 @@ rule adaptor:
         " python -m workflow_scripts.models.adapt --settings {params.settings:q} --parent {input.parent:q}"
         " --embeddings {input.embeddings:q} --pairs {input.pairs:q} --tokens {input.tokens:q}"
         " --output {output.manifest:q} > {log:q} 2>&1"
+
+
+rule adaptor_of_vectors:
+    input:
+        code=code("models/own"),
+        tasks=of_tasks_with_pairs(f"{RESULTS}/tasks/{{task}}/task.sha256"),
+        stores=of_tasks_with_pairs(
+            f"{RESULTS}/embeddings/{{parent}}/s{{seed}}/{{task}}/embeddings.sha256"
+        ),
+        pairs=files_of_pairs,
+    output:
+        manifest=f"{RESULTS}/models/{{model}}/s{{seed}}/model.json",
+        digest=f"{RESULTS}/models/{{model}}/s{{seed}}/model.sha256",
+        steps=f"{RESULTS}/models/{{model}}/s{{seed}}/training.parquet",
+    log:
+        f"{LOGS}/models/{{model}}_s{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/models/{{model}}_s{{seed}}.tsv"
+    wildcard_constraints:
+        model=either_of([m for m in ADAPTED if m in OF_VECTORS]),
+    priority: cheapest_first
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        settings=adaptor_of_vectors_settings,
+    shell:
+        f"export {OFFLINE};"
+        " export OMP_NUM_THREADS={threads};"
+        " python -m workflow_scripts.models.own.adapt_vectors --settings {params.settings:q}"
+        " --tasks {input.tasks:q} --stores {input.stores:q} --output {output.manifest:q} > {log:q} 2>&1"
 
 
 rule train:

@@ -15,6 +15,7 @@ rule score:
         embeddings=f"{STORE}/embeddings.sha256",
         training_texts=training_texts_store("embeddings.sha256"),
         stores=ancient(stores_scored),
+        learned_from=pairs_not_searched,
     output:
         scores=f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.parquet",
         values=f"{RESULTS}/scores/{{model}}/s{{seed}}/{{task}}.values.parquet",

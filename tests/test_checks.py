@@ -134,7 +134,7 @@ def test_installed_versions_are_the_locks() -> None:
     assert {name: f"=={version(name)}" for name in here} == here
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "embeddings/own"])
+@pytest.mark.parametrize("room", [*ROOMS, "embeddings/own", "models/own"])
 def test_code_inputs_of_a_room_are_what_it_imports(room: str) -> None:
     """A package within a room has a digest of its own: an edit of it runs nothing else of the room again."""
     graph = grimp.build_graph("workflow_scripts", cache_dir=None)

@@ -125,5 +125,5 @@ def model_cards():
     return [
         f"{RESULTS}/curves/cards/{model}/s{seed}/README.md"
         for model, seed in MODELS
-        if model not in OWN
+        if model not in OF_VECTORS
     ]

@@ -78,7 +78,7 @@ def bundle_cards(wildcards):
     return of_bundle(
         wildcards,
         f"{RESULTS}/curves/cards/{{model}}/s{{seed}}/README.md",
-        without=OWN,
+        without=OF_VECTORS,
     )
 
 
@@ -99,11 +99,28 @@ def bundle_scores(wildcards):
 
 
 def bundle_digests(wildcards):
-    return of_bundle(wildcards, f"{STORE}/embeddings.sha256")
+    return stores_given(wildcards, "embeddings.sha256")
 
 
 def bundle_stores(wildcards):
-    return of_bundle(wildcards, f"{STORE}/embeddings.arrow")
+    return stores_given(wildcards, "embeddings.arrow")
+
+
+def given(model, seed):
+    """The model and seed whose store holds what a bundle is given: of an adaptor of vectors, its parent's."""
+    if model in OWN or model not in OF_VECTORS:
+        return model, seed
+    return GRAPH.parent_of(model), GRAPH.seed_of_parent(model, seed)
+
+
+def stores_given(wildcards, file):
+    """A file of each store that the bundle may be of."""
+    bundle = BUNDLES[wildcards.bundle]
+    models = [given(model, seed) for model, seed in bundle["seeds"].items()]
+    task = bundle["tasks"][0]
+    return [
+        f"{RESULTS}/embeddings/{model}/s{seed}/{task}/{file}" for model, seed in models
+    ]
 
 
 def bundle_settings(wildcards):
@@ -114,6 +131,10 @@ def bundle_settings(wildcards):
         widths={model: GRAPH.width_of(model) for model in bundle["seeds"]},
         licence=STUDY.deploy.licence,
         language=STUDY.deploy.language,
-        own_vectors=[model for model in bundle["seeds"] if model in OWN],
+        own_vectors={
+            model: given(model, seed)
+            for model, seed in bundle["seeds"].items()
+            if model in OF_VECTORS
+        },
         **bundle,
     )

@@ -83,8 +83,13 @@ def parent_pairs(wildcards):
 
 
 def adaptor_settings(wildcards):
+    return settings(**recipe_of_adaptor(wildcards))
+
+
+def recipe_of_adaptor(wildcards):
+    """What decides an adaptor beside the pairs."""
     model = wildcards.model
-    return settings(
+    return dict(
         model=model,
         parent=GRAPH.parent_of(model),
         seed=int(wildcards.seed),
@@ -94,6 +99,38 @@ def adaptor_settings(wildcards):
         nesting_weights=GRAPH.nesting_weights_of(model),
         objective=STUDY.variants[model].objective or STUDY.training.objective,
         adaptor=STUDY.adaptor.model_dump(exclude={"pairs"}),
+    )
+
+
+def tasks_with_pairs(model):
+    """The tasks that have pairs for an adaptor of the user's vectors, with the files of them."""
+    return dict(sorted(GRAPH.pairs[GRAPH.parent_of(model)].items()))
+
+
+def files_of_pairs(wildcards):
+    return list(map(str, tasks_with_pairs(wildcards.model).values()))
+
+
+def of_tasks_with_pairs(path):
+    """A function that names a file of each task with pairs; `parent`: the vectors that the adaptor is of."""
+
+    def of_tasks(wildcards):
+        parent = GRAPH.parent_of(wildcards.model)
+        seed = GRAPH.seed_of_parent(wildcards.model, int(wildcards.seed))
+        return expand(
+            path, parent=parent, seed=seed, task=tasks_with_pairs(wildcards.model)
+        )
+
+    return of_tasks
+
+
+def adaptor_of_vectors_settings(wildcards):
+    files = tasks_with_pairs(wildcards.model)
+    return settings(
+        files={task: str(path) for task, path in files.items()},
+        held_out=STUDY.corpus.sample_texts,
+        held_out_seed=STUDY.corpus.seed,
+        **recipe_of_adaptor(wildcards),
     )
 
 

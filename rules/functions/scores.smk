@@ -1,5 +1,7 @@
 # What decides the jobs of ../scores.smk: their inputs and settings.
 
+from workflow_scripts.study.sections.own_task import NOT_JUDGED
+
 
 def score_settings(wildcards):
     seed = int(wildcards.seed)
@@ -15,6 +17,7 @@ def score_settings(wildcards):
         mteb_name=name or f"{STUDY.study}/{wildcards.model}",
         mteb_revision=revision or f"s{seed}",
         **held_out(wildcards),
+        **({"learned_from": found} if (found := pairs_not_searched(wildcards)) else {}),
     )
 
 
@@ -25,8 +28,21 @@ def held_out(wildcards):
     return dict(
         held_out=STUDY.corpus.sample_texts,
         held_out_seed=STUDY.corpus.seed,
-        fit_on_held_out=wildcards.model in OWN,
+        fit_on_held_out=wildcards.model in OF_VECTORS,
     )
+
+
+def pairs_not_searched(wildcards):
+    """The files of pairs whose queries leave every model's searches of a task without judgements: an adaptor has learned
+    from them. With judgements these queries have none, and are not scored."""
+    if CATALOGUE[wildcards.task]["type"] != NOT_JUDGED:
+        return []
+    files = [
+        of_task[wildcards.task]
+        for of_task in GRAPH.pairs.values()
+        if wildcards.task in of_task
+    ]
+    return sorted({str(path) for path in files})
 
 
 def score_threads(wildcards):
@@ -49,7 +65,7 @@ def training_texts_store(file):
     """A function that names a file of the training texts' store; nothing where nothing is fitted on them."""
 
     def of_training_texts(wildcards):
-        if wildcards.model in OWN or not STUDY.fits_on_training_texts:
+        if wildcards.model in OF_VECTORS or not STUDY.fits_on_training_texts:
             return []
         return f"{RESULTS}/embeddings/{wildcards.model}/s{wildcards.seed}/{TRAINING_TEXTS}/{file}"
 

@@ -370,3 +370,10 @@ def test_an_adaptor_that_is_a_rotation_or_held_nothing_out_has_a_note(
     manifest.write_text(json.dumps({"recipe": recipe}))
     notes = adaptor_notes(tmp_path, [model])
     assert [note in said for said in notes] == [True] if note else notes == []
+    of_vectors = adaptor_notes(tmp_path, [Model("base", None, vectors="folder"), model])
+    assert len(of_vectors) == len(notes)
+    shared = {"scored": {"Own": 1000}, "answered_by_pairs": {"Own": 7}}
+    manifest.write_text(json.dumps({"recipe": recipe | shared}))
+    assert "Own: of 1,000 scored queries 7 have an answer that" in adaptor_notes(tmp_path, [model])[-1]
+    said = "Held-out queries of the pairs got no better" if recipe["held_out"] else "Few pairs: nothing was held out"
+    assert all(said in found for found in of_vectors)

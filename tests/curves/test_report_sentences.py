@@ -153,6 +153,11 @@ def test_a_stranger_is_told_what_each_model_named_is(embedded: Found) -> None:
     )
     by_name["narrow"] = by_name["fixed"].model_copy(update={"name": "narrow", "width": 64, "trained": False})
     assert what_was_done("narrow", by_name) == "its output cut to 64 dimensions; no training"
+    own = embedded.summary.models[0].model_copy(update={"name": "ours", "parent": None, "vectors": True})
+    adaptor = own.model_copy(update={"name": "adaptor", "parent": "ours", "vectors": False, "adapted": True})
+    assert what_was_done("adaptor", {"ours": own, "adaptor": adaptor}) == (
+        "its vectors times a matrix learned on pairs of their rows (a linear adaptor); no training"
+    )
 
 
 def test_seeds_that_were_not_measured_are_not_in_the_intervals(tmp_path: Path, embedded: Found) -> None:

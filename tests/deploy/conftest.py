@@ -120,5 +120,5 @@ def bundle_settings(name: str, choice: str | None, rescored: bool = False, **cha
         "rescored": rescored,
         "licence": None,
         "language": [],
-        "own_vectors": [],
+        "own_vectors": {},
     } | changed

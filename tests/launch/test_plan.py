@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -9,9 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from testing.vector_files import write_npy
 from tests.conftest import copy_project, snakemake
 from tests.study.studies import STUDIES, study_of
 from workflow_scripts.launch import calibration, costs, downloads, plan
@@ -46,6 +49,36 @@ def test_a_dry_run_with_all_downloads_missing_is_what_the_plan_counts(project: P
     found.pop("all")
     assert found == costs.jobs(study_of(files))
     assert ("embed_part" in found) == (IN_PARTS in files)
+
+
+def test_an_adaptor_of_vectors_is_planned_without_texts_and_without_a_gpu(project: Path) -> None:
+    folder = project / "own"
+    folder.mkdir()
+    for name, rows in (("documents", 40), ("queries", 8)):
+        write_npy(folder / f"{name}.npy", np.ones((rows, 6), dtype=np.float32))
+    (folder / "pairs.tsv").write_text("query-id\tcorpus-id\n0\t1\n")
+    content = {
+        "study": "own",
+        "seeds": [0, 1],
+        "variants": {"ours": {"vectors": "own"}, "a": {"parent": "ours", "adaptor": "linear"}},
+        "dimensions": [2],
+        "codecs": {"transforms": ["prefix", "pca"]},
+        "tasks": ["own/"],
+        "budget": {"gpu_hours": 0.001},
+    }
+    (project / "own.yaml").write_text(yaml.safe_dump(content))
+    result = snakemake(project, "--dry-run", "--quiet", "rules", "--configfile", "own.yaml")
+    assert result.returncode == 0, result.stderr
+    found = job_table(result.stdout + result.stderr)
+    assert found.pop("all") == 1
+    with contextlib.chdir(project):
+        study = load_study(content)
+        page = plan.page(study, project / "results" / "own", None, "")
+    assert found == costs.jobs(study)
+    assert (found["adaptor_of_vectors"], found["embed_by_matrix"], found["score"]) == (2, 2, 3)
+    assert not {"pairs", "tokens", "fetch", "encode_pairs", "adaptor", "card"} & found.keys()
+    assert "no GPU is needed" in page
+    assert "nothing from the hub" in page
 
 
 def test_where_embeddings_leave_the_disk_the_plan_says_the_most_at_a_time() -> None:

@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 
 from workflow_scripts.axes import principal_axes
 from workflow_scripts.command_line import InputError
-from workflow_scripts.embeddings.multiply import last_dense
+from workflow_scripts.encoder.dense import last_dense
 from workflow_scripts.models.fetch import FetchSettings, fetch, licence_and_languages
 from workflow_scripts.models.transform import TransformSettings, transform
 

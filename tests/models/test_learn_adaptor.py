@@ -17,7 +17,8 @@ from sentence_transformers import SentenceTransformer
 from tests.models.conftest import MAX_LENGTH, Pair
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.models import learn_adaptor
-from workflow_scripts.models.adapt import AdaptorSettings, adapt
+from workflow_scripts.models.adapt import adapt
+from workflow_scripts.models.adapted import AdaptorSettings
 from workflow_scripts.models.batches import Tokens, assemble
 from workflow_scripts.models.encode_pairs import EncodePairsSettings, encode_pairs
 from workflow_scripts.models.folder import ModelError

@@ -15,8 +15,8 @@ from testing.vector_files import write_npy
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.command_line import InputError
 from workflow_scripts.embeddings.own.make_store import OwnSettings, make_store
+from workflow_scripts.evaluation.held_out import hold_out, leave_out_queries
 from workflow_scripts.evaluation.task_files import column, rows_of_part
-from workflow_scripts.scores.held_out import hold_out
 from workflow_scripts.scores.score import Settings, score
 from workflow_scripts.study.sections.codecs import Codecs
 from workflow_scripts.study.sections.own_task import OwnTask
@@ -61,7 +61,36 @@ def test_of_labelled_rows_the_training_split_is_fitted_on() -> None:
     assert set(hold_out(task, 8, seed=0).texts) < {text for text, _ in train}
 
 
-def own_study(folder: Path, documents: np.ndarray, judged: bool) -> pl.DataFrame:
+def test_queries_of_pairs_leave_the_searches_and_their_documents_stay(tmp_path: Path) -> None:
+    ids = [f"d{i}" for i in range(5)]
+    task = own_retrieval_task("Own", {"id": ids, "text": ids}, {"id": ["a", "b", "c"], "text": ["x", "y", "z"]}, {})
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("query-id\tcorpus-id\nb\td1\nb\td2\n")
+    assert leave_out_queries(task, [pairs]) == "1 of 3 queries are in pairs, and not searched"
+    rows = rows_of_part(task, "default", "test")
+    assert (column(rows["queries"], "id"), column(rows["corpus"], "id")) == (["a", "c"], ids)
+    pairs.write_text("query-id\tcorpus-id\na\td1\nc\td2\n")
+    with pytest.raises(InputError, match=r"pairs.tsv: an adaptor learns from all 2 queries, so none is left to score"):
+        leave_out_queries(task, [pairs])
+
+
+def test_without_judgements_scores_are_over_the_queries_of_no_pair(tmp_path: Path) -> None:
+    all_queries = own_study(tmp_path / "all", first_documents(), judged=False)
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("query-id\tcorpus-id\n" + "".join(f"{query}\t5\n" for query in range(0, QUERIES, 2)))
+    own_study(tmp_path / "some", first_documents(), judged=False, learned_from=(str(pairs),))
+    values = [
+        pl.read_parquet(tmp_path / name / "scores" / "ours" / "s0" / "Own.values.parquet").filter(
+            (pl.col("codec") == "prefix-4-float32") & (pl.col("metric") == "overlap_at_10")
+        )
+        for name in ("all", "some")
+    ]
+    assert values[1]["unit"].to_list() == [str(query) for query in range(1, QUERIES, 2)]
+    assert values[1].equals(values[0].filter(pl.col("unit").is_in(values[1]["unit"].implode())))
+    assert len(all_queries)
+
+
+def own_study(folder: Path, documents: np.ndarray, judged: bool, learned_from: tuple[str, ...] = ()) -> pl.DataFrame:
     """The scores of own vectors through the rooms' own steps: a task without texts, its store, its scores."""
     rng = np.random.default_rng(1)
     data = folder / "own"
@@ -94,6 +123,7 @@ def own_study(folder: Path, documents: np.ndarray, judged: bool) -> pl.DataFrame
         search=Search(shortlist=["prefix-full-binary"], candidates=[20]),
         held_out=1000,
         fit_on_held_out=True,
+        learned_from=learned_from,
     )
     score(settings, task, store, None, output)
     return pl.read_parquet(output)

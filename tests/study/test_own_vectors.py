@@ -79,14 +79,72 @@ def test_what_is_a_models_is_refused(folder: Path) -> None:
     refused("variants.ours.objective: 'mnr' trains, and `vectors` have no model", folder, objective="mnr")
     refused("variants.ours.nested: True trains", folder, nested=True)
     with pytest.raises(StudyError, match=r"variants.child.parent: 'ours' is vectors without a model"):
-        load_study(
-            {
-                "study": "s",
-                "dimensions": [2],
-                "tasks": [str(folder)],
-                "variants": {"ours": {"vectors": str(folder)}, "child": {"parent": "ours", "objective": "none"}},
-            }
-        )
+        adapted(folder, child={"parent": "ours", "objective": "none"})
+
+
+def adapted(folder: Path, vectors: Any = None, **variants: dict[str, Any]) -> Study:
+    return load_study(
+        {
+            "study": "s",
+            "dimensions": [2],
+            "seeds": [0, 1],
+            "tasks": [str(folder)],
+            "variants": {"ours": {"vectors": vectors or str(folder)}, **variants},
+        }
+    )
+
+
+LINEAR = {"parent": "ours", "adaptor": "linear"}
+
+
+def test_an_adaptor_of_vectors_needs_no_text_and_no_model(folder: Path) -> None:
+    (folder / "pairs.tsv").write_text("query-id\tcorpus-id\n0\t1\n")
+    found = adapted(folder, a=LINEAR)
+    graph = found.graph
+    assert graph.pairs == {"ours": {"own": folder / "pairs.tsv"}}
+    assert (graph.own, graph.adapted, graph.of_vectors, graph.encoders) == (["ours"], ["a"], ["ours", "a"], [])
+    assert (graph.width_of("a"), graph.dimensions_of("a")) == (6, [2, 6])
+    assert (graph.seeds_of("ours"), graph.seeds_of("a"), graph.seed_of_parent("a", 1)) == ([0], [0, 1], 0)
+    assert not found.encodes
+    assert not found.needs_pairs, "of the room corpus"
+    assert not found.fits_on_training_texts
+    assert found.fits_on_held_out
+    assert "pairs" not in graph.files["ours"]["own"], "vectors alone are the store's files"
+
+
+def test_pairs_are_found_under_two_names_or_named_and_not_asked_for_where_nothing_is_learned(folder: Path) -> None:
+    files = {"documents": str(folder / "documents.npy"), "queries": str(folder / "queries.npy")}
+    assert study(folder, files).graph.pairs == study(folder).graph.pairs == {}
+    (folder / "qrels").mkdir()
+    train = folder / "qrels" / "train.tsv"
+    train.write_text("query-id\tcorpus-id\n0\t1\n")
+    write_npy(folder / "train.npy", VECTORS)  # of another task: no table
+    (folder / "judgements.tsv").write_text("query-id\tcorpus-id\tscore\n1\t1\t1\n")
+    assert adapted(folder, a=LINEAR).graph.pairs == {"ours": {"own": train}}
+    named = adapted(folder, files | {"pairs": str(train)}, a=LINEAR)
+    assert named.graph.pairs == {"ours": {"own": train}}
+    (folder / "pairs.jsonl.gz").write_bytes(b"")
+    with pytest.raises(
+        StudyError, match=r"variants.ours.vectors.own: both .*pairs.jsonl.gz and .*train.tsv hold pairs"
+    ):
+        adapted(folder, a=LINEAR)
+
+
+def test_an_adaptor_of_vectors_without_pairs_or_with_more_than_a_matrix_is_refused(folder: Path) -> None:
+    with pytest.raises(StudyError, match=r"variants.ours.vectors: no pairs of their rows, .* expected pairs.tsv"):
+        adapted(folder, a=LINEAR)
+    files = {"documents": str(folder / "documents.npy"), "queries": str(folder / "queries.npy")}
+    with pytest.raises(StudyError, match=r"nowhere.tsv: there is no such file"):
+        adapted(folder, files | {"pairs": str(folder / "nowhere.tsv")}, a=LINEAR)
+    with pytest.raises(StudyError, match="found train and test and pairs; expected documents and queries"):
+        adapted(folder, {"train": "a.npy", "test": "b.npy", "pairs": "c.tsv"})
+    (folder / "pairs.tsv").write_text("query-id\tcorpus-id\n0\t1\n")
+    for key, value in (("rotate", "pca"), ("width", 2), ("steps", 3)):
+        with pytest.raises(StudyError, match=rf"variants.a.{key}: an adaptor starts at a rotation"):
+            adapted(folder, a=LINEAR | {key: value})
+    for child in ({"objective": "none"}, {"adaptor": "linear"}, {}):
+        with pytest.raises(StudyError, match=r"variants.b.parent: 'a' is an adaptor of vectors .* parent is 'ours'"):
+            adapted(folder, a=LINEAR, b={"parent": "a"} | child)
 
 
 def test_files_that_do_not_go_together_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -133,7 +133,10 @@ def what_was_done(name: str, by_name: dict[str, ModelEntry]) -> str:
     changes += [f"cut to {model.width} dimensions"] * narrower
     done = [f"its output {' and '.join(changes)}"] if changes else []
     if model.adapted:
-        done.append("its output times a matrix learned on frozen embeddings of training pairs (a linear adaptor)")
+        of_what, pairs = ("its output", "frozen embeddings of training pairs")
+        if parent is not None and parent.vectors:
+            of_what, pairs = ("its vectors", "pairs of their rows")
+        done.append(f"{of_what} times a matrix learned on {pairs} (a linear adaptor)")
     if model.trained:
         how = "at several dimensions at once (Matryoshka)" if model.nested else "at its full width alone"
         done.append(f"{'then ' if done else ''}trained {how}, {model.steps:,} steps")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from workflow_scripts.artefact import read_json
 from workflow_scripts.curves.collect import Model
+from workflow_scripts.curves.kinds import of_vectors
 from workflow_scripts.curves.summary import Domain
 
 # What a task's name has beyond the name of its data.
@@ -31,7 +32,8 @@ def domains_of(
     """Per task `in_domain`, `why` and `cleaned` ("yes", "held out", "no"); nothing where no model saw training pairs.
     `said`: the tasks that the study itself counts as in domain, and with them which are not; None where it does not say."""
     manifest = results / "corpus" / "corpus.json"
-    if not manifest.exists() or not any(m.trained or m.rotated or m.adapted for m in models):
+    bare = of_vectors(models)  # which saw no training pairs but their own
+    if not manifest.exists() or not any((m.trained or m.rotated or m.adapted) and m.name not in bare for m in models):
         return {}
     corpus = read_json(manifest)
     found = {task: domain_of(task, _described(results, task), corpus) for task in tasks}

@@ -7,7 +7,7 @@ each kind the model with the most.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from workflow_scripts.curves.summary import ModelEntry
@@ -38,6 +38,26 @@ def lines(models: Sequence[M]) -> dict[str, list[M]]:
         return [*(line(above) if above else []), model]
 
     return {model.name: line(model) for model in models}
+
+
+class MaybeVectors(Protocol):
+    """A model of which is known whether it is vectors of the user's own, without a model."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def parent(self) -> str | None: ...
+    @property
+    def vectors(self) -> object: ...
+
+
+def of_vectors(models: Iterable[MaybeVectors]) -> set[str]:
+    """The names of the user's own vectors, and of the adaptors of them: no text was encoded for these."""
+    found: set[str] = set()
+    for model in models:  # parents come first
+        if model.vectors or model.parent in found:
+            found.add(model.name)
+    return found
 
 
 def steps_of(models: Sequence[OfLine]) -> dict[str, int]:

@@ -14,6 +14,7 @@ from workflow_scripts.curves import population
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.comparisons import trained
 from workflow_scripts.curves.groups import Group
+from workflow_scripts.curves.kinds import of_vectors
 from workflow_scripts.curves.schemas import MEAN, MEANS
 from workflow_scripts.curves.summary import Domain, Missing
 
@@ -97,7 +98,8 @@ def notes_of(
 
 
 def adaptor_notes(results: Path, models: list[Model]) -> list[str]:
-    """Which adaptors are no more than a rotation, and which had no training task to hold out."""
+    """Which adaptors are no more than a rotation, and which had nothing to hold out: training tasks, or of vectors without a
+    model the queries of pairs."""
     recipes = {
         model.name: [
             read_json(path)["recipe"] for seed in model.seeds if (path := _manifest(results, model, seed)).exists()
@@ -105,17 +107,33 @@ def adaptor_notes(results: Path, models: list[Model]) -> list[str]:
         for model in models
         if model.adapted
     }
-    left = [name for name, made in recipes.items() if any(recipe["fell_back_to_rotation"] for recipe in made)]
-    unheld = [name for name, made in recipes.items() if any(not recipe["held_out"] for recipe in made)]
+    bare = of_vectors(models)
     notes = []
-    if left:
-        notes.append(
-            f"Held-out training tasks got no better by the adaptor {', '.join(left)}: it was left as the rotation that it starts at."
-        )
-    if unheld:
-        notes.append(
-            f"One training task: nothing was held out to choose how far {', '.join(unheld)} may go; other data were not looked at."
-        )
+    for held, why_none, names in (
+        ("training tasks", "One training task", [name for name in recipes if name not in bare]),
+        ("queries of the pairs", "Few pairs", [name for name in recipes if name in bare]),
+    ):
+        left = [name for name in names if any(recipe["fell_back_to_rotation"] for recipe in recipes[name])]
+        unheld = [name for name in names if any(not recipe["held_out"] for recipe in recipes[name])]
+        if left:
+            notes.append(
+                f"Held-out {held} got no better by the adaptor {', '.join(left)}: it was left as the rotation that it starts at."
+            )
+        if unheld:
+            notes.append(
+                f"{why_none}: nothing was held out to choose how far {', '.join(unheld)} may go; other data were not looked at."
+            )
+    shared = {
+        (task, count, recipe["scored"][task]): None
+        for made in recipes.values()
+        for recipe in made
+        for task, count in recipe.get("answered_by_pairs", {}).items()
+        if count
+    }
+    notes += [
+        f"{task}: of {scored:,} scored queries {count:,} have an answer that an adaptor's pairs name too. On queries about documents of no pair it gains less."
+        for task, count, scored in shared
+    ]
     return notes
 
 

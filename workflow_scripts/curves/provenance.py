@@ -15,10 +15,19 @@ from workflow_scripts.artefact import read_json
 from workflow_scripts.curves.collect import task_names
 from workflow_scripts.curves.describe import what_was_done
 from workflow_scripts.curves.formats import NOT_KNOWN, code, count, duration, listed, number, plain, quantity, storage
+from workflow_scripts.curves.kinds import of_vectors
 from workflow_scripts.curves.page_tables import Table, table, words
 from workflow_scripts.curves.summary import Answer
 
 OF_MODELS = ("base", "training", "adaptor", "encoding", "budget")  # sections
+OF_ADAPTORS = ("objective", "nesting", "nesting_weights")  # keys of `training` that decide an adaptor too
+OF_VECTORS = (
+    "vectors",
+    "parent",
+    "adaptor",
+    "pairs",
+    "objective",
+)  # keys of a variant that is vectors, or an adaptor of them
 LARGEST = 4  # so many training tasks are named where most rows were dropped
 
 
@@ -40,12 +49,14 @@ class Provenance(NamedTuple):
     encoding: Markup
     prompts: Table | None
     vectors: Table | None
+    pairs: Table | None
     configuration: str
 
 
 def what_was_run(results: Path, answer: Answer, study: dict[str, Any]) -> Provenance:
     seeds = [(model.name, seed) for model in answer.models for seed in model.seeds]
     tasks = task_names(study)
+    bare = of_vectors(answer.models)
     stores = {
         (name, seed, task): read_json(path)
         for name, seed in seeds
@@ -57,19 +68,26 @@ def what_was_run(results: Path, answer: Answer, study: dict[str, Any]) -> Proven
         _models(results, answer),
         _tasks(results, tasks, answer),
         _corpus(results, answer),
-        _encoding([store for store in stores.values() if "files" not in store]),
+        _encoding([store for (name, _, _), store in stores.items() if name not in bare]),
         _prompts(stores),
         _vectors(stores),
+        _pairs_of_vectors(results, answer),
         yaml.safe_dump(_said(study, answer), sort_keys=False, allow_unicode=True),
     )
 
 
 def _said(study: dict[str, Any], answer: Answer) -> dict[str, Any]:
     """The configuration without what it says of models, where there is none."""
-    if not answer.models or not all(model.vectors for model in answer.models):
+    if not answer.models or of_vectors(answer.models) < {model.name for model in answer.models}:
         return study
     kept = {key: value for key, value in study.items() if key not in OF_MODELS}
-    variants = {name: {"vectors": variant["vectors"]} for name, variant in study.get("variants", {}).items()}
+    if any(model.adapted for model in answer.models):
+        kept |= {key: study[key] for key in ("adaptor",) if key in study}
+        kept |= {"training": {key: value for key, value in study.get("training", {}).items() if key in OF_ADAPTORS}}
+    variants = {
+        name: {key: variant[key] for key in OF_VECTORS if variant.get(key) is not None}
+        for name, variant in study.get("variants", {}).items()
+    }
     corpus = {key: study["corpus"][key] for key in ("sample_texts", "seed")} if "corpus" in study else {}
     return kept | {"variants": variants, "corpus": corpus}
 
@@ -196,7 +214,8 @@ def _corpus(results: Path, answer: Answer) -> Corpus | None:
         duration(corpus.get("seconds")),
         "" if against else " Not cleaned of any evaluation texts.",
     )
-    if not any(model.trained or model.adapted for model in answer.models):
+    bare = of_vectors(answer.models)
+    if not any((model.trained or model.adapted) and model.name not in bare for model in answer.models):
         sentence += " No model was trained on them: axes, ranges and thresholds were fitted on a sample of their texts."
     tables = [table(["dropped because", "rows", "most of them in"], drops)] if drops else []
     if cleaned:
@@ -246,6 +265,26 @@ def _vectors(stores: dict[tuple[str, int, str], dict[str, Any]]) -> Table | None
     ]
     head = ["model", "task", "what", "file", "rows", "coordinates", "type", "size", "read", "ids"]
     return table(head, rows, "Every row was looked at: each is finite, and none is all zeros.") if rows else None
+
+
+def _pairs_of_vectors(results: Path, answer: Answer) -> Table | None:
+    """The user's files of pairs, of which adaptors of vectors were learned."""
+    bare = of_vectors(answer.models)
+    rows = []
+    for model in answer.models:
+        for seed in model.seeds if model.adapted and model.name in bare else []:
+            path = results / "models" / model.name / f"s{seed}" / "model.json"
+            recipe = read_json(path)["recipe"] if path.exists() else {}
+            chosen = recipe.get("chosen") or {}
+            penalty = [f"{name} {value:g}" for name, value in (chosen.get("penalty") or {}).items() if value]
+            how = f"{', '.join(penalty) or 'no penalty'}, {chosen['steps']} steps" if chosen else "the rotation"
+            rows += [
+                [code(model.name), str(seed), words(task), words(plain(file)), f"{recipe['pairs_used']:,}", words(how)]
+                for task, file in recipe.get("files", {}).items()
+            ]
+    head = ["model", "seed", "task", "pairs", "used, of all tasks", "chosen"]
+    caption = "Their queries are not scored; their documents are searched as all others are."
+    return table(head, rows, caption) if rows else None
 
 
 def _prompts(stores: dict[tuple[str, int, str], dict[str, Any]]) -> Table | None:

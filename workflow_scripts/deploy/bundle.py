@@ -30,8 +30,10 @@ from workflow_scripts.codecs import Codec
 from workflow_scripts.coding import state
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.deploy import choice, faiss_index, model_folder
-from workflow_scripts.deploy.numpy_lines import array_key, stage_names
+from workflow_scripts.deploy.check import adapted
+from workflow_scripts.deploy.numpy_lines import ADAPTOR, array_key, stage_names
 from workflow_scripts.deploy.readme import readme
+from workflow_scripts.encoder.dense import last_dense
 from workflow_scripts.store import open_store
 from workflow_scripts.study.references import portable_reference
 
@@ -54,7 +56,7 @@ class Settings(command_line.Settings):
     rescored: bool
     licence: str | None
     language: list[str]
-    own_vectors: list[str]  # those of `seeds` that have no model
+    own_vectors: dict[str, tuple[str, int]]  # those of `seeds` that have no model: whose vectors they are given
 
 
 def bundle(settings: Settings, results: Path, output: Path) -> None:
@@ -66,20 +68,23 @@ def bundle(settings: Settings, results: Path, output: Path) -> None:
     of_model = results / "scores" / chosen.variant / f"s{seed}"
     task = settings.tasks[0]
     fitted, fitted_on = state.load(of_model / f"{task}.fitted.safetensors", codecs)
-    store = open_store(results / "embeddings" / chosen.variant / f"s{seed}" / task)
+    given, seed_given = settings.own_vectors.get(chosen.variant, (chosen.variant, seed))
+    store = open_store(results / "embeddings" / given / f"s{seed_given}" / task)
     checked = np.array(store.vectors[:CHECKED], dtype=np.float32)
     folder = results / "models" / chosen.variant / f"s{seed}"
     own = chosen.variant in settings.own_vectors
+    adaptor = last_dense(folder)[0].T if given != chosen.variant else None
     source = _source_of_vectors(store.folder) if own else _source_of_model(folder)
     with atomic_folder(output.parent) as part:
-        arrays = arrays_of(fitted, codecs, checked)
+        arrays = arrays_of(fitted, codecs, checked, adaptor)
         save_file(arrays, part / "codec.safetensors")
-        built = faiss_index.of_search(fitted, stages, final) if fitted.unit else None  # else nothing is searched
+        # else nothing is searched
+        built = faiss_index.of_search(fitted, stages, final, adaptor) if fitted.unit else None
         if built is not None:
             faiss.write_index(built.index, str(part / "index.faiss"))
-        coordinates = faiss_index.coordinates_read(codecs, width)
+        coordinates = width if adaptor is not None else faiss_index.coordinates_read(codecs, width)
         oldest = None
-        if (folder / "modules.json").is_file():
+        if not own:
             oldest = model_folder.export(folder, part / "model", coordinates)
             shutil.copyfile(
                 results / "curves" / "cards" / chosen.variant / f"s{seed}" / "README.md", part / "model" / "README.md"
@@ -120,13 +125,14 @@ def bundle(settings: Settings, results: Path, output: Path) -> None:
                 "language": source["language"] or settings.language,
                 "reference": source["reference"],
                 "digest": source["digest"],
+                "adaptor": None if adaptor is None else _about_adaptor(folder),
             },
             "faiss": {"factory": built.factory, "version": faiss.__version__} if built else None,
             "arrays": {name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in arrays.items()},
             "versions": versions("faiss-cpu", "numpy", "safetensors", "sentence-transformers"),
         }
         (part / "README.md").write_text(
-            readme(about, stages, final, _limit(fitted, codecs[0], checked), str(output.parent))
+            readme(about, stages, final, _limit(fitted, codecs[0], adapted(checked, adaptor)), str(output.parent))
         )
         files = sorted(path for path in part.rglob("*") if path.is_file())
         for file in files:
@@ -156,9 +162,24 @@ def _source_of_vectors(store: Path) -> dict[str, Any]:
     return {"licence": None, "language": None, "reference": names, "digest": digest}
 
 
-def arrays_of(fitted: Fitted, codecs: list[Codec], checked: Matrix) -> dict[str, np.ndarray[Any, Any]]:
+def _about_adaptor(folder: Path) -> dict[str, Any]:
+    """Of the matrix that vectors are multiplied with: from how many pairs it was learned, and its digest."""
+    recipe = read_json(folder / "model.json")["recipe"]
+    return {
+        "pairs": recipe["pairs_used"],
+        "is_a_rotation": recipe["fell_back_to_rotation"],
+        "digest": digest_of_file(folder / "model.sha256"),
+    }
+
+
+def arrays_of(
+    fitted: Fitted, codecs: list[Codec], given: Matrix, adaptor: Matrix | None = None
+) -> dict[str, np.ndarray[Any, Any]]:
     """Everything that encoding needs, by stage, and a few vectors with their codes."""
-    arrays: dict[str, np.ndarray[Any, Any]] = {"check": checked}
+    arrays: dict[str, np.ndarray[Any, Any]] = {"check": given}
+    if adaptor is not None:
+        arrays[ADAPTOR] = np.ascontiguousarray(adaptor)
+    checked = adapted(given, adaptor)
     for codec, stage in zip(codecs, stage_names(len(codecs)), strict=True):
         of_codec: dict[str, np.ndarray[Any, Any]] = dict(fitted.arrays(codec))
         if codec.precision == "float8":

@@ -1,7 +1,7 @@
 """What a bundle keeps on one's own vectors: of a ranking its ten nearest, of a classifier its accuracy.
 
 Takes a bundle and files of vectors as the model gives them, whole. Of documents and queries it prints how many of the ten nearest by
-float32 the bundle finds and how often the first stays; of training and test rows with labels the accuracy of a classifier on
+float32 (of an adaptor, times its matrix) the bundle finds and how often the first stays; of training and test rows with labels the accuracy of a classifier on
 what codes decode to, and its share of that on float32. Each with its interval over queries or test rows.
 """
 
@@ -19,6 +19,7 @@ from workflow_scripts.axes import Matrix
 from workflow_scripts.codecs import parse
 from workflow_scripts.coding.fit import Fitted, normalised
 from workflow_scripts.command_line import InputError, parser, run
+from workflow_scripts.deploy.numpy_lines import ADAPTOR
 from workflow_scripts.evaluation.own_files import columns_of, rows_of
 from workflow_scripts.mapped import Vectors, blocks
 from workflow_scripts.vector_files import check_rows, open_vectors
@@ -27,6 +28,17 @@ TOP = 10
 AT_ONCE = 16384  # documents added at once
 RESAMPLES = 2000
 LABEL = "label"
+
+
+def read_adaptor(bundle: Path) -> Matrix | None:
+    """The matrix `(width, width)` that multiplies vectors before all else; None where the bundle has none."""
+    found: Matrix | None = load_file(bundle / "codec.safetensors").get(ADAPTOR)
+    return found
+
+
+def adapted(vectors: Matrix, adaptor: Matrix | None) -> Matrix:
+    """Vectors as they are encoded: times the adaptor, where there is one."""
+    return vectors if adaptor is None else vectors @ adaptor
 
 
 def read_vectors(path: Path, width: int, copies: Path) -> Vectors:
@@ -54,15 +66,16 @@ def overlap(bundle: Path, documents: Vectors, queries: Vectors) -> Matrix:
     first stays `(queries, 2)`."""
     import faiss
 
-    index = faiss.read_index(str(bundle / "index.faiss"))
+    index, adaptor = faiss.read_index(str(bundle / "index.faiss")), read_adaptor(bundle)
     exact = faiss.IndexFlatIP(documents.shape[1])
     for _, rows in blocks(documents, AT_ONCE):
         block = np.ascontiguousarray(rows, dtype=np.float32)
         index.add(np.ascontiguousarray(block[:, : index.d]))
-        exact.add(normalised(block))
+        exact.add(normalised(adapted(block, adaptor)))
     asked = np.ascontiguousarray(queries, dtype=np.float32)
     top = min(TOP, len(documents))
-    found, nearest = index.search(np.ascontiguousarray(asked[:, : index.d]), top)[1], exact.search(asked, top)[1]
+    found = index.search(np.ascontiguousarray(asked[:, : index.d]), top)[1]
+    nearest = exact.search(adapted(asked, adaptor), top)[1]
     shared = np.array([len(np.intersect1d(a, b)) / top for a, b in zip(found, nearest, strict=True)])
     return np.stack([shared, found[:, 0] == nearest[:, 0]], axis=1).astype(np.float32)
 
@@ -79,6 +92,8 @@ def right(
     assert codec is not None
     fitted = Fitted(about["width"], unit=about["unit"])
     fitted.restore(codec, load_file(bundle / "codec.safetensors"))
+    adaptor = read_adaptor(bundle)
+    train, test = adapted(train, adaptor), adapted(test, adaptor)
     found = []
     for of_train, of_test in ((fitted.stored(codec, train), fitted.stored(codec, test)), (train, test)):
         found.append(LogisticRegression().fit(of_train, labels).predict(of_test) == np.asarray(truth))

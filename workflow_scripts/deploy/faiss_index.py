@@ -37,17 +37,19 @@ def coordinates_read(codecs: Sequence[Codec], width: int) -> int:
     return max(codec.dim if codec.transform == "prefix" else width for codec in codecs)
 
 
-def of_search(fitted: Fitted, stages: Sequence[tuple[Codec, int]], final: Codec) -> Built:
+def of_search(
+    fitted: Fitted, stages: Sequence[tuple[Codec, int]], final: Codec, adaptor: Matrix | None = None
+) -> Built:
     """The index of a search: each stage's within the next one's, which re-scores what it found. No stages: the codec's.
-    It takes `coordinates_read` coordinates."""
+    It takes `coordinates_read` coordinates; with an `adaptor` `(width, width)`, which multiplies vectors first, all."""
     codecs = [codec for codec, _ in stages] + [final]
-    width = coordinates_read(codecs, fitted.width)
+    width = coordinates_read(codecs, fitted.width) if adaptor is None else fitted.width
     candidates = [kept for _, kept in stages]
-    built = of_codec(fitted, codecs[0], width)
+    built = of_codec(fitted, codecs[0], width, adaptor)
     index = built.index
     strings = [built.factory]
     for place, codec in enumerate(codecs[1:]):
-        finer = of_codec(fitted, codec, width)
+        finer = of_codec(fitted, codec, width, adaptor)
         refined = faiss.IndexRefine(index, finer.index)
         following = candidates[place + 1] if place + 1 < len(candidates) else TOP
         refined.k_factor = candidates[place] / following
@@ -59,10 +61,10 @@ def of_search(fitted: Fitted, stages: Sequence[tuple[Codec, int]], final: Codec)
     return Built(index, ",Refine(".join(strings) + ")" * (len(strings) - 1))
 
 
-def of_codec(fitted: Fitted, codec: Codec, width: int) -> Built:
+def of_codec(fitted: Fitted, codec: Codec, width: int, adaptor: Matrix | None = None) -> Built:
     """The index of one codec, behind what is done to vectors of `width` coordinates before they are stored."""
     stored, kind = _of_precision(fitted, codec)
-    chain = _transforms(fitted, codec, width)
+    chain = _transforms(fitted, codec, width, adaptor)
     if stored.d > codec.dim:  # whole bytes: the coordinates added are zeros
         chain.append(_taking(codec.dim, np.where(np.arange(stored.d) < codec.dim, np.arange(stored.d), -1)))
     index = faiss.IndexPreTransform(stored)
@@ -75,25 +77,28 @@ def of_codec(fitted: Fitted, codec: Codec, width: int) -> Built:
     return Built(index, ",".join([*names, kind]))
 
 
-def _transforms(fitted: Fitted, codec: Codec, width: int) -> list[Any]:
-    """From `width` coordinates to those that are stored."""
+def _transforms(fitted: Fitted, codec: Codec, width: int, adaptor: Matrix | None) -> list[Any]:
+    """From `width` coordinates to those that are stored; an adaptor and the transform behind it are one matrix."""
     transform = fitted.transform(codec)
     chain: list[Any] = []
     matrix: Matrix | None = None if transform.matrix is None else transform.matrix[:, : codec.dim]
     if codec.rotates_within and matrix is not None:
         matrix = matrix @ fitted.rotation_within(codec)
-    if transform.columns is not None:
-        chain.append(_taking(width, transform.columns[: codec.dim]))
-    elif matrix is None:
-        if codec.dim < width:
-            chain.append(_taking(width, np.arange(codec.dim)))
-    else:
-        linear: Any = faiss.LinearTransform(width, codec.dim, transform.mean is not None)
+    shift = None if transform.mean is None or matrix is None else -transform.mean @ matrix
+    if adaptor is not None:
+        columns = np.arange(codec.dim) if transform.columns is None else transform.columns[: codec.dim]
+        matrix = adaptor[:, columns] if matrix is None else adaptor @ matrix
+    if matrix is not None:
+        linear: Any = faiss.LinearTransform(width, codec.dim, shift is not None)
         faiss.copy_array_to_vector(np.ascontiguousarray(matrix.T).ravel(), linear.A)
-        if transform.mean is not None:
-            faiss.copy_array_to_vector(np.ascontiguousarray(-transform.mean @ matrix), linear.b)
+        if shift is not None:
+            faiss.copy_array_to_vector(np.ascontiguousarray(shift), linear.b)
         linear.is_trained = True
         chain.append(linear)
+    elif transform.columns is not None:
+        chain.append(_taking(width, transform.columns[: codec.dim]))
+    elif codec.dim < width:
+        chain.append(_taking(width, np.arange(codec.dim)))
     if fitted.unit:
         chain.append(faiss.NormalizationTransform(codec.dim, 2.0))
     return chain

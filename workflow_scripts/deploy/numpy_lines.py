@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from workflow_scripts.codecs import BITS, CODED, Codec
 
+ADAPTOR = "adaptor"  # the matrix that multiplies vectors before all else, where there is one
 STAGES = {1: [""], 2: ["shortlist", "rescore"], 3: ["shortlist", "second", "rescore"]}
 
 
@@ -24,8 +25,9 @@ def array_key(stage: str, name: str) -> str:
     return f"{stage}.{name}" if stage else name
 
 
-def source(codecs: Sequence[Codec], unit: bool) -> str:
-    """The whole source for the codecs of a search's stages; `unit`: vectors are normalised before they are stored."""
+def source(codecs: Sequence[Codec], unit: bool, adaptor: bool = False) -> str:
+    """The whole source for the codecs of a search's stages; `unit`: vectors are normalised before they are stored;
+    `adaptor`: multiplied with a matrix before all else."""
     lines = [
         "import numpy as np",
         "from safetensors.numpy import load_file",
@@ -34,17 +36,19 @@ def source(codecs: Sequence[Codec], unit: bool) -> str:
         "",
     ]
     for codec, stage in zip(codecs, stage_names(len(codecs)), strict=True):
-        lines += ["", *_stage(codec, stage, unit)]
+        lines += ["", *_stage(codec, stage, unit, adaptor)]
     return "\n".join(lines)
 
 
-def _stage(codec: Codec, stage: str, unit: bool) -> Iterator[str]:
+def _stage(codec: Codec, stage: str, unit: bool, adaptor: bool) -> Iterator[str]:
     behind = f"_{stage}" if stage else ""
 
     def array(name: str) -> str:
         return f'a["{array_key(stage, name)}"]'
 
     yield f"def kept{behind}(x):  # (n, coordinates) float32, as the model gives them -> (n, {codec.dim})"
+    if adaptor:
+        yield f'    x = x @ a["{ADAPTOR}"]'
     if codec.transform in ("last", "random", "variance"):
         yield f"    x = x[:, {array('columns')}]"
     elif codec.transform == "pca_centered":

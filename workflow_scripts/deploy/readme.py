@@ -24,6 +24,20 @@ def _fitted_on(fitted: dict[str, Any]) -> str:
     return f"{fitted['texts']} training texts (digest `{fitted['digest'][:16]}…`)"
 
 
+def _of_adaptor(adaptor: dict[str, Any] | None) -> str:
+    if adaptor is None:
+        return ""
+    learned = (
+        "their principal axes: pairs made it no better"
+        if adaptor["is_a_rotation"]
+        else f"learned on {adaptor['pairs']:,} pairs"
+    )
+    return (
+        f" They are multiplied with the matrix `{numpy_lines.ADAPTOR}` of `codec.safetensors` ({learned}) before all else, by the lines and the index below:"
+        " give them whole."
+    )
+
+
 def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec, limit: float, folder: str) -> str:
     """The whole page. `limit`: see `engines.sections`; `folder`: the bundle's own."""
     codecs = [*(codec for codec, _ in stages), final]
@@ -42,6 +56,7 @@ def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec,
         f" mean over the study's tasks of type {about['task_type']}.",
         f"- Measured on {measured['task']}: {measured['metric']} {measured['score']:.4f}; full width {measured['full_width']:.4f}.",
         f"- Vectors: `{model['name']}` of the study `{about['study']}` ({model['reference']}); no model is here: embed with the one that made them."
+        + _of_adaptor(model["adaptor"])
         if about["fitted_on"]["held_out"]
         else f"- Model: `{model['name']}`, seed {model['seed']}, of the study `{about['study']}`; licence: {model['licence'] or 'not stated by its source'}.",
         f"- Fitted on {_fitted_on(about['fitted_on'])}, none of which is scored."
@@ -79,7 +94,7 @@ def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec,
         "In this folder. `vectors` and `queries` are float32, `(n, coordinates)`, as the model gives them. Needs numpy, safetensors.",
         "",
         "```python",
-        numpy_lines.source(codecs, about["unit"]).rstrip(),
+        numpy_lines.source(codecs, about["unit"], model["adaptor"] is not None).rstrip(),
     ]
     plan = engines.plan(stages, final)
     lines += [engines.rescoring_source(plan).rstrip()] if about["faiss"] and plan.later else []
@@ -127,7 +142,9 @@ def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec,
     lines += [
         "## On your own data",
         "",
-        "Vectors as the model gives them, whole, as `.npy`. It prints the share of the ten nearest by float32 that the",
+        "Vectors as the model gives them, whole, as `.npy`. It prints the share of the ten nearest by float32"
+        + (" (of adapted vectors)" if model["adaptor"] else "")
+        + " that the",
         "bundle finds, with its interval over queries:",
         "",
         "```sh",

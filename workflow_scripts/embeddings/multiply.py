@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from workflow_scripts.artefact import Progress, digest_of_text, exclusive_lock, read_json
-from workflow_scripts.command_line import InputError, parse_settings, parser, run, users_file
+from workflow_scripts.command_line import InputError, parse_settings, parser, run
 from workflow_scripts.embeddings.manifest import StoreSettings, code_and_versions, model_name, write_manifest
+from workflow_scripts.encoder.dense import last_dense
 from workflow_scripts.store import StoreWriter, open_store
 
 
@@ -48,7 +48,7 @@ def multiply_store(settings: StoreSettings, model_digest: Path, parent_digest: P
         "precision": precision,
         "seconds": seconds,
         "device": "cpu",
-        "dtype": above["dtype"],
+        "dtype": above.get("dtype"),  # of an encoder; vectors of the user's have none
         "prompts": above.get("prompts", {}),
         "model": model_name(model_digest),
         "parent": above["model"],
@@ -56,26 +56,6 @@ def multiply_store(settings: StoreSettings, model_digest: Path, parent_digest: P
     }
     write_manifest(output, writer.finish(), content)
     writer.remove_shards()
-
-
-def last_dense(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Weight `(width, parent's width)` and bias `(width,)`, float32, of the module that ends the model.
-
-    Raises `InputError` where that module is no plain linear map.
-    """
-    modules = read_json(folder / "modules.json")
-    last = max(modules, key=lambda module: int(module["idx"]))
-    if last["type"].rpartition(".")[2] != "Dense":
-        raise InputError(f"{folder}/modules.json: the last module is {last['type']}, expected a Dense")
-    path = folder / last["path"]
-    activation = str(read_json(path / "config.json").get("activation_function"))
-    if activation.rpartition(".")[2] != "Identity":
-        raise InputError(f"{path}/config.json: activation_function is {activation}, expected Identity")
-    with users_file(f"{path}/model.safetensors: not readable as a Dense module's weights"):
-        tensors = load_file(path / "model.safetensors")
-        weight = tensors["linear.weight"].astype(np.float32)
-    bias = tensors.get("linear.bias", np.zeros(weight.shape[0])).astype(np.float32)
-    return weight, bias
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,26 @@ class Row(NamedTuple):
 
     place: str
     values: dict[str, Any]
+
+
+def finite_number(row: Row, name: str) -> float:
+    """The finite number in a column. Raises InputError."""
+    value = row.values.get(name)
+    try:
+        found = math.nan if isinstance(value, bool) or value is None else float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise InputError(f"{row.place}: {name!r} is {shown(value)}, expected a number")
+    return found
+
+
+def shown(value: Any) -> str:
+    """A value as an error says it, cut where it is long."""
+    if value is None:
+        return "missing"
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def columns_of(path: Path) -> list[str]:

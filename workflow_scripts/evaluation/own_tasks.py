@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from workflow_scripts.command_line import InputError, Settings
 from workflow_scripts.evaluation.own_files import columns_of
+from workflow_scripts.evaluation.own_pairs import COLUMNS as JUDGEMENTS
 from workflow_scripts.vector_headers import ONLY_VECTORS
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ METRICS: dict[Type, str] = {"Retrieval": "ndcg_at_10", "Classification": "accura
 OVERLAP = "overlap_at_10"
 
 TEXTS = ("_id", "text")
-JUDGEMENTS = ("query-id", "corpus-id", "score")
 LABELLED = ("text", "label")
 PAIRS = ("sentence1", "sentence2", "score")
 BARE = ("_id", "text")  # not needed where vectors stand for texts: rows are then called by their numbers

@@ -90,8 +90,7 @@ def _configuration(study: Study, root: str, results: Path) -> str:
 def _measured_root(study: Study) -> str:
     """The fetched model whose throughput stands for the study's: that of the first trained one."""
     trained = [model for model in study.graph.models if study.graph.is_trained(model)]
-    encoded = [model for model in study.graph.models if not study.graph.is_own(model)]
-    return study.graph.root_of((trained or encoded)[0])
+    return study.graph.root_of((trained or study.graph.encoders)[0])
 
 
 def measured_for(study: Study) -> dict[str, Any]:

@@ -57,6 +57,8 @@ def costs(study: Study, results: Path, planned: Collection[Job] = ()) -> list[Co
             to_make = made is None or (model, seed, "") in planned
             if to_make and study.graph.is_trained(model):
                 training += study.graph.steps_of(model) * study.training.batch * per_triple
+            elif study.graph.is_of_vectors(model):
+                continue
             elif to_make and model in study.graph.adapted:  # its parent's pairs are encoded once for all adaptors
                 encoding += (study.variants[model].pairs or study.adaptor.pairs) * per_triple
             elif to_make and study.graph.parent_of(model):  # its parent's sample is encoded once for the rotation
@@ -116,7 +118,9 @@ def jobs(study: Study) -> dict[str, int]:
     trained = [p for p in pairs if study.graph.is_trained(p[0])]
     own = [p for p in pairs if study.graph.is_own(p[0])]
     transformed = [p for p in pairs if p not in fetched + trained + own]
-    adapted = [p for p in pairs if p[0] in study.graph.adapted]
+    of_texts = [p for p in pairs if p[0] in study.graph.encoders]
+    adapted = [p for p in of_texts if p[0] in study.graph.adapted]
+    of_vectors = [p for p in pairs if p not in own + of_texts]
     tasks, texts = study.task_names, int(study.fits_on_training_texts)
     encoded = len(fetched) + len(trained)
     counts = {
@@ -125,25 +129,26 @@ def jobs(study: Study) -> dict[str, int]:
         "pairs": int(study.needs_pairs),
         "tokens": len({study.graph.root_of(model) for model, _ in trained + adapted}),
         "fetch": len(fetched),
-        "transform": len(transformed) - len(adapted),
+        "transform": len(transformed) - len(adapted) - len(of_vectors),
         "encode_pairs": len(
             {(study.graph.parent_of(m), study.graph.seed_of_parent(m, seed), seed) for m, seed in adapted}
         ),
         "adaptor": len(adapted),
+        "adaptor_of_vectors": len(of_vectors),
         "train": len(trained),
         "embed_part": sum(n for n in map(study.encoding_jobs, tasks) if n > 1) * encoded,
         "embed": len(tasks) * encoded,
         "embed_training_texts": texts * encoded,
         "own_vectors": len(tasks) * len(own),
         "embed_by_matrix": len(tasks) * len(transformed),
-        "training_texts_by_matrix": texts * len(transformed),
+        "training_texts_by_matrix": texts * (len(transformed) - len(of_vectors)),
         "score": len(tasks) * len(pairs),
         "curves": 1,
         "first_report": int(study.graph.partly_trained),
         "speed": 1,
         "figures": 1,
         "report": 1,
-        "card": len(pairs) - len(own),
+        "card": len(of_texts),
     }
     return {rule: count for rule, count in counts.items() if count}
 

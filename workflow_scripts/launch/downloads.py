@@ -108,8 +108,10 @@ def disk(
     rows = min(rows, (study.corpus.rows_per_task or rows) * 330) if rows else 0
     sizes = dict(fetched)
     weights = 0.0
-    for model, seeds in ((m, len(study.graph.seeds_of(m))) for m in models):
-        weights += seeds * (sizes.get(study.graph.reference_of(study.graph.root_of(model))) or 0.0)
+    for model in study.graph.encoders:
+        weights += len(study.graph.seeds_of(model)) * (
+            sizes.get(study.graph.reference_of(study.graph.root_of(model))) or 0.0
+        )
     found = [
         ("downloads, and as much again in the hub's and datasets' caches", 2 * sum(b or 0.0 for _, b in fetched)),
         ("training pairs and their tokens", rows * (4 * per_triple + 2 * per_triple) if "pairs" in counts else 0.0),

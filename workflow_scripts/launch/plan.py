@@ -62,7 +62,7 @@ def page(study: Study, results: Path, rate: float | None, basis: str, limits: Li
     lines += ["", "Jobs", *(f"  {count:>10,}  {rule}" for rule, count in counts.items())]
     lines.append(f"  {sum(counts.values()):>10,}  in all")
     if not study.encodes:
-        return "\n".join([*lines, "", "Nothing is trained or encoded: no GPU."]) + "\n"
+        return "\n".join([*lines, "", "Nothing is encoded: no GPU is needed."]) + "\n"
     of_models = costs(study, results)
     width = max(len(cost.model) for cost in of_models)
     lines += ["", f"GPU-hours (about): {basis}; {per_triple:.0f} tokens a triple"]

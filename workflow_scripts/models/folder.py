@@ -74,18 +74,28 @@ def export(
     `write_more` may put more files into the folder before it is renamed. Raises EncoderError where what was saved, loaded
     again, embeds a few texts otherwise than the model.
     """
-    folder = Path(output).parent
-    with artefact.atomic_folder(folder) as part:
+
+    def write(part: Path) -> None:
         model.save(str(part), create_model_card=False, safe_serialization=True)
         weights = [str(p.relative_to(part)) for p in part.rglob("*") if p.suffix in (".bin", ".pt", ".pkl", ".pickle")]
         if weights:
             raise ModelError(
-                f"{folder}: saving would leave pickled weights ({', '.join(weights)}); expected safetensors"
+                f"{Path(output).parent}: saving would leave pickled weights ({', '.join(weights)}); expected safetensors"
             )
         _keep_lower_case(model, part)
         check_copy(model, part, manifest["model"])
         if write_more is not None:
             write_more(part)
+
+    leave(output, manifest, write)
+
+
+def leave(output: str | Path, manifest: dict[str, Any], write: Callable[[Path], None]) -> None:
+    """Make the folder of `output` (its model.json) of the files that `write` puts into it, with manifest and digest, whole
+    or not at all, replacing what was there."""
+    folder = Path(output).parent
+    with artefact.atomic_folder(folder) as part:
+        write(part)
         files = [p for p in part.rglob("*") if p.is_file() and str(p.relative_to(part)) not in NOT_IN_THE_DIGEST]
         digest = artefact.write_digests(part / DIGEST, files)
         artefact.write_json(part / MANIFEST, manifest | {"digest": digest})

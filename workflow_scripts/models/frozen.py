@@ -49,6 +49,12 @@ def text_keys(tokens: Tokens, rows: np.ndarray, instructions: bool) -> np.ndarra
     return np.frombuffer(hashes, dtype="<u8").reshape(3, len(rows))
 
 
+def refuse_alike(vectors: np.ndarray, store: Path) -> None:
+    """Raises ModelError for vectors `(texts, width)` that are all alike."""
+    if float(np.ptp(vectors, axis=0).max()) < ALIKE:
+        raise ModelError(f"{store}: all {len(vectors)} embeddings are alike; there is nothing to learn from them")
+
+
 @dataclass(frozen=True)
 class FrozenPairs:
     """Pairs whose texts are encoded.
@@ -96,8 +102,7 @@ def load_frozen_pairs(
     vectors = np.array(found.vectors[used], dtype=np.float32)
     if not np.isfinite(vectors).all():
         raise ModelError(f"{store}: embeddings that are not finite numbers; the parent is broken")
-    if float(np.ptp(vectors, axis=0).max()) < ALIKE:
-        raise ModelError(f"{store}: all {len(vectors)} embeddings are alike; there is nothing to learn from them")
+    refuse_alike(vectors, store)
     task = tokens.task[rows]
     rows_by_task = {name: np.flatnonzero(task == number) for number, name in enumerate(tokens.task_names)}
     return FrozenPairs(

@@ -20,11 +20,11 @@ from workflow_scripts.codecs import grid
 from workflow_scripts.coding import state
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.command_line import InputError
+from workflow_scripts.evaluation.held_out import hold_out, leave_out_queries
 from workflow_scripts.evaluation.own_tasks import is_judged
 from workflow_scripts.evaluation.task_files import load_task
 from workflow_scripts.scores import retrieval, searches
 from workflow_scripts.scores.by_task_type import score_task
-from workflow_scripts.scores.held_out import hold_out
 from workflow_scripts.scores.mteb_layout import write_mteb_layout
 from workflow_scripts.scores.scored import Scored, SearchScored
 from workflow_scripts.scores.tables import write_tables
@@ -50,6 +50,7 @@ class Settings(command_line.Settings):
     held_out: int = 0
     held_out_seed: int = 0
     fit_on_held_out: bool = False
+    learned_from: tuple[str, ...] = ()  # files of pairs, whose queries are not searched
 
 
 def score(settings: Settings, task_folder: Path, embeddings: Path, training_texts: Path | None, output: Path) -> None:
@@ -65,6 +66,8 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
                 f"dimension {dim} does not fit {embeddings}: its vectors are {store.width} wide; it is another model's store"
             )
     training = None
+    if settings.learned_from:
+        log.info("%s: %s", settings.task, leave_out_queries(task, [Path(path) for path in settings.learned_from]))
     if settings.held_out:
         held = hold_out(task, settings.held_out, settings.held_out_seed)
         log.info("%s: %s", settings.task, held.words)
@@ -92,7 +95,7 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
         "task_type": task.metadata.type if is_judged(task) else NOT_JUDGED,
         "metric": task.metadata.main_score,
     }
-    if not settings.held_out:  # else they are of a part of the task
+    if not (settings.held_out or settings.learned_from):  # else they are of a part of the task
         named = settings.mteb_name, settings.mteb_revision
         write_mteb_layout(scored, store.width, *named, settings.task, output.parents[2] / "mteb")
     write_tables(scored, searched, described, output)

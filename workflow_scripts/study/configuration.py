@@ -21,7 +21,7 @@ from workflow_scripts.study.codecs_fit import check_codecs
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
 from workflow_scripts.study.names import distinct, nearest, safe_name
-from workflow_scripts.study.own_vectors import files_by_task, refuse_other_numbers
+from workflow_scripts.study.own_vectors import files_by_task, pairs_by_task, refuse_other_numbers
 from workflow_scripts.study.references import HUB_REFERENCE, exists, refuse_wildcards
 from workflow_scripts.study.renamed import RENAMED
 from workflow_scripts.study.sections.adaptor import Adaptor
@@ -227,29 +227,33 @@ class Study(Section):
     @cached_property
     def graph(self) -> Graph:
         """The graph of models: parents, seeds, widths, dimensions."""
+        vectors = {name: variant.vectors for name, variant in self.variants.items() if variant.vectors is not None}
+        learned_from = {variant.parent for variant in self.variants.values() if variant.adaptor is not None}
         files = {
-            name: files_by_task(variant.vectors, self.task_names, f"variants.{name}.vectors")
-            for name, variant in self.variants.items()
-            if variant.vectors is not None
+            name: files_by_task(given, self.task_names, f"variants.{name}.vectors") for name, given in vectors.items()
         }
-        return Graph(self.base, self.variants, tuple(self.seeds), tuple(self.dimensions), self.training, files)
+        pairs = {
+            name: pairs_by_task(given, files[name], f"variants.{name}.vectors")
+            for name, given in vectors.items()
+            if name in learned_from
+        }
+        return Graph(self.base, self.variants, tuple(self.seeds), tuple(self.dimensions), self.training, files, pairs)
 
     @cached_property
     def fits_on_training_texts(self) -> bool:
         """Whether a codec of a model is fitted, so that the sample of training texts is encoded like a task. Vectors of
-        one's own are fitted on documents that are held out."""
-        models = [model for model in self.graph.models if not self.graph.is_own(model)]
-        return any(codec.is_fitted for model in models for codec in self.codecs_of(model))
+        one's own, and adaptors of them, are fitted on documents that are held out."""
+        return any(codec.is_fitted for model in self.graph.encoders for codec in self.codecs_of(model))
 
     @property
     def encodes(self) -> bool:
         """Whether any model encodes texts; else the tasks need none."""
-        return len(self.graph.own) < len(self.graph.models)
+        return bool(self.graph.encoders)
 
     @property
     def fits_on_held_out(self) -> bool:
         """Whether a codec of the user's own vectors is fitted, so that documents are held out."""
-        return any(codec.is_fitted for model in self.graph.own for codec in self.codecs_of(model))
+        return any(codec.is_fitted for model in self.graph.of_vectors for codec in self.codecs_of(model))
 
     def codecs_of(self, model: str) -> list[Codec]:
         """Every codec that the model is scored with, those of its searches included."""
@@ -261,7 +265,7 @@ class Study(Section):
     @property
     def needs_pairs(self) -> bool:
         """Whether anything is trained, rotated or cut by a matrix, or fitted."""
-        return self.fits_on_training_texts or any(self.graph.parent_of(model) for model in self.graph.models)
+        return self.fits_on_training_texts or any(map(self.graph.parent_of, self.graph.encoders))
 
     @cached_property
     def task_names(self) -> list[str]:

@@ -22,7 +22,8 @@ from workflow_scripts.study.sections.variant import Variant
 @dataclass(frozen=True)
 class Graph:
     """Every model of a study: `base`, where there is one, and the variants. `files`: of each variant that is vectors of the
-    user's own, the files by task and by what they hold."""
+    user's own, the files by task and by what they hold; `pairs`: of each of them that an adaptor is made from, the file of
+    pairs of its rows by task."""
 
     base: Base | None
     variants: Mapping[str, Variant]
@@ -30,6 +31,7 @@ class Graph:
     dimensions: tuple[int, ...]
     training: Training
     files: Mapping[str, Mapping[str, Mapping[str, Path]]] = field(default_factory=dict)
+    pairs: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
 
     # ---- parents
 
@@ -57,7 +59,7 @@ class Graph:
         return parent if parent is not None and parent in self.models else None
 
     def root_of(self, model: str) -> str:
-        """The fetched model at the head of this one's line: its tokenizer is the line's tokenizer."""
+        """The model at the head of this one's line: a fetched one, whose tokenizer is the line's, or vectors of the user's."""
         while (parent := self.parent_of(model)) is not None:
             model = parent
         return model
@@ -93,6 +95,10 @@ class Graph:
         """Whether there are vectors of the user's in place of a model."""
         return model != "base" and self.variants[model].vectors is not None
 
+    def is_of_vectors(self, model: str) -> bool:
+        """Whether the model is vectors of the user's, or an adaptor of them: no text is encoded for it."""
+        return self.is_own(self.root_of(model))
+
     def is_trained(self, model: str) -> bool:
         """Whether this model (not only an ancestor) is trained."""
         return model != "base" and self.variants[model].trains
@@ -106,6 +112,16 @@ class Graph:
     def own(self) -> list[str]:
         """The variants that are vectors of the user's own: nothing is fetched, trained or encoded for them."""
         return [model for model in self.models if self.is_own(model)]
+
+    @cached_property
+    def of_vectors(self) -> list[str]:
+        """These, and the adaptors of them."""
+        return [model for model in self.models if self.is_of_vectors(model)]
+
+    @cached_property
+    def encoders(self) -> list[str]:
+        """All other models: they encode texts, or are made from one that does."""
+        return [model for model in self.models if not self.is_of_vectors(model)]
 
     @cached_property
     def trained(self) -> list[str]:

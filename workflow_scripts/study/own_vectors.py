@@ -14,17 +14,39 @@ from workflow_scripts.command_line import InputError
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.names import names_in
 from workflow_scripts.study.references import refuse_wildcards
-from workflow_scripts.study.sections.own_task import STEMS
+from workflow_scripts.study.sections.own_task import STEMS, SUFFIXES, existing_file, stem_of
 from workflow_scripts.vector_headers import FORMATS, ONLY_VECTORS, Header, read_header
 
 TOGETHER = (("documents", "queries"), ("train", "test"))
 HELD = tuple(name for names in TOGETHER for name in names)
+PAIRS = "pairs"  # beside documents and queries: what an adaptor is learned from
 Given = str | Mapping[str, str | Mapping[str, str]]
 
 
 def files_by_task(given: Given, tasks: Sequence[str], key: str) -> dict[str, dict[str, Path]]:
     """The files of each task by what they hold: `documents` and `queries`, or `train` and `test`. `key` is where the study
     says so. Raises StudyError for a task that has none, and for a folder or file that is not there."""
+    by_task = _by_task(given, tasks, key)
+    return {task: _files(by_task[task], f"{key}.{task}") for task in tasks}
+
+
+def pairs_by_task(given: Given, files: Mapping[str, Mapping[str, Path]], key: str) -> dict[str, Path]:
+    """The file of pairs of each task of retrieval that has one; `files`: as `files_by_task` found them. Raises StudyError
+    where no task has one."""
+    by_task = _by_task(given, list(files), key)
+    found = {
+        task: path
+        for task, of_task in files.items()
+        if "documents" in of_task and (path := _pairs(by_task[task], f"{key}.{task}"))
+    }
+    if not found:
+        raise StudyError(
+            f"{key}: no pairs of their rows, from which `adaptor: linear` learns; expected pairs.tsv (query-id, corpus-id) or qrels/train.tsv beside documents and queries"
+        )
+    return found
+
+
+def _by_task(given: Given, tasks: Sequence[str], key: str) -> Mapping[str, str | Mapping[str, str]]:
     if isinstance(given, str) or set(given) & set(HELD):
         if len(tasks) != 1:
             raise StudyError(
@@ -36,7 +58,7 @@ def files_by_task(given: Given, tasks: Sequence[str], key: str) -> dict[str, dic
             raise StudyError(f"{key}.{name}: is not a task of the study; its tasks are {', '.join(tasks)}")
     if missing := [task for task in tasks if task not in given]:
         raise StudyError(f"{key}: no vectors of {missing[0]!r}; give them, or take the task out of `tasks`")
-    return {task: _files(given[task], f"{key}.{task}") for task in tasks}
+    return given
 
 
 def _files(given: str | Mapping[str, str], key: str) -> dict[str, Path]:
@@ -44,13 +66,28 @@ def _files(given: str | Mapping[str, str], key: str) -> dict[str, Path]:
         found = _files_of_folder(Path(given), key)
     else:
         found = {name: Path(path) for name, path in given.items()}
-        if sorted(found) not in [sorted(names) for names in TOGETHER]:
+        if sorted(found) not in [sorted(names) for names in (*TOGETHER, (*TOGETHER[0], PAIRS))]:
             raise StudyError(
-                f"{key}: found {' and '.join(found) or 'nothing'}; expected documents and queries, or train and test"
+                f"{key}: found {' and '.join(found) or 'nothing'}; expected documents and queries (and pairs), or train and test"
             )
+        found.pop(PAIRS, None)
     for path in found.values():
         refuse_wildcards(str(path), key)
     return found
+
+
+def _pairs(given: str | Mapping[str, str], key: str) -> Path | None:
+    if isinstance(given, str):
+        folder = Path(given)
+        named = [*((path, PAIRS) for path in folder.iterdir()), *((path, "train") for path in folder.glob("qrels/*"))]
+        files = sorted(path for path, stem in named if path.name.endswith(SUFFIXES) and stem_of(path) == stem)
+    else:
+        files = [existing_file(Path(given[PAIRS]), PAIRS)] if PAIRS in given else []
+    if len(files) > 1:
+        raise StudyError(f"{key}: both {files[0]} and {files[1]} hold {PAIRS}; keep one")
+    for path in files:
+        refuse_wildcards(str(path), key)
+    return next(iter(files), None)
 
 
 def _files_of_folder(folder: Path, key: str) -> dict[str, Path]:

@@ -51,10 +51,8 @@ def check_variants(base: Base | None, variants: Mapping[str, Variant]) -> None:
             raise StudyError(
                 f"{where}.pooling: its parent {variant.parent!r} pools for it; `pooling` is of a model that is fetched, so say it of that one, as `{said}.pooling`, or remove it"
             )
-        if variant.parent in variants and variants[variant.parent].vectors is not None:
-            raise StudyError(
-                f"{where}.parent: {variant.parent!r} is vectors without a model: nothing can be made from it; a rotation of vectors is a transform: `codecs: {{transforms: [prefix, pca]}}`"
-            )
+        if variant.parent in variants:
+            _only_adaptors_of_vectors(where, variant, variants)
         if variant.adaptor is not None:
             for key in ("rotate", "width", "steps"):
                 if getattr(variant, key) is not None:
@@ -120,6 +118,20 @@ def check_hub_names(base: Base | None, variants: Mapping[str, Variant], graph: G
         if "@" in name and len(graph.seeds_of(model)) > 1:
             raise StudyError(f"{where}: {name!r} names one commit, but several seeds are made; leave the commit out")
         named[name] = model
+
+
+def _only_adaptors_of_vectors(where: str, variant: Variant, variants: Mapping[str, Variant]) -> None:
+    """Of vectors that have no model a matrix can be learned, and nothing be made from that again."""
+    parent = variants[variant.parent or ""]
+    if parent.vectors is not None and variant.adaptor is None:
+        raise StudyError(
+            f"{where}.parent: {variant.parent!r} is vectors without a model: all that is made from them is `adaptor: linear`, from pairs of their rows; a rotation of vectors is a transform: `codecs: {{transforms: [prefix, pca]}}`"
+        )
+    above = variants.get(parent.parent or "")
+    if above is not None and above.vectors is not None:
+        raise StudyError(
+            f"{where}.parent: {variant.parent!r} is an adaptor of vectors without a model: nothing is made from it; its own parent is {parent.parent!r}"
+        )
 
 
 def _vectors_are_alone(where: str, variant: Variant) -> None:

@@ -6,7 +6,6 @@ Every fault of content is one line that names file and row.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,8 @@ from typing import Any
 
 from workflow_scripts.artefact import digest_of_file, digest_of_text, log
 from workflow_scripts.command_line import InputError
-from workflow_scripts.evaluation.own_files import Row, rows_of
+from workflow_scripts.evaluation.own_files import Row, finite_number, rows_of, shown
+from workflow_scripts.evaluation.own_pairs import judged_rows
 from workflow_scripts.evaluation.own_tasks import Described, own_task, type_of
 from workflow_scripts.study.sections.own_task import OwnTask
 from workflow_scripts.vector_files import count_and_ids
@@ -63,7 +63,7 @@ def load_own(of_task: Described, files: Mapping[str, Path], texts: bool = True) 
 def _text(row: Row, name: str) -> str:
     value = row.values.get(name)
     if not isinstance(value, str):
-        raise InputError(f"{row.place}: {name!r} is {_shown(value)}, expected a text")
+        raise InputError(f"{row.place}: {name!r} is {shown(value)}, expected a text")
     if not value.isascii():
         try:
             value.encode()
@@ -79,24 +79,6 @@ def _full_text(row: Row, name: str) -> str:
     return text
 
 
-def _number(row: Row, name: str) -> float:
-    value = row.values.get(name)
-    try:
-        number = math.nan if isinstance(value, bool) or value is None else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise InputError(f"{row.place}: {name!r} is {_shown(value)}, expected a number")
-    return number
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "missing"
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}…"
-
-
 class _Ids:
     """The ids of a column: texts or whole numbers, not both."""
 
@@ -108,13 +90,13 @@ class _Ids:
         name = next((name for name in self.names if name in row.values), self.names[0])
         value = row.values.get(name)
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-            raise InputError(f"{row.place}: {name!r} is {_shown(value)}, expected an id (a text or a whole number)")
+            raise InputError(f"{row.place}: {name!r} is {shown(value)}, expected an id (a text or a whole number)")
         if self.first is None:
             self.first = type(value), row.place
         elif type(value) is not self.first[0]:
             kinds = {str: "a text", int: "a number"}
             raise InputError(
-                f"{row.place}: {name!r} is {kinds[type(value)]} ({_shown(value)}), but {kinds[self.first[0]]} in {self.first[1]}; use one type of id"
+                f"{row.place}: {name!r} is {kinds[type(value)]} ({shown(value)}), but {kinds[self.first[0]]} in {self.first[1]}; use one type of id"
             )
         return str(value)
 
@@ -187,16 +169,10 @@ def _texts(path: Path, titles: bool) -> dict[str, list[str]]:
 
 def _judgements(path: Path, queries: set[str], documents: set[str]) -> dict[str, dict[str, int]]:
     judged: dict[str, dict[str, int]] = {}
-    for row in rows_of(path):
-        query, document = str(row.values.get("query-id")), str(row.values.get("corpus-id"))
-        for kind, identifier, known in (("query", query, queries), ("document", document, documents)):
-            if identifier not in known:
-                raise InputError(
-                    f"{row.place}: there is no {kind} {identifier!r}; leave the judgement out, or add the {kind}"
-                )
-        score = _number(row, "score")
+    for row, query, document in judged_rows(path, queries, documents):
+        score = finite_number(row, "score")
         if score != int(score):
-            raise InputError(f"{row.place}: 'score' is {_shown(row.values['score'])}, expected a whole number")
+            raise InputError(f"{row.place}: 'score' is {shown(row.values['score'])}, expected a whole number")
         if judged.setdefault(query, {}).setdefault(document, int(score)) != score:
             raise InputError(f"{row.place}: document {document!r} is judged twice for query {query!r}, and differently")
     if not any(score > 0 for scores in judged.values() for score in scores.values()):
@@ -234,7 +210,7 @@ def _labelled(path: Path, split: str, texts: bool) -> Iterator[Labelled]:
     for number, row in enumerate(rows_of(path)):
         label = row.values.get("label")
         if not isinstance(label, str | int) or label == "":
-            raise InputError(f"{row.place}: 'label' is {_shown(label)}, expected a text or a whole number")
+            raise InputError(f"{row.place}: 'label' is {shown(label)}, expected a text or a whole number")
         yield row.place, _full_text(row, "text") if texts else f"{split} {number}", str(label)
 
 
@@ -288,7 +264,7 @@ def _pairs(path: Path) -> Any:
     for row in rows_of(path):
         for name in ("sentence1", "sentence2"):
             columns[name].append(_full_text(row, name))
-        columns["score"].append(_number(row, "score"))
+        columns["score"].append(finite_number(row, "score"))
     if len(set(columns["score"])) < 2:
         raise InputError(f"{path}: every pair has the same score, so that nothing correlates with it")
     return DatasetDict({"test": Dataset.from_dict(columns)})

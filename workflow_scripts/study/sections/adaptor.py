@@ -12,7 +12,7 @@ from workflow_scripts.study.sections.section import Positive, Section
 class Adaptor(Section):
     """The recipe of variants with `adaptor: linear`: a matrix learned on frozen embeddings of training pairs.
 
-    Penalty and steps are chosen on training tasks that are held out.
+    Penalty and steps are chosen on training tasks that are held out; of vectors without a model, on queries of the pairs.
     """
 
     pairs: Positive = Field(

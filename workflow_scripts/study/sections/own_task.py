@@ -67,7 +67,7 @@ class OwnTask(Section):
         path = Path(named)
         if "path" not in given and path.stem.split(".")[0] in (stem for stems in STEMS.values() for stem in stems):
             path = path.absolute().parent
-        return given | {"name": re.sub(r"[^A-Za-z0-9_.-]+", "_", _stem(path.absolute())).strip("_.-")}
+        return given | {"name": re.sub(r"[^A-Za-z0-9_.-]+", "_", stem_of(path.absolute())).strip("_.-")}
 
     @model_validator(mode="after")
     def _names_what_goes_together(self) -> OwnTask:
@@ -89,9 +89,11 @@ class OwnTask(Section):
         """Each file by what it holds: `documents`, `queries`, `judgements`; or `train`, `test`; or `rows`, a single file of
         labelled texts or pairs. Raises StudyError, in one line, for what is not there or not readable by its name."""
         if self.path is None:
-            return {key: _file(Path(getattr(self, key)), key) for key in FILES if getattr(self, key) is not None}
+            return {
+                key: existing_file(Path(getattr(self, key)), key) for key in FILES if getattr(self, key) is not None
+            }
         if not Path(self.path).is_dir():
-            return {"rows": _file(Path(self.path), "rows")}
+            return {"rows": existing_file(Path(self.path), "rows")}
         return self._files_of_folder(Path(self.path))
 
     def described(self) -> dict[str, Any]:
@@ -116,7 +118,7 @@ class OwnTask(Section):
         here = sorted(path for path in folder.iterdir() if path.is_file() and path.name.endswith(SUFFIXES))
         found: dict[str, Path] = {}
         for key, stems in STEMS.items():
-            files = [path for path in here if _stem(path) in stems]
+            files = [path for path in here if stem_of(path) in stems]
             if len(files) > 1:
                 raise StudyError(f"{folder}: both {files[0].name} and {files[1].name} hold {key}; keep one")
             if not files and key in WITHOUT_TEXTS:
@@ -134,7 +136,7 @@ class OwnTask(Section):
 
     def _judgements(self, folder: Path) -> Path:
         files = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES))
-        of_split = [path for path in files if _stem(path) == self.split]
+        of_split = [path for path in files if stem_of(path) == self.split]
         if len(of_split) != 1:
             raise StudyError(
                 f"{folder}: {len(of_split) or 'no'} files of split {self.split!r}; found {', '.join(path.name for path in files) or 'nothing'}; name one with `split`"
@@ -147,13 +149,14 @@ def is_path(text: str) -> bool:
     return "/" in text or text.endswith(SUFFIXES) or Path(text).exists()
 
 
-def _stem(path: Path) -> str:
+def stem_of(path: Path) -> str:
     """A file's name without the suffixes that say its format; a folder's name."""
     suffix = next((suffix for suffix in sorted(SUFFIXES, key=len, reverse=True) if path.name.endswith(suffix)), "")
     return path.name.removesuffix(suffix)
 
 
-def _file(path: Path, key: str) -> Path:
+def existing_file(path: Path, key: str) -> Path:
+    """The file itself. Raises StudyError where it is not there, or of a format that is not read for `key`."""
     if not path.is_file():
         raise StudyError(f"{path}: there is no such file" + (" or folder" if not path.suffix else ""))
     if not path.name.endswith(SUFFIXES + (ONLY_VECTORS if key in WITHOUT_TEXTS else ())):

@@ -19,7 +19,7 @@ class Variant(Section):
     )
     vectors: str | dict[str, str | dict[str, str]] | None = Field(
         None,
-        description="In place of `parent`: vectors of your own, which have no model here. A folder with `documents` and `queries`, or `train` and `test`, each as .npy, .parquet, .arrow, .safetensors or .fvecs; with several tasks, a folder for each task by name; or these files by what they hold. See docs/own_vectors.md.",
+        description="In place of `parent`: vectors of your own, which have no model here. A folder with `documents` and `queries`, or `train` and `test`, each as .npy, .parquet, .arrow, .safetensors or .fvecs; with several tasks, a folder for each task by name; or these files by what they hold. `pairs` beside them are for an adaptor. See docs/own_vectors.md.",
     )
     objective: Literal["instructor", "mnr", "none"] | None = Field(
         None, description="`none`: no training; null: the study's `training: objective`."
@@ -30,7 +30,7 @@ class Variant(Section):
     )
     adaptor: Literal["linear"] | None = Field(
         None,
-        description="`linear`: no training of the encoder; a matrix is learned on the parent's embeddings of training pairs (section `adaptor`).",
+        description="`linear`: no training of the encoder; a matrix is learned on the parent's embeddings of training pairs (section `adaptor`), or on pairs of its rows where the parent is `vectors`.",
     )
     pairs: Positive | None = Field(None, description="Pairs of this adaptor; null: `adaptor: pairs`.")
     width: Positive | None = Field(None, description="Keep (and train) only the first coordinates.")

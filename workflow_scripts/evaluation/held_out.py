@@ -1,4 +1,4 @@
-"""The part of a task that a user's own vectors are fitted on, and that is not searched.
+"""The part of a task that a user's own vectors are fitted on, and that is not searched: documents of codecs, queries of adaptors.
 
 Takes a loaded task; leaves the texts to fit on, and the task without them. A model's codecs are fitted on training texts;
 vectors whose model is not here have only the task's own. Documents are drawn among those that no query is judged to need, so
@@ -8,11 +8,14 @@ arrives. Every model of the study searches the same remaining documents.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from workflow_scripts.command_line import InputError
+from workflow_scripts.evaluation.own_pairs import read_pairs
 from workflow_scripts.evaluation.task_files import (
     DOCUMENT,
     TRAIN,
@@ -69,3 +72,17 @@ def hold_out(task: Any, wanted: int, seed: int) -> HeldOut:
     texts = document_texts(corpus.select(drawn))
     rows["corpus"] = corpus.select(np.flatnonzero(kept))
     return HeldOut(texts, DOCUMENT, f"fitted on {len(drawn):,} of {len(corpus):,} documents, which are not searched")
+
+
+def leave_out_queries(task: Any, files: Sequence[Path]) -> str:
+    """Take the queries of a retrieval task that these files of pairs name out of its searches; gives the log's line. Raises
+    InputError where none is left, or a query has judgements as well."""
+    (part,) = parts(task)
+    rows = rows_of_part(task, part.subset, part.split)
+    queries, documents = column(rows["queries"], "id"), set(column(rows["corpus"], "id"))
+    named = {pair.query for path in files for pair in read_pairs(path, set(queries), documents, rows["relevant_docs"])}
+    kept = [place for place, identifier in enumerate(queries) if identifier not in named]
+    if not kept:
+        raise InputError(f"{files[0]}: an adaptor learns from all {len(queries)} queries, so none is left to score")
+    rows["queries"] = rows["queries"].select(kept)
+    return f"{len(queries) - len(kept):,} of {len(queries):,} queries are in pairs, and not searched"
