@@ -70,7 +70,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
     }
     (project / "mine.yaml").write_text(yaml.safe_dump(study))
-    result = snakemake(project, "deploy", "--cores", "2", "--configfile", "mine.yaml")
+    result = snakemake(project, "all", "deploy", "--cores", "2", "--configfile", "mine.yaml")
     assert result.returncode == 0, result.stderr + logs(project)
     return project
 
@@ -122,6 +122,16 @@ def test_an_adaptor_of_own_vectors_is_learned_from_the_pairs_and_multiplies_what
         return float(rows["score"][0])
 
     assert score("ours_adapted", "prefix-16-float32") > 1.05 * score("ours", "pca-16-float32")
+
+
+def test_the_report_tells_of_the_pairs_and_of_the_answers_that_they_name(project: Path) -> None:
+    page = (project / "results" / "mine" / "curves" / "report.html").read_text()
+    assert "its vectors times a matrix learned on pairs of their rows" in page
+    assert "own/pairs.tsv" in page
+    assert "None were needed, or none are there" not in page
+    assert "evaluation texts in" not in page, "nothing was encoded"
+    assert "have an answer that an adaptor" not in page, "these pairs name no answer to what is scored"
+    assert (project / "results" / "mine" / "first" / "report.html").exists()
 
 
 def test_the_lines_of_a_readme_multiply_with_the_adaptor_and_give_the_codes_that_were_measured(
