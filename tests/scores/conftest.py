@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 
 from workflow_scripts.codecs import prefixes
 from workflow_scripts.coding.fit import Fitted
@@ -19,6 +20,18 @@ from workflow_scripts.store import Store
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def labels_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data set's column is a list. mteb decodes a label anew each time it looks at it, tens of times each; on whole
+    tasks that takes many minutes, and changes no score. The other tests leave mteb as it comes."""
+    lazily = Dataset.__getitem__
+
+    def at_once(rows: Dataset, key: Any) -> Any:
+        return lazily(rows, key)[:] if isinstance(key, str) else lazily(rows, key)
+
+    monkeypatch.setattr(Dataset, "__getitem__", at_once)
 
 
 def prefix_scores(task: Any, store: Store, dimensions: Sequence[int]) -> list[Scored]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ import torch
 from datasets import Dataset, DatasetDict
 from mteb.abstasks.classification import AbsTaskClassification
 from mteb.abstasks.retrieval import AbsTaskRetrieval
-from mteb.models.search_wrappers import SearchEncoderWrapper
 from sentence_transformers import SentenceTransformer
 from threadpoolctl import threadpool_limits
 
@@ -28,19 +25,16 @@ from testing.real_tasks import (
     retrieval_task,
     store_of,
 )
+from tests.scores.against_mteb import DIMENSIONS, all_differences, differences, wide
 from tests.scores.conftest import prefix_scores, smaller_retrieval
 from workflow_scripts.codecs import Codec, prefixes
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.command_line import InputError
 from workflow_scripts.encoder.encoding import encode
 from workflow_scripts.encoder.loading import load_encoder
-from workflow_scripts.evaluation.task_files import fresh_state, parts, rows_of_part
+from workflow_scripts.evaluation.task_files import rows_of_part
 from workflow_scripts.scores import classification, codec_search, rankings, retrieval, searches
-from workflow_scripts.scores.by_task_type import lookup
-from workflow_scripts.scores.scored import Scored
 from workflow_scripts.scores.searches import Search
-from workflow_scripts.scores.stock import stock_scores
-from workflow_scripts.store import Store
 from workflow_scripts.study.sections.search import Search as SearchSection
 from workflow_scripts.tasks.prepare import load
 
@@ -56,55 +50,6 @@ CLASSIFICATION = [
     "trec_coarse",
     "tweet_sentiment_extraction",
 ]
-RETRIEVAL = ["cacm", "cranfield", "legal_summarization", "nfcorpus_processed", "scifact", "vaswani"]
-DIMENSIONS = [8, 16, 32, 64, 128, 256, 384]
-
-
-def differences(task: Any, store: Store, ours: Scored) -> dict[str, tuple[Any, Any]]:
-    """What differs between a score of ours and mteb's evaluation of the same vectors: metric -> (mteb's, ours)."""
-    assert ours.result is not None
-    fresh_state(task)
-    theirs, values = stock_scores(task, lookup(store, Fitted(store.width), ours.codec), ours.codec.dim)
-    found: dict[str, tuple[Any, Any]] = {}
-    for part in parts(task):
-        expected = next(s for s in theirs.scores[part.split] if s["hf_subset"] == part.subset)
-        actual = next(s for s in ours.result.scores[part.split] if s["hf_subset"] == part.subset)
-        for name, value in expected.items():
-            both_undefined = isinstance(value, float) and math.isnan(value) and math.isnan(actual.get(name, 0))
-            if not both_undefined and actual.get(name) != value:
-                found[name] = (value, actual.get(name))
-        if values[part] != ours.values[part]:
-            found["values"] = (values[part], ours.values[part])
-    if theirs.get_score() != ours.score:
-        found["score"] = (theirs.get_score(), ours.score)
-    return found
-
-
-def all_differences(task: Any, store: Store, dimensions: Sequence[int]) -> dict[int, Any]:
-    scored = prefix_scores(task, store, dimensions)
-    assert [one.codec.dim for one in scored] == list(dimensions)
-    return {one.codec.dim: found for one in scored if (found := differences(task, store, one))}
-
-
-def wide(texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return hashed(texts, DIMENSIONS[-1])
-
-
-def signs(texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """One bit a coordinate: at few coordinates, hundreds of documents are equal."""
-    return np.where(wide(texts) > 0, np.float32(1), np.float32(-1))
-
-
-@pytest.fixture
-def labels_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A data set's column is a list. mteb decodes a label anew each time it looks at it, tens of times each; on whole
-    tasks that takes many minutes, and changes no score. The other tests leave mteb as it comes."""
-    lazily = Dataset.__getitem__
-
-    def at_once(rows: Dataset, key: Any) -> Any:
-        return lazily(rows, key)[:] if isinstance(key, str) else lazily(rows, key)
-
-    monkeypatch.setattr(Dataset, "__getitem__", at_once)
 
 
 @pytest.mark.usefixtures("labels_decoded_once")
@@ -113,32 +58,6 @@ def test_classification_scores_are_mtebs_own_at_every_dimension(name: str, share
     task = classification_task(shared_data / "mteb_cls" / name)
     assert classification.is_plain(task)
     assert all_differences(task, store_of(task, tmp_path, wide), DIMENSIONS) == {}
-
-
-@pytest.mark.parametrize("name", RETRIEVAL)
-def test_retrieval_scores_are_mtebs_own_at_every_dimension(name: str, shared_data: Path, tmp_path: Path) -> None:
-    task = retrieval_task(shared_data / "retrieval" / name)
-    assert retrieval.is_plain(task)
-    assert all_differences(task, store_of(task, tmp_path, wide), DIMENSIONS) == {}
-
-
-def test_many_equal_similarities_are_ranked_as_mteb_ranks_them(shared_data: Path, tmp_path: Path) -> None:
-    task = retrieval_task(shared_data / "retrieval" / "cacm")
-    assert all_differences(task, store_of(task, tmp_path, signs), [6]) == {}
-
-
-def test_a_document_with_the_querys_own_id_is_left_out_where_mteb_leaves_it_out(tmp_path: Path) -> None:
-    texts = [f"word{i} word{i % 7} word{i % 3}" for i in range(60)]
-    identifiers = [f"d{i}" for i in range(60)]
-    judged = {f"d{i}": {f"d{(i + 7) % 60}": 1, f"d{i}": 1, f"d{(i + 3) % 60}": 2} for i in range(0, 60, 4)}
-    task = own_retrieval_task(
-        "Same",
-        {"id": identifiers, "text": texts},
-        {"id": identifiers[::4], "text": [text + " extra" for text in texts[::4]]},
-        judged,
-        ignore_same=True,
-    )
-    assert all_differences(task, store_of(task, tmp_path, hashed), [4, 32]) == {}
 
 
 @pytest.mark.usefixtures("labels_decoded_once")
@@ -185,28 +104,6 @@ def smaller_classification(task: Any) -> Any:
     return task
 
 
-@pytest.mark.parametrize("encode_as", [wide, signs])
-@pytest.mark.parametrize("ignore_same", [False, True])
-def test_a_corpus_searched_in_chunks_scores_as_mtebs_search_in_chunks(
-    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignore_same: bool, encode_as: Any
-) -> None:
-    task = retrieval_task(shared_data / "retrieval" / "vaswani", ignore_same)
-    store = store_of(task, tmp_path, encode_as)
-    monkeypatch.setattr(rankings, "CHUNK", 2500)
-    monkeypatch.setattr(SearchEncoderWrapper.__init__, "__defaults__", (2500, None))
-    assert all_differences(task, store, [8, 384]) == {}
-
-
-def test_chunks_smaller_than_the_depth_are_searched_as_mteb_searches_them(
-    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = retrieval_task(shared_data / "retrieval" / "cranfield")
-    monkeypatch.setattr(rankings, "CHUNK", 300)
-    monkeypatch.setattr(rankings, "QUERIES", 100)  # of 225, which mteb ranks at once
-    monkeypatch.setattr(SearchEncoderWrapper.__init__, "__defaults__", (300, None))
-    assert all_differences(task, store_of(task, tmp_path, wide), DIMENSIONS) == {}
-
-
 def test_one_pass_for_all_dimensions_finds_what_a_search_at_each_finds(shared_data: Path, tmp_path: Path) -> None:
     task = retrieval_task(shared_data / "retrieval" / "vaswani")
     store = store_of(task, tmp_path, wide)
@@ -221,27 +118,6 @@ def test_one_pass_for_all_dimensions_finds_what_a_search_at_each_finds(shared_da
         _, best = found[codec.name, 50].sorted()
         alike = [len(np.intersect1d(a, b)) / 50 for a, b in zip(best, expected, strict=True)]
         assert np.mean(alike) > 0.995, codec.name
-
-
-def test_judgements_below_zero_count_as_in_mteb(tmp_path: Path) -> None:
-    texts = [f"word{i} word{i % 7} word{i % 3}" for i in range(60)]
-    judged = {f"q{i}": {f"d{i}": -1, f"d{i + 1}": 2, f"d{i + 9}": -2, f"d{i + 4}": 1, f"d{i + 5}": 0} for i in range(9)}
-    task = own_retrieval_task(
-        "Below",
-        {"id": [f"d{i}" for i in range(60)], "text": texts},
-        {"id": list(judged), "text": [text + " extra" for text in texts[:9]]},
-        judged,
-    )
-    assert retrieval.is_plain(task)
-    assert all_differences(task, store_of(task, tmp_path, hashed), [2, 4, 32]) == {}
-
-
-def test_a_task_with_two_queries_of_one_id_goes_through_mteb_itself(tmp_path: Path) -> None:
-    corpus = {"id": ["a", "b"], "text": ["red fish", "green leaf"]}
-    queries = {"id": ["1", "1", "2"], "text": ["fish", "leaf", "green"]}
-    task = own_retrieval_task("Twice", corpus, queries, {"1": {"a": 1}, "2": {"b": 1}})
-    assert not retrieval.is_plain(task)
-    assert all_differences(task, store_of(task, tmp_path, hashed), [4, 32]) == {}
 
 
 # ---- searches
@@ -367,13 +243,3 @@ def test_a_task_without_any_judgement_or_with_one_class_is_refused(tmp_path: Pat
     single = own_classification_task("Single", [("a b", 1), ("c d", 1)], [("a c", 1)])
     with pytest.raises(InputError, match="has one class; expected at least two"):
         prefix_scores(single, store_of(single, tmp_path / "b", hashed), [32])
-
-
-@pytest.mark.parametrize("documents", [1, 2, 7, 1001])
-def test_greater_ones_are_counted_with_and_without_equals(documents: int) -> None:
-    draw = np.random.default_rng(documents)
-    best = np.sort(draw.integers(0, 50, (6, documents)).astype(np.float32), axis=1)[:, ::-1]
-    query = draw.integers(0, 6, 300)
-    value = draw.integers(-2, 53, 300).astype(np.float32)
-    expected = (best[query] > value[:, None]).sum(axis=1)
-    np.testing.assert_array_equal(rankings._greater(best, query, value), expected)
