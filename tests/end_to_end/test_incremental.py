@@ -251,10 +251,10 @@ logging.getLogger("matryoshka").addFilter(kill_all_at_the_first_step)
 
 
 @pytest.fixture
-def killed(finished: Path, tmp_path: Path) -> Iterator[Path]:
-    """The finished study begun anew elsewhere, whose Snakemake was killed, jobs and all, where its training starts."""
+def killed(small_model: Path, tmp_path: Path) -> Iterator[Path]:
+    """A part of the finished study begun anew elsewhere, whose Snakemake was killed, jobs and all, where its training starts."""
     project = copy_project(tmp_path / "project")
-    shutil.copy(finished / "study.yaml", project)
+    write_study(project / "study.yaml", small_model, variants={"fixed": {"parent": "base"}}, tasks=["WordNetExamples"])
     (tmp_path / "sitecustomize.py").write_text(KILL)  # Python imports it in every process of the run
     process = subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "study.yaml"],
@@ -285,9 +285,10 @@ def test_a_killed_run_goes_on_with_the_same_command_to_the_scores_of_one_that_wa
     assert result.returncode == 0, result.stderr + logs(killed)
     assert {file: file.stat().st_mtime_ns for file in done} == done, "what was finished was made again"
     assert planned(killed) == Counter()
-    for scores in (finished / "results/small/scores").glob("*/s0/*.parquet"):
-        if "search" not in scores.name:
-            assert pl.read_parquet(scores).equals(pl.read_parquet(killed / scores.relative_to(finished))), scores
+    made = [path for path in results.glob("scores/*/s0/*.parquet") if "search" not in path.name]
+    assert {path.parent.parent.name for path in made} == {"base", "fixed"}
+    for scores in made:
+        assert pl.read_parquet(scores).equals(pl.read_parquet(finished / scores.relative_to(killed))), scores
 
 
 def test_one_embedding_job_and_one_score_job_per_model_and_task(finished: Path) -> None:
