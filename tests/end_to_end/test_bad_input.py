@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import copy_project, snakemake
+from tests.conftest import ROOT, copy_project, snakemake
+from tests.study.studies import study_of
+from workflow_scripts.study.errors import StudyError
 
 
 @pytest.fixture(scope="module")
@@ -130,16 +132,38 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_is_one_clear_line_and_nothing_is_written(case: str, project: Path, tmp_path: Path) -> None:
-    overlay, expected = BAD[case]
-    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(overlay))
-    result = snakemake(project, "--cores", "1", "--configfile", "config.yaml", str(tmp_path / "bad.yaml"))
+@pytest.fixture
+def overlay(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(BAD[request.param][0]))
+    return str(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize(("overlay", "case"), [(case, case) for case in BAD], indirect=["overlay"], ids=BAD)
+def test_is_one_line_that_says_what_is_wrong_and_what_would_be_right(
+    overlay: str, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(StudyError) as raised:
+        study_of(["config.yaml", overlay])
+    assert "\n" not in str(raised.value)
+    for part in BAD[case][1]:
+        assert part in str(raised.value)
+
+
+# A key of a section, and what Snakemake itself has to merge with the other file first.
+THROUGH_SNAKEMAKE = ["an unknown key in a section", "a section that is a list", "a variant's name that is no file name"]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "case"), [(case, case) for case in THROUGH_SNAKEMAKE], indirect=["overlay"], ids=THROUGH_SNAKEMAKE
+)
+def test_ends_snakemake_with_that_line_and_nothing_is_written(overlay: str, case: str, project: Path) -> None:
+    result = snakemake(project, "--cores", "1", "--configfile", "config.yaml", overlay)
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr
     lines = [line for line in result.stderr.splitlines() if line.startswith("configuration: ")]
     assert len(lines) == 1, result.stderr
     assert result.stderr.rstrip().endswith(lines[0])
-    for part in expected:
+    for part in BAD[case][1]:
         assert part in lines[0]
     assert not (project / "results" / "embedded").exists()
