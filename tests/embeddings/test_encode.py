@@ -64,8 +64,7 @@ def test_training_texts_are_a_store_too(model: Path, utterances: list[str], tmp_
     (tmp_path / "corpus.sha256").write_text("corpus\n")
     output = tmp_path / "store" / "embeddings.json"
     half = json.dumps({"task": "training_texts", "encoding": {"precision": "float16"}})
-    done = run("encode", settings=half, model=model / "model.sha256", texts=tmp_path / "corpus.sha256", output=output)
-    assert done.returncode == 0, done.stderr
+    encode_task(parse_settings(StoreSettings, half), model / "model.sha256", tmp_path / "corpus.sha256", output)
     store = open_store(output.parent)
     expected = SentenceTransformer(str(model), device="cpu").encode(utterances[:5], show_progress_bar=False)
     assert store.vectors.dtype == np.float16
@@ -99,10 +98,7 @@ def test_bf16_leaves_the_queries_exact(model: Path, utterances: list[str], tmp_p
     stores = {}
     for precision in ("fp32", "bf16"):
         output = tmp_path / precision / "embeddings.json"
-        done = run(
-            "encode", settings=settings(dtype=precision), model=model / "model.sha256", texts=digest, output=output
-        )
-        assert done.returncode == 0, done.stderr
+        encode_task(parse_settings(StoreSettings, settings(dtype=precision)), model / "model.sha256", digest, output)
         stores[precision] = open_store(output.parent)
     assert json.loads(output.read_text())["dtype"] == "fp32 and mixed"
     for kind, same in (("query", True), ("document", False)):
