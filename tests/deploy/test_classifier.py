@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
 from testing.real_tasks import classification_task, hashed, own_classification_task, store_of
@@ -22,6 +23,7 @@ from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import answer, write_results
 from workflow_scripts.deploy import check
 from workflow_scripts.deploy.bundle import Settings, bundle
+from workflow_scripts.deploy.numpy_lines import ADAPTOR
 from workflow_scripts.scores.classification import Split, gather
 from workflow_scripts.store import open_store
 from workflow_scripts.study.sections.codecs import Codecs
@@ -117,3 +119,17 @@ def test_the_command_of_the_readme_checks_it_on_ones_own_rows(
     with pytest.raises(SystemExit):
         check.main()
     assert "a bundle for Classification; give --train and --test" in capsys.readouterr().err
+
+
+def test_a_bundle_with_an_adaptor_multiplies_rows_before_all_else(split: tuple[Path, Split], tmp_path: Path) -> None:
+    folder, measured = split
+    about, codec = read_json(folder / "codec.json"), load_file(folder / "codec.safetensors")
+    turned = np.ascontiguousarray(np.eye(WIDTH, dtype=np.float32)[::-1])  # the last coordinate first
+    save_file(codec | {ADAPTOR: turned}, tmp_path / "codec.safetensors")
+    rows = measured.draws[0]
+    train, labels = measured.train[rows], list(map(str, measured.train_labels[rows]))
+    truth = list(map(str, measured.test_labels))
+    expected = check.right(folder, about, train, labels, measured.test, truth)
+    found = check.right(tmp_path, about, train[:, ::-1], labels, measured.test[:, ::-1], truth)
+    np.testing.assert_array_equal(found, expected)
+    assert 0.1 < expected[:, 0].mean() < 1

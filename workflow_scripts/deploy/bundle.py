@@ -84,7 +84,7 @@ def bundle(settings: Settings, results: Path, output: Path) -> None:
             faiss.write_index(built.index, str(part / "index.faiss"))
         coordinates = width if adaptor is not None else faiss_index.coordinates_read(codecs, width)
         oldest = None
-        if not own:
+        if not own and (folder / "modules.json").is_file():
             oldest = model_folder.export(folder, part / "model", coordinates)
             shutil.copyfile(
                 results / "curves" / "cards" / chosen.variant / f"s{seed}" / "README.md", part / "model" / "README.md"
