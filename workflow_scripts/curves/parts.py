@@ -45,9 +45,10 @@ def refuse_other_settings(study: Study, parts: Path) -> None:
     path = parts / SETTINGS
     if not path.exists():
         return
-    then, now = dict(_flat(read_json(path))), dict(_flat(decisive_settings(study)))
+    kept = read_json(path)
+    then, now = dict(_flat(kept)), dict(_flat(decisive_settings(study)))
     said = dict(_flat(decisive_settings(study, defaults=False)))
-    both = read_json(path)["variants"].keys() & study.variants.keys()
+    both = kept["variants"].keys() & study.variants.keys()
     for key in sorted(then.keys() | now.keys()):
         section, _, rest = key.partition(".")
         if section == "variants" and rest.split(".")[0] not in both:
