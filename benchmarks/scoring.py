@@ -1,7 +1,6 @@
 """Scoring at every dimension, beside mteb run once per dimension.
 
     python benchmarks/scoring.py [--quick] [--json FILE]
-    python benchmarks/scoring.py --rankings QUERIES DOCUMENTS WIDTH     mteb's rankings alone: seconds, and memory beside the store
 
 Takes the real tasks of ../shared/data and all-MiniLM-L6-v2; prints one table and, with `--json`, the same ratios.
 Peers and own code take turns, the figures are medians of three (of nine where our all dimensions are set against our
@@ -51,10 +50,9 @@ from workflow_scripts.codecs import Codec, prefixes  # noqa: E402
 from workflow_scripts.coding.fit import Fitted  # noqa: E402
 from workflow_scripts.embeddings.encode import Texts  # noqa: E402
 from workflow_scripts.encoder.loading import load_encoder  # noqa: E402
-from workflow_scripts.evaluation.task_files import Part, fresh_state, parts, rows_of_part  # noqa: E402
+from workflow_scripts.evaluation.task_files import fresh_state, parts, rows_of_part  # noqa: E402
 from workflow_scripts.scores import codec_search, rankings  # noqa: E402
 from workflow_scripts.scores.by_task_type import lookup, score_all  # noqa: E402
-from workflow_scripts.scores.retrieval import Split  # noqa: E402
 from workflow_scripts.scores.scored import Scored, Values  # noqa: E402
 from workflow_scripts.scores.stock import stock_scores  # noqa: E402
 from workflow_scripts.store import Store, StoreWriter, open_store  # noqa: E402
@@ -260,32 +258,6 @@ def measure_search(folder: Path, documents: int, queries: int, repeats: int, dep
     return taken | {"memory_gb": memory.peak / 1e9, "chunk": float(chunk)}
 
 
-def measure_rankings(folder: Path, queries: int, documents: int, width: int) -> dict[str, float]:
-    """mteb's rankings of random vectors, at the full width and a quarter of it: seconds, and GB beside the store."""
-    store = synthetic_store(folder / "rankings", documents, width)
-    rows, judged = np.arange(documents), np.arange(queries)
-    split = Split(
-        part=Part("default", "test"),
-        query_ids=[str(i) for i in range(queries)],
-        queries=rows[:queries],
-        documents=rows,
-        judged_query=judged,
-        judged_document=(judged * 7) % documents,
-        gain=np.ones(queries, dtype=np.int64),
-        ideal={},
-        order=rows,
-        same=np.full(queries, -1),
-    )
-    memory = AnonymousMemory()
-    with memory:
-        taken = seconds(
-            lambda: rankings.rankings(
-                split, lambda chosen: torch.from_numpy(np.asarray(store.vectors[chosen])), [width // 4, width]
-            )
-        )
-    return {"rankings_seconds": taken, "rankings_memory_gb": memory.peak / 1e9}
-
-
 def geometric_mean(values: list[float]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values))
 
@@ -299,12 +271,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, help=f"of {', '.join(TASKS)}")
     parser.add_argument("--no-search", action="store_true", help="leave out the large corpus, eleven minutes")
-    parser.add_argument("--rankings", type=int, nargs=3, metavar=("QUERIES", "DOCUMENTS", "WIDTH"))
     arguments = parser.parse_args()
-    if arguments.rankings:
-        with tempfile.TemporaryDirectory() as place:
-            print(json.dumps(measure_rankings(Path(place), *arguments.rankings)))
-        return
     names = arguments.tasks or (QUICK if arguments.quick else TASKS)
     if not DATA.exists():
         sys.exit(f"{DATA}: not there; the benchmark runs on the real texts beside the checkout")

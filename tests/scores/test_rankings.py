@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from mteb.models.search_wrappers import SearchEncoderWrapper
 
 from testing.real_tasks import hashed, own_retrieval_task, retrieval_task, store_of
@@ -63,35 +62,6 @@ def test_chunks_smaller_than_the_depth_are_searched_as_mteb_searches_them(
     monkeypatch.setattr(rankings, "QUERIES", 100)  # of 225, which mteb ranks at once
     monkeypatch.setattr(SearchEncoderWrapper.__init__, "__defaults__", (300, None))
     assert all_differences(task, store_of(task, tmp_path, wide), DIMENSIONS) == {}
-
-
-@pytest.mark.parametrize("chunk", [300, 50_000])
-def test_documents_are_read_once_for_all_queries_and_rank_the_same(
-    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
-) -> None:
-    task = retrieval_task(shared_data / "retrieval" / "cranfield")
-    store = store_of(task, tmp_path, wide)
-    (split,) = retrieval.gather(task, store)
-    monkeypatch.setattr(rankings, "CHUNK", chunk)
-
-    def ranked() -> tuple[dict[int, rankings.Ranking], int]:
-        read = []
-
-        def vectors(rows: retrieval.Integers) -> torch.Tensor:
-            read.append(len(rows))
-            return torch.from_numpy(np.array(store.vectors[rows]))
-
-        return rankings.rankings(split, vectors, [8, 384]), sum(read) - len(split.queries)
-
-    expected, _ = ranked()
-    monkeypatch.setattr(rankings, "QUERIES", 60)  # of 225
-    for held, passes in ((50_000, 1), (240, 2 if chunk == 300 else 1)):  # in one chunk nothing is held
-        monkeypatch.setattr(rankings, "HELD", held)
-        found, read = ranked()
-        assert read == passes * len(split.documents)
-        for dim, ranking in expected.items():
-            for one, other in zip(found[dim], ranking, strict=True):
-                np.testing.assert_array_equal(one, other)
 
 
 def test_judgements_below_zero_count_as_in_mteb(tmp_path: Path) -> None:

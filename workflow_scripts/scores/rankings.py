@@ -23,7 +23,6 @@ from workflow_scripts.scores.retrieval import COMPARED, DEPTH, NOT_FOUND, Intege
 SHOWN = agreement.DEPTH + 1  # best documents of a ranking: one of them may have the query's own id
 CHUNK = 50_000  # documents searched at once: mteb's own number, and it decides how its products round
 QUERIES = 2_500  # queries ranked at once: with a chunk of documents half a gigabyte of similarities
-HELD = 50_000  # queries, times dimensions, whose best documents over several chunks are held at once: 24 kB each
 Vectors = Callable[
     [Integers], torch.Tensor
 ]  # rows of a store -> their vectors (rows, width), one call an `encode()` of mteb's
@@ -42,14 +41,11 @@ class Ranking(NamedTuple):
 def rankings(split: Split, vectors: Vectors, dimensions: Sequence[int]) -> dict[int, Ranking]:
     """The ranking at each dimension: the first so many coordinates of the vectors."""
     queries = vectors(split.queries)
-    if len(split.documents) <= CHUNK:
-        return _in_one_chunk(split, queries, vectors, dimensions)
-    size = max(1, HELD // len(dimensions))
     found = [
-        _over_chunks(some, queries[start : start + size], vectors, dimensions)
-        for start, some in split.blocks_of_queries(size)
+        _of_block(block, queries[start : start + QUERIES], vectors, dimensions)
+        for start, block in split.blocks_of_queries(QUERIES)
     ]
-    return {dim: _joined([of_some[dim] for of_some in found]) for dim in dimensions}
+    return {dim: _joined([of_block[dim] for of_block in found]) for dim in dimensions}
 
 
 def _joined(blocks: Sequence[Ranking]) -> Ranking:
@@ -57,36 +53,16 @@ def _joined(blocks: Sequence[Ranking]) -> Ranking:
     return Ranking(np.concatenate(rank), np.concatenate(confidence, axis=1), np.concatenate(best))
 
 
-def _in_one_chunk(
-    split: Split, queries: torch.Tensor, vectors: Vectors, dimensions: Sequence[int]
-) -> dict[int, Ranking]:
-    documents, blocks = vectors(split.documents), list(split.blocks_of_queries(QUERIES))
-    return {
-        dim: _joined(
-            [
-                _ranking_by_counting(block, cosines(queries[start : start + QUERIES], documents, dim))
-                for start, block in blocks
-            ]
-        )
-        for dim in dimensions
-    }
-
-
-def _over_chunks(
-    split: Split, queries: torch.Tensor, vectors: Vectors, dimensions: Sequence[int]
-) -> dict[int, Ranking]:
-    """The documents are read once; blocks of queries take turns at each chunk of them."""
-    blocks = list(split.blocks_of_queries(QUERIES))
-    best = {dim: [Top(len(block.queries), DEPTH, split.order) for _, block in blocks] for dim in dimensions}
-    for first in range(0, len(split.documents), CHUNK):
-        documents = vectors(split.documents[first : first + CHUNK])
+def _of_block(split: Split, queries: torch.Tensor, vectors: Vectors, dimensions: Sequence[int]) -> dict[int, Ranking]:
+    if len(split.documents) <= CHUNK:
+        documents = vectors(split.documents)
+        return {dim: _ranking_by_counting(split, cosines(queries, documents, dim)) for dim in dimensions}
+    best = {dim: Top(len(queries), DEPTH, split.order) for dim in dimensions}
+    for start in range(0, len(split.documents), CHUNK):
+        documents = vectors(split.documents[start : start + CHUNK])
         for dim in dimensions:
-            for (start, _), top in zip(blocks, best[dim], strict=True):
-                top.add(cosines(queries[start : start + QUERIES], documents, dim), first)
-    return {
-        dim: _joined([_ranking_in(block, top) for (_, block), top in zip(blocks, best.pop(dim), strict=True)])
-        for dim in dimensions
-    }
+            best[dim].add(cosines(queries, documents, dim), start)
+    return {dim: _ranking_in(split, best[dim]) for dim in dimensions}
 
 
 def cosines(queries: torch.Tensor, documents: torch.Tensor, dim: int) -> torch.Tensor:
