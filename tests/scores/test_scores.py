@@ -77,7 +77,7 @@ def test_scores_are_those_of_stock_sentence_transformers_cut_short(
         task = classification_task(folder, trains=400, tests=600)
     model = load_encoder(minilm, "cpu")
     store = store_of(task, tmp_path, lambda texts: encode(model, texts).vectors)
-    for one in prefix_scores(task, store, DIMENSIONS):
+    for one in prefix_scores(task, store, [8, 64, 384]):  # its encoding anew at each is most of the time
         stock = SentenceTransformer(str(minilm), device="cpu", truncate_dim=one.codec.dim)
         expected = mteb.evaluate(stock, task, cache=None, co2_tracker=False, show_progress_bar=False)
         assert one.score == pytest.approx(expected.task_results[0].get_score(), abs=0.001)
