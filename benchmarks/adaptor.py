@@ -352,7 +352,7 @@ def arguments_of() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--source", default="wordnet", help="wordnet, or a path to pairs")
     parser.add_argument("--parent", default=MINILM, help="a model reference")
-    parser.add_argument("--pairs", type=int, default=100_000, help="at most; WordNet has 36,000")
+    parser.add_argument("--pairs", type=int, default=100_000, help="at most; of WordNet there are 74,986")
     parser.add_argument("--noise", type=float, default=0.0, help="share of rows with positive and negative exchanged")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--recipe", type=json.loads, default={}, help="keys of the section `adaptor`, as JSON")
