@@ -45,8 +45,11 @@ def test_models_that_differ_in_their_steps_alone_are_one_kind(tmp_path: Path) ->
     assert of_kind["matryoshka_adapted"][0] == "matryoshka_60_adapted"
     assert sum(map(len, of_kind.values())) == len(models), "no model is in two kinds, or in none"
     assert steps_of(models)["rotated_matryoshka_from_fixed_250"] == 375
-    assert largest(models)[:3] == ["base", "base_rotated", "base_adapted"]
-    assert all(name.split("_adapted")[0].split("_rotated")[0].endswith("_1000") for name in largest(models)[3:])
+    longest = list(largest(models, [model.name for model in models]))
+    assert longest[:3] == ["base", "base_rotated", "base_adapted"]
+    assert all(name.split("_adapted")[0].split("_rotated")[0].endswith("_1000") for name in longest[3:])
+    so_far = largest(models, ["base", "fixed_60", "fixed_250", "matryoshka_60"])
+    assert so_far == {"base": "base", "fixed_250": "fixed", "matryoshka_60": "matryoshka"}
 
 
 def test_models_that_their_steps_do_not_tell_apart_keep_their_names() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from workflow_scripts.curves.indexes import ANY
-from workflow_scripts.curves.kinds import kinds, steps_of
+from workflow_scripts.curves.kinds import kinds, largest, steps_of
 from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE, REFERENCE, rising
 from workflow_scripts.curves.summary import Answer
 
@@ -65,9 +65,9 @@ def budget_table(frontier: pl.DataFrame, answer: Answer) -> pl.DataFrame:
 
 
 def domains_table(differences: pl.DataFrame, answer: Answer) -> pl.DataFrame:
-    """Paired differences, in float32, of each kind's model with the most steps to a rotation of the reference; in domain
+    """Paired differences, in float32, of each kind's model with the most steps so far to a rotation of the reference; in domain
     and out of it where a task type has both, else over all of its tasks."""
-    named = {members[-1].name: kind for kind, members in kinds(answer.models).items()}
+    named = largest(answer.models, set(differences["first"]))
     rotations = {m.name: m.parent for m in answer.models if m.rotated and not m.trained}
     parts = []
     for task_type, reference in answer.reference.items():

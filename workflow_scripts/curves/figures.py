@@ -44,7 +44,7 @@ LEAST_SHARE = 0.5  # what keeps less would press everything of interest to the t
 
 def draw(curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer) -> Any:
     """The figure of the means over each type's tasks."""
-    models = largest(answer.models)
+    models = list(largest(answer.models, set(frontier["scope"])))
     types = list(answer.reference) or ["no scores"]
     several = len(models) > 1 and bool(answer.reference)
     use_style()

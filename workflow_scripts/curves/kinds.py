@@ -1,13 +1,13 @@
 """Kinds of models: what is made the same way, from the same start, with more or fewer training steps.
 
 Takes the models of a study as the summary has them; leaves their kind's name, their steps with those of their ancestors, and of
-each kind the model with the most.
+each kind the scored model with the most.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from workflow_scripts.curves.summary import ModelEntry
@@ -85,7 +85,9 @@ def kinds(models: Sequence[ModelEntry]) -> dict[str, list[ModelEntry]]:
     return named
 
 
-def largest(models: Sequence[ModelEntry]) -> list[str]:
-    """Of each kind the model with the most steps, in the study's order."""
-    chosen = {members[-1].name for members in kinds(models).values()}
-    return [model.name for model in models if model.name in chosen]
+def largest(models: Sequence[ModelEntry], scored: Container[str]) -> dict[str, str]:
+    """Of each kind the model with the most steps among those that are scored, and its kind; in the study's order."""
+    chosen: dict[str, str] = {}
+    for kind, members in kinds(models).items():
+        chosen |= {model.name: kind for model in [m for m in members if m.name in scored][-1:]}
+    return {model.name: chosen[model.name] for model in models if model.name in chosen}
