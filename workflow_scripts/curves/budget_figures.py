@@ -44,7 +44,7 @@ def draw_budget(table: pl.DataFrame, answer: Answer) -> Any:
             if panel.height:  # of horizontal lines alone matplotlib would show all from 0 to 1
                 shares = pl.concat([panel[column] for column in ("share", "share_low", "share_high")]).drop_nulls()
                 axis.set_ylim(float(shares.min()) - 0.01, float(shares.max()) + 0.01)  # type: ignore[arg-type]
-            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 1):g}%"))
     for column in range(len(types)):
         axes[-1][column].set_xlabel("training steps, parents' included")
     axes[len(sizes) // 2][0].set_ylabel(
