@@ -3,10 +3,9 @@
     python benchmarks/adaptor_of_vectors.py [--data wordnet scifact] [--pairs 3000] [--seeds 3] [--folder DIR]
 
 Takes vectors of all-MiniLM-L6-v2 in float16 as a user would bring them (testing/example_vectors.py): of WordNet, with pairs of
-other synsets, and of `../shared/data/retrieval/scifact` with its training pairs, 917 of 919: two ask what a test
-query asks. Runs a study of `ours` and `ours_adapted`,
-and prints nDCG@10 at 32 dimensions and at full width; of queries whose answers no pair names also by themselves, as pairs say
-more of documents that they name. `--folder` keeps the vectors.
+other synsets, and of `../shared/data/retrieval/scifact` with its training pairs, but for the two whose claims are test claims.
+Runs a study of `ours` and `ours_adapted`, and prints nDCG@10 at 32 dimensions and at full width; of queries whose answers no pair
+names also by themselves, as pairs say more of documents that they name. `--folder` keeps the vectors.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def write_scifact(folder: Path) -> None:
     row = {key: number for number, key in enumerate(corpus["_id"].to_list())}
     asked = {key: number for number, key in enumerate(queries["_id"].to_list())}
     scored = set(queries["text"])
-    text = {key: words for key, words in more.select("_id", "text").iter_rows() if words not in scored}  # two are
+    text = {key: words for key, words in more.select("_id", "text").iter_rows() if words not in scored}
     write_vectors(
         folder,
         {"documents": documents, "queries": queries["text"].to_list()},
@@ -122,7 +121,7 @@ def gain(ours: np.ndarray, theirs: np.ndarray) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", nargs="+", choices=["wordnet", "scifact"], default=["wordnet", "scifact"])
-    parser.add_argument("--pairs", type=int, default=3000, help="WordNet's pairs; SciFact has 919")
+    parser.add_argument("--pairs", type=int, default=3000, help="WordNet's pairs; SciFact has 917")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="the vectors stay here")
     given = parser.parse_args()

@@ -52,13 +52,17 @@ def all_bundles():
 BUNDLES = all_bundles()
 
 
-def of_bundle(wildcards, path, without=()):
-    """A path for each model that the bundle may be of."""
+def of_bundle(wildcards, path, without=(), of=lambda model, seed: (model, seed)):
+    """A path for each model that the bundle may be of; `of`: whose file it is, for a model and seed."""
     bundle = BUNDLES[wildcards.bundle]
-    return [
-        path.format(model=model, seed=seed, task=bundle["tasks"][0])
+    models = [
+        of(model, seed)
         for model, seed in bundle["seeds"].items()
         if model not in without
+    ]
+    return [
+        path.format(model=model, seed=seed, task=bundle["tasks"][0])
+        for model, seed in models
     ]
 
 
@@ -98,14 +102,6 @@ def bundle_scores(wildcards):
     ]
 
 
-def bundle_digests(wildcards):
-    return stores_given(wildcards, "embeddings.sha256")
-
-
-def bundle_stores(wildcards):
-    return stores_given(wildcards, "embeddings.arrow")
-
-
 def given(model, seed):
     """The model and seed whose store holds what a bundle is given: of an adaptor of vectors, its parent's."""
     if model in OWN or model not in OF_VECTORS:
@@ -113,14 +109,12 @@ def given(model, seed):
     return GRAPH.parent_of(model), GRAPH.seed_of_parent(model, seed)
 
 
-def stores_given(wildcards, file):
-    """A file of each store that the bundle may be of."""
-    bundle = BUNDLES[wildcards.bundle]
-    models = [given(model, seed) for model, seed in bundle["seeds"].items()]
-    task = bundle["tasks"][0]
-    return [
-        f"{RESULTS}/embeddings/{model}/s{seed}/{task}/{file}" for model, seed in models
-    ]
+def bundle_digests(wildcards):
+    return of_bundle(wildcards, f"{STORE}/embeddings.sha256", of=given)
+
+
+def bundle_stores(wildcards):
+    return of_bundle(wildcards, f"{STORE}/embeddings.arrow", of=given)
 
 
 def bundle_settings(wildcards):
