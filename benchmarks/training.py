@@ -321,7 +321,8 @@ def measure(
         process.start()
         theirs.close()
         processes.append(process)
-        lines[name].recv()
+    for name in contenders:
+        lines[name].recv()  # ready
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     facts: list[Facts] = []
     for turn in range(rounds):

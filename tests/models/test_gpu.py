@@ -1,0 +1,186 @@
+"""What only a GPU does, on one: it gives what the processor gives. Skipped where there is none.
+
+pytest tests/models/test_gpu.py
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from tests.models.conftest import MAX_LENGTH, weights_of
+from tests.models.test_learn_adaptor import adapted, encoded
+from tests.models.test_training import trained
+from tests.study.studies import study_of
+from workflow_scripts.encoder.encoding import encode_texts, resolve_precision
+from workflow_scripts.encoder.loading import default_device, load_encoder
+from workflow_scripts.launch import calibration
+from workflow_scripts.models import checkpoints
+from workflow_scripts.models.activations import fits
+from workflow_scripts.models.batches import Order, Tokens, assemble, training_order
+from workflow_scripts.models.health import WINDOW
+from workflow_scripts.models.interruption import Interrupted
+from workflow_scripts.models.objective import Objective
+from workflow_scripts.models.packing import PADDED, choose_layout
+from workflow_scripts.models.parameters import set_dropout
+from workflow_scripts.models.step import Step
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and torch sees none")
+
+Corpus = tuple[Path, Path]
+
+
+def on_the_processor(patch: pytest.MonkeyPatch) -> None:
+    """Let everything that asks for the best device take the processor."""
+    for module in ("encoder.loading", "models.train", "models.adapt"):
+        patch.setattr(f"workflow_scripts.{module}.default_device", lambda: torch.device("cpu"), raising=False)
+
+
+def test_the_gpu_is_taken_padded_and_in_bf16(bert: Path, corpus: Corpus) -> None:
+    assert default_device().type == "cuda"
+    model = load_encoder(bert.parent)
+    assert model.device.type == "cuda"
+    tokens = Tokens(corpus[1].with_name("tokens.arrow"), MAX_LENGTH)
+    batch = assemble(tokens, *next(training_order(tokens.rows_by_task(), Order(8, 0))))
+    assert choose_layout(model, batch.texts) == PADDED
+    major, _ = torch.cuda.get_device_capability()
+    assert resolve_precision("auto", model.device) == ("bf16" if major >= 8 else "fp32")
+
+
+@pytest.mark.parametrize(("dtype", "within"), [("fp32", 1e-3), ("bf16", 0.05)])
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_step_has_the_processors_gradients(
+    bert: Path, corpus: Corpus, cached: bool, dtype: str, within: float
+) -> None:
+    """Relative to the norm of all gradients; the processor computes in fp32."""
+    tokens = Tokens(corpus[1].with_name("tokens.arrow"), MAX_LENGTH)
+    batch = assemble(tokens, *next(training_order(tokens.rows_by_task(), Order(8, 0))))
+    found = []
+    for device, precision in (("cpu", "fp32"), ("cuda", dtype)):
+        model = load_encoder(bert.parent, device)
+        set_dropout(model, 0.0)
+        model.train()
+        step = Step(
+            model,
+            Objective("mnr", (4, 8, 32), (1.0, 1.0, 1.0), 0.05),
+            layout=PADDED,
+            dtype=precision,
+            micro_tokens=200,
+            cached_gradients=cached,
+        )
+        step.gradients(batch, 1)
+        given = [p.grad for p in model.parameters() if p.grad is not None]
+        found.append(np.concatenate([gradient.float().cpu().numpy().ravel() for gradient in given]))
+    assert np.linalg.norm(found[1] - found[0]) < within * np.linalg.norm(found[0])
+
+
+def test_dropout_is_repeated_when_gradients_are_cached(tmp_path: Path, bert: Path, corpus: Corpus) -> None:
+    losses = [
+        pl.read_parquet(
+            trained(tmp_path / str(cached), bert, corpus, steps=3, training={"cached_gradients": cached}).with_name(
+                "training.parquet"
+            )
+        )["loss"].to_numpy()
+        for cached in (False, True)
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+
+
+def test_a_training_follows_the_processors(
+    tmp_path: Path, bert: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"training": {"dropout": 0.0}, "rotate": "pca"}
+    on_gpu = trained(tmp_path / "gpu", bert, corpus, **options)
+    with monkeypatch.context() as patch:
+        on_the_processor(patch)
+        on_processor = trained(tmp_path / "cpu", bert, corpus, **options)
+    steps = [pl.read_parquet(path.with_name("training.parquet")) for path in (on_gpu, on_processor)]
+    np.testing.assert_allclose(steps[0]["loss"].to_numpy(), steps[1]["loss"].to_numpy(), rtol=1e-2)
+    assert steps[0]["tokens"].to_list() == steps[1]["tokens"].to_list()
+    apart = weights_of(on_gpu) - weights_of(on_processor)
+    way = weights_of(on_processor)[: len(apart)]
+    assert np.linalg.norm(apart) < 0.02 * np.linalg.norm(way)
+    recipe, cost = (json.loads(on_gpu.read_text())[key] for key in ("recipe", "cost"))
+    assert not recipe["packed"]
+    assert cost["device"] == torch.cuda.get_device_name()
+
+
+def test_an_interrupted_training_goes_on_where_it_was(
+    tmp_path: Path, bert: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trained(tmp_path / "whole", bert, corpus, training={"dropout": 0.0})
+    gradients = Step.gradients
+
+    def stopped(self: Step, batch: Any, step: int) -> Any:
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return gradients(self, batch, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Step, "gradients", stopped)
+        with pytest.raises(Interrupted):
+            trained(tmp_path / "cut", bert, corpus, training={"dropout": 0.0})
+    output = tmp_path / "cut" / "m" / "s0" / "model.json"
+    assert list(checkpoints.folder_of(output).iterdir())
+    cut = trained(tmp_path / "cut", bert, corpus, training={"dropout": 0.0})
+    losses = [pl.read_parquet(path.with_name("training.parquet"))["loss"].to_numpy() for path in (whole, cut)]
+    assert len(losses[1]) == 12
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+def test_losses_are_read_in_groups_and_none_is_lost(tmp_path: Path, bert: Path, corpus: Corpus) -> None:
+    rows = pl.read_parquet(trained(tmp_path, bert, corpus, steps=WINDOW + 3).with_name("training.parquet"))
+    assert rows["step"].to_list() == list(range(1, WINDOW + 4))
+    assert rows["loss"].is_finite().all()
+
+
+def test_embeddings_are_the_processors(minilm: Path, utterances: list[str]) -> None:
+    texts = [*utterances[:200], " ".join(utterances[:60]), ""]
+    expected = encode_texts(load_encoder(minilm, "cpu"), texts)
+    model = load_encoder(minilm)
+    np.testing.assert_allclose(encode_texts(model, texts), expected, atol=1e-4, rtol=0)
+    library = model.encode(texts, show_progress_bar=False)
+    np.testing.assert_allclose(encode_texts(model, texts), library, atol=1e-4, rtol=0)
+    rounded = encode_texts(model, texts, precision="bf16")
+    assert (rounded * expected).sum(1).min() > 0.999
+    assert np.abs(rounded - expected).max() > 2e-4, "computed in fp32"
+
+
+def test_an_adaptor_is_the_processors(
+    tmp_path: Path, bert: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for device in ("gpu", "cpu"):
+        with monkeypatch.context() as patch:
+            if device == "cpu":
+                on_the_processor(patch)
+            store = encoded(tmp_path / device, bert, corpus)
+            made = adapted(tmp_path / device, bert, corpus, store)
+        tensors = load_file(made.with_name("model.safetensors")) if made.with_name("model.safetensors").exists() else {}
+        matrices = sorted(made.parent.glob("*Dense/model.safetensors"))
+        found.append(load_file(matrices[-1])["linear.weight"] if matrices else tensors["linear.weight"])
+    assert np.linalg.norm(found[0] - found[1]) < 0.05 * np.linalg.norm(found[1])
+
+
+def test_memory_is_that_of_the_gpu() -> None:
+    device = torch.device("cuda")
+    total = torch.cuda.get_device_properties(device).total_memory
+    assert fits(1e6, device)
+    assert not fits(float(total), device)
+
+
+def test_the_plan_measures_the_gpu(tmp_path: Path) -> None:
+    study = study_of([])
+    rate, name = calibration.calibrate(copy.deepcopy(study), tmp_path)
+    assert name == torch.cuda.get_device_name()
+    assert rate > 0
