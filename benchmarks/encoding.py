@@ -179,15 +179,14 @@ class Way:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._read()
 
     def encode(self, task: str) -> dict[str, Any]:
         to: IO[str] = self.process.stdin  # type: ignore[assignment]
         to.write(f"{task}\n")
         to.flush()
-        return self._read()
+        return self.read()
 
-    def _read(self) -> dict[str, Any]:
+    def read(self) -> dict[str, Any]:
         answers: IO[str] = self.process.stdout  # type: ignore[assignment]
         line = answers.readline()
         if not line:
@@ -229,6 +228,8 @@ def encoding_figures(
     named = [way for way in WAYS if way in {PEER, "fp32", *chosen}]
     named = [way for way in named if rounds_fast() or not ("bf16" in way or way == "auto")]
     ways = {way: Way(way, characters, threads) for way in named}
+    for process in ways.values():
+        process.read()  # ready
     taken: dict[tuple[str, str, str], list[float]] = {}
     first: dict[tuple[str, str], np.ndarray] = {}
     peak: dict[str, int] = {}

@@ -92,7 +92,8 @@ def _padded_means(model: SentenceTransformer, texts: Sequence[Text]) -> Tensor:
         attention_mask=torch.from_numpy(mask).to(device, non_blocking=True),
     ).last_hidden_state
     weights = torch.from_numpy(share).to(device, non_blocking=True)
-    pooled: Tensor = torch.einsum("nlh,nl->nh", hidden.float(), weights)
+    with torch.autocast(device.type, enabled=False):  # on a GPU it would take the mean in bf16
+        pooled: Tensor = torch.einsum("nlh,nl->nh", hidden.float(), weights)
     return pooled
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # On a processor a pass is fastest while its activations stay in the caches; the budget only matters below this.
 PROCESSOR_MICRO_TOKENS = 4096
+# On a GPU a pass takes as long as its kernels are many; where all graphs are kept anyway, fewer passes cost no memory but padding.
+GPU_MICRO_TOKENS = 32768
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Step:
         self.model, self.objective, self.layout, self.dtype = model, objective, layout, dtype
         self.seed, self.ranks = seed, ranks
         self.device = model.device
-        self.micro_tokens = min(micro_tokens, PROCESSOR_MICRO_TOKENS) if self.device.type == "cpu" else micro_tokens
+        self.micro_tokens = micro_tokens
         self.cached = bool(cached_gradients)
         self.decides_caching = cached_gradients is None
         self.bytes_per_token = activation_bytes_per_token(model, dtype)
@@ -88,7 +90,7 @@ class Step:
         if self.decides_caching and not self.cached:
             self._decide_caching(int(lengths[own].sum()), step)
 
-        cuts = micro_batches(lengths[own], self.micro_tokens, padded=not self.layout.packed)
+        cuts = micro_batches(lengths[own], self._budget(), padded=not self.layout.packed)
         micros = [
             MicroBatch([batch.texts[i] for i in own[cut]], own[cut], seed=self._dropout_seed(step, place))
             for place, cut in enumerate(cuts)
@@ -116,6 +118,12 @@ class Step:
             processed=all_reduce_sum(processed, self.ranks),
             squared_lengths=float((lengths.astype(np.float64) ** 2).sum()),
         )
+
+    def _budget(self) -> int:
+        """Most tokens of a micro-batch, padding included."""
+        if self.device.type == "cpu":
+            return min(self.micro_tokens, PROCESSOR_MICRO_TOKENS)
+        return self.micro_tokens if self.cached else max(self.micro_tokens, GPU_MICRO_TOKENS)
 
     def _dropout_seed(self, step: int, place: int) -> int:
         return hash((self.seed, step, self.ranks.rank, place)) & 0x7FFFFFFF
