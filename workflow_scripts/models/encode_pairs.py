@@ -27,7 +27,7 @@ from workflow_scripts.models.folder import cost, encoder_flops, read_digest, ver
 from workflow_scripts.models.frozen import rows_of_adaptors, text_keys
 from workflow_scripts.models.packing import check_modules, choose_layout, embed, longest_input
 from workflow_scripts.models.projection import embedding_width
-from workflow_scripts.models.step import PROCESSOR_MICRO_TOKENS
+from workflow_scripts.models.step import GPU_MICRO_TOKENS, PROCESSOR_MICRO_TOKENS
 from workflow_scripts.store import StoreWriter
 
 MANIFEST = "pairs.json"
@@ -70,6 +70,7 @@ def encode_pairs(settings: EncodePairsSettings, model_digest: Path, tokens_diges
 
     layout = choose_layout(model, [text(place) for place in first[:8]])
     dtype = resolve_precision("fp32", model.device)
+    budget = PROCESSOR_MICRO_TOKENS // 4 if model.device.type == "cpu" else GPU_MICRO_TOKENS
     missing = writer.missing()
     done = len(keys) - sum(stop - start for start, stop in (writer.ranges[shard] for shard in missing))
     with artefact.Progress(f"encode pairs for {settings.model}", len(keys), "texts", done) as progress:
@@ -80,7 +81,7 @@ def encode_pairs(settings: EncodePairsSettings, model_digest: Path, tokens_diges
             lengths = np.array([len(t.ids) for t in texts])
             order = np.argsort(-lengths, kind="stable")
             vectors = np.empty((len(texts), width), dtype=np.float32)
-            for cut in micro_batches(lengths[order], PROCESSOR_MICRO_TOKENS // 4, padded=not layout.packed):
+            for cut in micro_batches(lengths[order], budget, padded=not layout.packed):
                 chosen = order[cut]
                 vectors[chosen] = embed(model, [texts[i] for i in chosen], layout).float().cpu().numpy()
                 progress.add(len(chosen))

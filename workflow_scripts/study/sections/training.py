@@ -50,7 +50,8 @@ class Training(Section):
         None, description="A task counts as at most this many rows when batches are drawn in proportion to rows."
     )
     micro_tokens: Positive = Field(
-        8192, description="Most tokens (padding included) that go through the encoder at once."
+        8192,
+        description="Most tokens (padding included) that go through the encoder at once. A processor takes at most 4,096, a GPU at least 32,768 while the batch fits in its memory.",
     )
     cached_gradients: bool | None = Field(
         None,
