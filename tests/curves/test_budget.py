@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from matplotlib.collections import PathCollection
 
 from testing.made_study import MEDI_LIKE, write_study
 from tests.study.studies import STUDIES, study_of
@@ -73,6 +75,30 @@ def test_the_table_of_budgets_has_the_best_within_so_many_bytes(found: Found) ->
         assert row["share_low"] < row["share"] < row["share_high"]
     lines = [line.get_label() for line in budget_figures.draw_budget(table, found.summary).axes[0].lines]
     assert [str(label) for label in lines] == ["base", "base_rotated", "fixed", "matryoshka", "from_fixed_40"]
+
+
+def test_where_some_models_have_several_seeds_those_with_one_are_hollow(found: Found) -> None:
+    table = budget.budget_table(found.frontier, found.summary)
+
+    def hollow(seeds: dict[str, int]) -> tuple[int, bool]:
+        counted = table.with_columns(seeds=pl.col("variant").replace_strict(seeds, default=3, return_dtype=pl.Int64))
+        figure = budget_figures.draw_budget(counted, found.summary)
+        clouds = [drawn for drawn in figure.axes[0].collections if isinstance(drawn, PathCollection)]
+        points = sum(len(np.asarray(cloud.get_offsets())) for cloud in clouds)
+        return points, budget_figures.ONE_SEED in [text.get_text() for text in figure.legends[0].get_texts()]
+
+    assert hollow({}) == (0, False)
+    assert hollow(dict.fromkeys(table["variant"], 1)) == (0, False)
+    assert hollow({"matryoshka_40": 1}) == (1, True)
+
+
+def test_no_interval_makes_a_panel_flat(found: Found) -> None:
+    table = budget.budget_table(found.frontier, found.summary)
+    wide = table.with_columns(
+        share_high=pl.when(pl.col("variant") == "matryoshka_40").then(30.0).otherwise("share_high")
+    )
+    low, high = budget_figures.draw_budget(wide, found.summary).axes[0].get_ylim()
+    assert high - low < 3
 
 
 def test_the_table_of_domains_has_each_kinds_longest_training_on_either_side(found: Found) -> None:

@@ -6,10 +6,13 @@ budget pays where its line is above all of these.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib.pyplot as plt
 import polars as pl
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from workflow_scripts.curves.formats import byte_count, metric_name
@@ -17,9 +20,12 @@ from workflow_scripts.curves.looks import look, shorten, use_style
 from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE
 from workflow_scripts.curves.summary import Answer
 
+ONE_SEED = "one seed alone"
+
 
 def draw_budget(table: pl.DataFrame, answer: Answer) -> Any:
-    """A row per number of bytes, a column per task type."""
+    """A row per number of bytes, a column per task type. Where some models have several seeds, the markers of those with one are
+    hollow: their intervals are shorter since they speak of one training."""
     types = list(answer.reference) or ["no scores"]
     sizes = sorted(set(table["bytes"])) or [0.0]
     order = list(dict.fromkeys(table["kind"]))
@@ -33,24 +39,26 @@ def draw_budget(table: pl.DataFrame, answer: Answer) -> Any:
         sharex=True,
     )
     budgets = sorted(set(table["steps"]) - {0})
+    counts = set(table.filter(pl.col("steps") > 0)["seeds"])
+    mixed = min(counts, default=1) == 1 < max(counts, default=1)
     for row, size in enumerate(sizes):
         for column, task_type in enumerate(types):
             axis = axes[row][column]
             panel = table.filter((pl.col("task_type") == task_type) & (pl.col("bytes") == size)).drop_nulls("share")
             for place, kind in enumerate(order):
-                _draw_kind(axis, panel.filter(pl.col("kind") == kind).sort("steps"), place, len(order))
+                _draw_kind(axis, panel.filter(pl.col("kind") == kind).sort("steps"), place, len(order), mixed)
             axis.set_title(f"{task_type}, at most {byte_count(size)} bytes", fontsize=10.5)
             _dress(axis, budgets)
             if panel.height:  # of horizontal lines alone matplotlib would show all from 0 to 1
-                shares = pl.concat([panel[column] for column in ("share", "share_low", "share_high")]).drop_nulls()
-                axis.set_ylim(float(shares.min()) - 0.01, float(shares.max()) + 0.01)  # type: ignore[arg-type]
+                axis.set_ylim(*_limits(panel))
             axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 1):g}%"))
     for column in range(len(types)):
         axes[-1][column].set_xlabel("training steps, parents' included")
     axes[len(sizes) // 2][0].set_ylabel(
         f"share of {shorten(next(iter(answer.reference.values()), 'nothing'), 16)}'s full width kept"
     )
-    _legend(figure, axes)
+    hollow = Line2D([], [], color="#444444", marker="o", markerfacecolor="white", linestyle="none", markersize=5)
+    _legend(figure, axes, {ONE_SEED: hollow} if mixed else {})
     return figure
 
 
@@ -95,8 +103,18 @@ def draw_domains(table: pl.DataFrame, answer: Answer) -> Any:
     return figure
 
 
-def _draw_kind(axis: Any, points: pl.DataFrame, place: int, kinds_shown: int) -> None:
-    """A line over budgets, with intervals; a horizontal one of what has none."""
+def _limits(panel: pl.DataFrame) -> tuple[float, float]:
+    """Ends of the axis, around all shares and their intervals. An interval longer on a side than the range of all shares leaves
+    the panel: it would make the rest flat."""
+    shares, ends = panel["share"], pl.concat([panel["share_low"], panel["share_high"]]).drop_nulls()
+    low, high = float(shares.min()), float(shares.max())  # type: ignore[arg-type]
+    room = max(0.03, high - low)
+    ends = ends.clip(low - room, high + room)
+    return min([low, *ends]) - 0.01, max([high, *ends]) + 0.01
+
+
+def _draw_kind(axis: Any, points: pl.DataFrame, place: int, kinds_shown: int, mixed: bool) -> None:
+    """A line over budgets, with intervals; a horizontal one of what has none. `mixed`: a hollow marker where there is one seed."""
     if points.is_empty():
         return
     style = look(place)
@@ -111,6 +129,16 @@ def _draw_kind(axis: Any, points: pl.DataFrame, place: int, kinds_shown: int) ->
     band = points.with_columns(x=pl.Series(x)).drop_nulls(["share_low", "share_high"])
     axis.vlines(band["x"], band["share_low"], band["share_high"], color=style["color"], alpha=0.5, linewidth=1.2)
     axis.plot(x, points["share"], markersize=5, linewidth=1.5, label=first["kind"], **style)
+    hollow = points.with_columns(x=pl.Series(x)).filter(pl.lit(mixed) & (pl.col("seeds") == 1))
+    axis.scatter(
+        hollow["x"],
+        hollow["share"],
+        s=25,
+        marker=style["marker"],
+        facecolor="white",
+        edgecolor=style["color"],
+        zorder=3,
+    )
 
 
 def _dress(axis: Any, ticks: list[int]) -> None:
@@ -124,8 +152,9 @@ def _dress(axis: Any, ticks: list[int]) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: Any, axes: Any) -> None:
+def _legend(figure: Any, axes: Any, more: Mapping[str, Any] = MappingProxyType({})) -> None:
     handles = dict(pair[::-1] for axis in axes.flat for pair in zip(*axis.get_legend_handles_labels(), strict=True))
+    handles |= more
     if handles:
         labels = [shorten(name) for name in handles]
         figure.legend(
