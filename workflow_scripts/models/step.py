@@ -87,10 +87,10 @@ class Step:
                 1, dtype=np.int64
             )  # a zero gradient through another's text, so that all have gradients to sum
         lengths = batch.lengths
+        cuts = self._cuts(lengths[own])
         if self.decides_caching and not self.cached:
-            self._decide_caching(int(lengths[own].sum()), step)
-
-        cuts = micro_batches(lengths[own], self._budget(), padded=not self.layout.packed)
+            self._decide_caching(sum(tokens_with_padding(lengths[own][cut], self.layout) for cut in cuts), step)
+            cuts = self._cuts(lengths[own])
         micros = [
             MicroBatch([batch.texts[i] for i in own[cut]], own[cut], seed=self._dropout_seed(step, place))
             for place, cut in enumerate(cuts)
@@ -119,11 +119,14 @@ class Step:
             squared_lengths=float((lengths.astype(np.float64) ** 2).sum()),
         )
 
-    def _budget(self) -> int:
-        """Most tokens of a micro-batch, padding included."""
+    def _cuts(self, lengths: np.ndarray) -> list[slice]:
+        """The texts, sorted from long to short, of each micro-batch."""
+        budget = self.micro_tokens
         if self.device.type == "cpu":
-            return min(self.micro_tokens, PROCESSOR_MICRO_TOKENS)
-        return self.micro_tokens if self.cached else max(self.micro_tokens, GPU_MICRO_TOKENS)
+            budget = min(budget, PROCESSOR_MICRO_TOKENS)
+        elif not self.cached:
+            budget = max(budget, GPU_MICRO_TOKENS)
+        return micro_batches(lengths, budget, padded=not self.layout.packed)
 
     def _dropout_seed(self, step: int, place: int) -> int:
         return hash((self.seed, step, self.ranks.rank, place)) & 0x7FFFFFFF
