@@ -163,7 +163,7 @@ def serve(way: str, characters: int, threads: int | None) -> None:
 
 def peak_memory() -> int:
     """Bytes: of the GPU where there is one, else of the process."""
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory_bytes()
+    return torch.cuda.max_memory_allocated() if ON_GPU else peak_memory_bytes()
 
 
 class Way:
@@ -200,8 +200,7 @@ class Way:
 
 def machine() -> str:
     """Device, threads, whether it computes in bf16, and whether AVX2 is emulated."""
-    device = default_device()
-    if device.type == "cuda":
+    if ON_GPU:
         name = torch.cuda.get_device_name()
     else:
         lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []

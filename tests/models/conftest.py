@@ -21,6 +21,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from workflow_scripts import artefact
+from workflow_scripts.models.batches import Batch, Order, Tokens, assemble, training_order
 from workflow_scripts.models.fetch import FetchSettings, fetch
 from workflow_scripts.models.folder import export, versions
 
@@ -132,6 +133,12 @@ def corpus(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, Path]:
     return write_corpus(pairs, tmp_path_factory.mktemp("study") / "corpus")
+
+
+def first_batch(corpus: tuple[Path, Path]) -> Batch:
+    """Eight triples of one task."""
+    tokens = Tokens(corpus[1].with_name("tokens.arrow"))
+    return assemble(tokens, *next(training_order(tokens.rows_by_task(), Order(8, 0))))
 
 
 def settings_of(**changes: Any) -> dict[str, Any]:

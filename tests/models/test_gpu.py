@@ -5,7 +5,6 @@ pytest tests/models/test_gpu.py
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import signal
@@ -16,10 +15,9 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from safetensors.numpy import load_file
 
-from tests.models.conftest import MAX_LENGTH, weights_of
-from tests.models.test_learn_adaptor import adapted, encoded
+from tests.models.conftest import first_batch, weights_of
+from tests.models.test_learn_adaptor import adapted, encoded, matrix_of
 from tests.models.test_training import trained
 from tests.study.studies import study_of
 from workflow_scripts.encoder.encoding import encode_texts, resolve_precision
@@ -27,7 +25,6 @@ from workflow_scripts.encoder.loading import default_device, load_encoder
 from workflow_scripts.launch import calibration
 from workflow_scripts.models import checkpoints
 from workflow_scripts.models.activations import fits
-from workflow_scripts.models.batches import Order, Tokens, assemble, training_order
 from workflow_scripts.models.health import WINDOW
 from workflow_scripts.models.interruption import Interrupted
 from workflow_scripts.models.objective import Objective
@@ -50,9 +47,7 @@ def test_the_gpu_is_taken_padded_and_in_bf16(bert: Path, corpus: Corpus) -> None
     assert default_device().type == "cuda"
     model = load_encoder(bert.parent)
     assert model.device.type == "cuda"
-    tokens = Tokens(corpus[1].with_name("tokens.arrow"), MAX_LENGTH)
-    batch = assemble(tokens, *next(training_order(tokens.rows_by_task(), Order(8, 0))))
-    assert choose_layout(model, batch.texts) == PADDED
+    assert choose_layout(model, first_batch(corpus).texts) == PADDED
     major, _ = torch.cuda.get_device_capability()
     assert resolve_precision("auto", model.device) == ("bf16" if major >= 8 else "fp32")
 
@@ -63,8 +58,7 @@ def test_a_step_has_the_processors_gradients(
     bert: Path, corpus: Corpus, cached: bool, dtype: str, within: float
 ) -> None:
     """Relative to the norm of all gradients; the processor computes in fp32."""
-    tokens = Tokens(corpus[1].with_name("tokens.arrow"), MAX_LENGTH)
-    batch = assemble(tokens, *next(training_order(tokens.rows_by_task(), Order(8, 0))))
+    batch = first_batch(corpus)
     found = []
     for device, precision in (("cpu", "fp32"), ("cuda", dtype)):
         model = load_encoder(bert.parent, device)
@@ -85,14 +79,11 @@ def test_a_step_has_the_processors_gradients(
 
 
 def test_dropout_is_repeated_when_gradients_are_cached(tmp_path: Path, bert: Path, corpus: Corpus) -> None:
-    losses = [
-        pl.read_parquet(
-            trained(tmp_path / str(cached), bert, corpus, steps=3, training={"cached_gradients": cached}).with_name(
-                "training.parquet"
-            )
-        )["loss"].to_numpy()
+    made = [
+        trained(tmp_path / str(cached), bert, corpus, steps=3, training={"cached_gradients": cached})
         for cached in (False, True)
     ]
+    losses = [pl.read_parquet(path.with_name("training.parquet"))["loss"].to_numpy() for path in made]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
 
 
@@ -115,9 +106,8 @@ def test_a_training_follows_the_processors(
     steps = [pl.read_parquet(path.with_name("training.parquet")) for path in (on_gpu, on_processor)]
     np.testing.assert_allclose(steps[0]["loss"].to_numpy(), steps[1]["loss"].to_numpy(), rtol=1e-2)
     assert steps[0]["tokens"].to_list() == steps[1]["tokens"].to_list()
-    apart = weights_of(on_gpu) - weights_of(on_processor)
-    way = weights_of(on_processor)[: len(apart)]
-    assert np.linalg.norm(apart) < 0.02 * np.linalg.norm(way)
+    found, expected = weights_of(on_gpu), weights_of(on_processor)
+    assert np.linalg.norm(found - expected) < 0.02 * np.linalg.norm(expected)
     recipe, cost = (json.loads(on_gpu.read_text())[key] for key in ("recipe", "cost"))
     assert not recipe["packed"]
     assert cost["device"] == torch.cuda.get_device_name()
@@ -174,9 +164,7 @@ def test_an_adaptor_is_the_processors(
                 on_the_processor(patch)
             store = encoded(tmp_path / device, bert, corpus)
             made = adapted(tmp_path / device, bert, corpus, store)
-        tensors = load_file(made.with_name("model.safetensors")) if made.with_name("model.safetensors").exists() else {}
-        matrices = sorted(made.parent.glob("*Dense/model.safetensors"))
-        found.append(load_file(matrices[-1])["linear.weight"] if matrices else tensors["linear.weight"])
+        found.append(matrix_of(made))
     assert np.linalg.norm(found[0] - found[1]) < 0.05 * np.linalg.norm(found[1])
 
 
@@ -188,7 +176,6 @@ def test_memory_is_that_of_the_gpu() -> None:
 
 
 def test_the_plan_measures_the_gpu(tmp_path: Path) -> None:
-    study = study_of([])
-    rate, name = calibration.calibrate(copy.deepcopy(study), tmp_path)
+    rate, name = calibration.calibrate(study_of([]), tmp_path)
     assert name == torch.cuda.get_device_name()
     assert rate > 0

@@ -21,9 +21,8 @@ from safetensors.numpy import load_file
 from sentence_transformers import SentenceTransformer
 
 from tests.conftest import ROOT
-from tests.models.conftest import FAMILIES, Pair, settings_of, tiny_model, weights_of
+from tests.models.conftest import FAMILIES, Pair, first_batch, settings_of, tiny_model, weights_of
 from workflow_scripts.encoder.loading import load_encoder
-from workflow_scripts.models.batches import Order, Tokens, assemble, training_order
 from workflow_scripts.models.fetch import FetchSettings, fetch
 from workflow_scripts.models.folder import ModelError
 from workflow_scripts.models.health import check_health
@@ -103,8 +102,6 @@ def test_gradients_are_cached_from_the_first_batch_on_that_does_not_fit(
 def test_what_must_fit_in_memory_counts_the_padding(
     bert: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokens = Tokens(corpus[1].with_name("tokens.arrow"))
-    batch = assemble(tokens, *next(training_order(tokens.rows_by_task(), Order(8, 0))))
     asked: list[float] = []
 
     def fits(needed: float, _: torch.device) -> bool:
@@ -114,7 +111,7 @@ def test_what_must_fit_in_memory_counts_the_padding(
     monkeypatch.setattr("workflow_scripts.models.step.fits", fits)
     objective = Objective("mnr", (4, 32), (1.0, 1.0), 0.05)
     step = Step(load_encoder(bert.parent, "cpu"), objective, layout=PADDED, dtype="fp32")
-    result = step.gradients(batch, 1)
+    result = step.gradients(first_batch(corpus), 1)
     assert result.processed > result.tokens
     assert asked == [step.bytes_per_token * result.processed]
 

@@ -6,13 +6,10 @@ budget pays where its line is above all of these.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import matplotlib.pyplot as plt
 import polars as pl
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from workflow_scripts.curves.formats import byte_count, metric_name
@@ -57,8 +54,9 @@ def draw_budget(table: pl.DataFrame, answer: Answer) -> Any:
     axes[len(sizes) // 2][0].set_ylabel(
         f"share of {shorten(next(iter(answer.reference.values()), 'nothing'), 16)}'s full width kept"
     )
-    hollow = Line2D([], [], color="#444444", marker="o", markerfacecolor="white", linestyle="none", markersize=5)
-    _legend(figure, axes, {ONE_SEED: hollow} if mixed else {})
+    if mixed:  # for the legend, behind all models
+        axes[-1][-1].scatter([], [], s=25, facecolor="white", edgecolor="#444444", label=ONE_SEED)
+    _legend(figure, axes)
     return figure
 
 
@@ -152,9 +150,8 @@ def _dress(axis: Any, ticks: list[int]) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: Any, axes: Any, more: Mapping[str, Any] = MappingProxyType({})) -> None:
+def _legend(figure: Any, axes: Any) -> None:
     handles = dict(pair[::-1] for axis in axes.flat for pair in zip(*axis.get_legend_handles_labels(), strict=True))
-    handles |= more
     if handles:
         labels = [shorten(name) for name in handles]
         figure.legend(

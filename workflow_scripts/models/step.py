@@ -86,11 +86,12 @@ class Step:
             own = np.zeros(
                 1, dtype=np.int64
             )  # a zero gradient through another's text, so that all have gradients to sum
-        lengths = batch.lengths
-        cuts = self._cuts(lengths[own])
+        lengths = batch.lengths[own]
+        cuts = self._cuts(lengths)
         if self.decides_caching and not self.cached:
-            self._decide_caching(sum(tokens_with_padding(lengths[own][cut], self.layout) for cut in cuts), step)
-            cuts = self._cuts(lengths[own])
+            self._decide_caching(tokens_with_padding(lengths, cuts, self.layout), step)
+            if self.cached:
+                cuts = self._cuts(lengths)
         micros = [
             MicroBatch([batch.texts[i] for i in own[cut]], own[cut], seed=self._dropout_seed(step, place))
             for place, cut in enumerate(cuts)
@@ -110,13 +111,13 @@ class Step:
             torch.autograd.backward(output, gradient[micro.places])
             del output  # and with it the graph
 
-        processed = sum(tokens_with_padding(lengths[micro.places], self.layout) for micro in micros)
+        processed = tokens_with_padding(lengths, cuts, self.layout)
         return StepResult(
             loss=loss.detach(),
             per_dimension=per_dimension,
-            tokens=int(lengths.sum()),
+            tokens=int(batch.lengths.sum()),
             processed=all_reduce_sum(processed, self.ranks),
-            squared_lengths=float((lengths.astype(np.float64) ** 2).sum()),
+            squared_lengths=float((batch.lengths.astype(np.float64) ** 2).sum()),
         )
 
     def _cuts(self, lengths: np.ndarray) -> list[slice]:
@@ -172,6 +173,8 @@ def rows_of(batch: Batch, device: torch.device) -> Rows:
     return Rows(query, positive, negative, *masks)
 
 
-def tokens_with_padding(lengths: np.ndarray, layout: Layout) -> int:
-    """Tokens that a micro-batch puts through the encoder, padding included."""
-    return int(lengths.sum() if layout.packed else lengths.max() * len(lengths))
+def tokens_with_padding(lengths: np.ndarray, cuts: list[slice], layout: Layout) -> int:
+    """Tokens that micro-batches put through the encoder, padding included."""
+    if layout.packed:
+        return int(lengths.sum())
+    return sum(int(lengths[cut].max()) * len(lengths[cut]) for cut in cuts)
