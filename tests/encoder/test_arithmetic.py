@@ -33,12 +33,13 @@ def test_mixed_leaves_the_last_third_of_the_linear_layers_in_fp32(model: Path) -
     assert types == [torch.bfloat16] * (len(linears) - third) + [torch.float32] * third
 
 
-def test_the_model_is_left_as_it_was_even_after_an_error(model: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "mixed"])
+def test_the_model_is_left_as_it_was_even_after_an_error(model: Path, precision: Precision) -> None:
     encoder = load_encoder(model, device="cpu")
     changed: list[bool] = []
 
     def use() -> None:
-        with arithmetic(encoder, "mixed"):
+        with arithmetic(encoder, precision):
             changed.append(any("forward" in part.__dict__ for part in encoder.modules()))
             raise KeyboardInterrupt
 

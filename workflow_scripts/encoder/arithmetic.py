@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workflow_scripts.encoder.packed import packed_product
+
 Precision = Literal["fp32", "bf16", "mixed"]
 
 # The share of linear layers, counted from the last, that `mixed` leaves in fp32: their rounding is the largest part
@@ -34,21 +36,22 @@ def computes_in_bf16(device: torch.device) -> bool:
 @contextlib.contextmanager
 def arithmetic(model: Any, precision: Precision) -> Iterator[None]:
     """Compute in `precision` while the block runs: `bf16` is torch's autocast, `mixed` the same but for the last third
-    of the linear layers, which compute in fp32."""
-    if precision == "fp32":
-        yield
-        return
+    of the linear layers, which compute in fp32. What computes in fp32 on a processor does so on packed weights."""
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    count = math.ceil(FP32_SHARE * len(linears)) if precision == "mixed" else 0
-    exact = [module for module in linears[len(linears) - count :] if "forward" not in module.__dict__]
-    for module in exact:
-        module.__dict__["forward"] = functools.partial(_fp32_linear, module)
+    rounded = {"fp32": 0, "bf16": len(linears), "mixed": len(linears) - math.ceil(FP32_SHARE * len(linears))}[precision]
+    changed = []
+    for module in linears[rounded:]:
+        exact = packed_product(module) or (functools.partial(_fp32_linear, module) if precision == "mixed" else None)
+        if exact is not None and "forward" not in module.__dict__:
+            module.__dict__["forward"] = exact
+            changed.append(module)
+    # One context around all batches: autocast then rounds each weight once.
+    rounding = torch.autocast(model.device.type, dtype=torch.bfloat16) if rounded else contextlib.nullcontext()
     try:
-        # One context around all batches: autocast then rounds each weight once.
-        with torch.autocast(model.device.type, dtype=torch.bfloat16):
+        with rounding:
             yield
     finally:
-        for module in exact:
+        for module in changed:
             del module.__dict__["forward"]
 
 

@@ -20,7 +20,7 @@ import torch
 
 from workflow_scripts import artefact, command_line
 from workflow_scripts.command_line import Settings
-from workflow_scripts.encoder.encoding import resolve_precision
+from workflow_scripts.encoder.arithmetic import Precision, arithmetic
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.models.batches import COLUMNS, Text, Tokens, micro_batches
 from workflow_scripts.models.folder import cost, encoder_flops, read_digest, versions
@@ -31,6 +31,7 @@ from workflow_scripts.models.step import GPU_MICRO_TOKENS, PROCESSOR_MICRO_TOKEN
 from workflow_scripts.store import StoreWriter
 
 MANIFEST = "pairs.json"
+DTYPE: Precision = "fp32"
 
 
 class EncodePairsSettings(Settings):
@@ -69,11 +70,13 @@ def encode_pairs(settings: EncodePairsSettings, model_digest: Path, tokens_diges
         return text if settings.instructions else without_instruction(text, special)
 
     layout = choose_layout(model, [text(place) for place in first[:8]])
-    dtype = resolve_precision("fp32", model.device)
     budget = PROCESSOR_MICRO_TOKENS // 4 if model.device.type == "cpu" else GPU_MICRO_TOKENS
     missing = writer.missing()
     done = len(keys) - sum(stop - start for start, stop in (writer.ranges[shard] for shard in missing))
-    with artefact.Progress(f"encode pairs for {settings.model}", len(keys), "texts", done) as progress:
+    with (
+        arithmetic(model, DTYPE),
+        artefact.Progress(f"encode pairs for {settings.model}", len(keys), "texts", done) as progress,
+    ):
         for shard in missing:
             shard_started = time.monotonic()
             start, stop = writer.ranges[shard]
@@ -96,7 +99,7 @@ def encode_pairs(settings: EncodePairsSettings, model_digest: Path, tokens_diges
         "pairs": len(rows),
         "texts": len(keys),
         "width": width,
-        "dtype": dtype,
+        "dtype": DTYPE,
         "cost": cost(steps=0, tokens=encoded, seconds=seconds, flops=flops, device=model.device),
         **facts,
     }
