@@ -27,7 +27,7 @@ rule embed:
     priority: cheapest_first
     conda:
         ENVIRONMENT
-    threads: 8
+    threads: half_of_the_cores
     resources:
         mem_mb=growing(8000),
         runtime=growing(240),

@@ -55,7 +55,7 @@ rule transform:
     priority: cheapest_first
     conda:
         ENVIRONMENT
-    threads: 8
+    threads: half_of_the_cores
     resources:
         mem_mb=growing(6000),
         runtime=growing(30),
@@ -84,7 +84,7 @@ rule encode_pairs:
     priority: cheapest_first
     conda:
         ENVIRONMENT
-    threads: 8
+    threads: half_of_the_cores
     resources:
         mem_mb=growing(8000),
         runtime=growing(240),
@@ -118,7 +118,7 @@ rule adaptor:
     priority: cheapest_first
     conda:
         ENVIRONMENT
-    threads: 8
+    threads: half_of_the_cores
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
@@ -154,7 +154,7 @@ rule adaptor_of_vectors:
     priority: cheapest_first
     conda:
         ENVIRONMENT
-    threads: 8
+    threads: half_of_the_cores
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
@@ -186,11 +186,11 @@ rule train:
     priority: cheapest_first
     conda:
         ENVIRONMENT
-    threads: 8
+    threads: half_of_the_cores
     resources:
         mem_mb=growing(12000),
         runtime=growing(720),
-        gpu=STUDY.training.gpus,
+        gpu=GPU * STUDY.training.gpus,
         scratch=0,
         # as a resource, which trains nothing again when it changes
         checkpoint_seconds=round(60 * STUDY.training.checkpoint_minutes),

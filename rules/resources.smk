@@ -3,8 +3,12 @@
 # Takes: the study (common.smk). The profile grants what is asked for: profiles/default one job with a GPU at a time,
 # profiles/slurm the GPUs of its partition. No rule of its own.
 
+from workflow_scripts.launch.machine import has_gpu
+
+# Whether all jobs run on this machine, whose profile limits GPUs, and it has none.
+PROCESSORS_ALONE = "gpu" in workflow.global_resources and not has_gpu()
 # GPUs of a job that computes with torch; without one it computes on the processor. A training asks for `training: gpus`.
-GPU = 1
+GPU = 0 if PROCESSORS_ALONE else 1
 EFFORTS = {model: GRAPH.effort(model) for model in GRAPH.models}
 PRIORITIES = {
     model: sum(effort <= other for other in EFFORTS.values())
@@ -12,6 +16,12 @@ PRIORITIES = {
 }
 # The priority of what all models wait for, and of the first report: above that of any model's jobs.
 FIRST = 1 + len(GRAPH.models)
+
+
+def half_of_the_cores(wildcards):
+    """Threads of a job that computes with torch. On processors alone two run side by side: while one of them imports, loads
+    or writes, which takes one core, the other computes."""
+    return min(8, (workflow.cores + 1) // 2) if PROCESSORS_ALONE else 8
 
 
 def growing(amount):

@@ -25,6 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=turn)
 
 
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout without results, for tests that leave it as it is."""
+    return copy_project(tmp_path_factory.mktemp("project"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The real evaluation and training text beside the checkout; a test that needs it is skipped without it, except in CI."""

@@ -7,15 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT, copy_project, snakemake
+from tests.conftest import ROOT, snakemake
 from tests.study.studies import study_of
 from workflow_scripts.study.errors import StudyError
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_project(tmp_path_factory.mktemp("project"))
-
 
 TRAINED = [
     "fixed",

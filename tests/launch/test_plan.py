@@ -15,17 +15,12 @@ import pytest
 import yaml
 
 from testing.vector_files import write_npy
-from tests.conftest import copy_project, snakemake
+from tests.conftest import snakemake
 from tests.study.studies import STUDIES, study_of
 from workflow_scripts.launch import calibration, costs, downloads, plan
 from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.configuration import load_study
 from workflow_scripts.study.errors import StudyError
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_project(tmp_path_factory.mktemp("project"))
 
 
 def job_table(text: str) -> dict[str, int]:

@@ -7,14 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT, copy_project, snakemake
+from tests.conftest import ROOT, snakemake
 from tests.study.studies import STUDIES, study_of
 from workflow_scripts.study.catalogue import task_catalogue
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_project(tmp_path_factory.mktemp("project"))
 
 
 def test_the_large_study_is_sound_and_scores_all_of_mtebs_english_retrieval() -> None:
