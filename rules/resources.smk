@@ -5,8 +5,9 @@
 
 from workflow_scripts.launch.machine import has_gpu
 
-# Whether all jobs run on this machine, whose profile limits GPUs, and it has none.
-PROCESSORS_ALONE = "gpu" in workflow.global_resources and not has_gpu()
+# Whether all jobs run on this machine, whose profile limits GPUs (a cluster's does not), and it has none.
+LIMITED = getattr(workflow.global_resources.get("gpu"), "value", None) is not None
+PROCESSORS_ALONE = LIMITED and not has_gpu()
 # GPUs of a job that computes with torch; without one it computes on the processor. A training asks for `training: gpus`.
 GPU = 0 if PROCESSORS_ALONE else 1
 EFFORTS = {model: GRAPH.effort(model) for model in GRAPH.models}

@@ -1,4 +1,4 @@
-"""docs/study/README.md says no figure that its tables do not hold.
+"""docs/study/README.md, and the answer in README.md, say no figure that the study's tables do not hold.
 
 A figure stands before a comment that names its place, such as `93.1% (92.0 to 94.2)<!-- budget.csv task_type=Retrieval bytes=64
 variant=base_rotated -->`: a table in docs/study/<study>/ and what its one row is known by.
@@ -60,8 +60,9 @@ def faults(page: str, folder: Path) -> list[str]:
     return found
 
 
-def test_every_figure_of_the_answer_is_in_the_tables() -> None:
-    assert faults(PAGE.read_text(), FOLDER / STUDY) == []
+@pytest.mark.parametrize("page", [PAGE, ROOT / "README.md"], ids=["the study's page", "README"])
+def test_every_figure_of_the_answer_is_in_the_tables(page: Path) -> None:
+    assert faults(page.read_text(), FOLDER / STUDY) == []
 
 
 def test_a_figure_that_is_not_in_the_tables_is_found(tmp_path: Path) -> None:
