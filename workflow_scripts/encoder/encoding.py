@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Role = Literal["", "query", "document"]
 
 # On a processor a forward pass is fastest while its activations stay in the caches; on a GPU the whole budget is used.
-PROCESSOR_BATCH_TOKENS = 1024
+PROCESSOR_BATCH_TOKENS = 2048
 TEXTS_TOKENISED_AT_ONCE = 16384
 COMPARED_LENGTHS = (11, 6, 6, 3)  # tokens of the texts on which a run without padding is compared with one with it
 

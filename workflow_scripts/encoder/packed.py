@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 MEASURED_ON = ("AVX2", "AVX512")  # kinds of processors, as torch calls them
 LARGEST = 4 * 10**6  # coordinates of a weight; with larger ones the copies of a model would take gigabytes
-ROWS = 1024  # of the products to come: tokens of a batch
+ROWS = 2048  # of the products to come: tokens of a batch
 
 
 def packed_product(linear: nn.Linear) -> Callable[[Tensor], Tensor] | None:

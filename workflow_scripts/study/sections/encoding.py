@@ -21,7 +21,7 @@ class Encoding(Section):
     )
     precision: Literal["float32", "float16"] = Field("float32", description="Type of the stored embeddings.")
     batch_tokens: Positive = Field(
-        8192, description="Most tokens (padding included) per forward pass; on a processor at most 1024."
+        8192, description="Most tokens (padding included) per forward pass; on a processor at most 2048."
     )
     max_length: Positive | None = Field(None, description="Tokens per text; null: the model's own maximum.")
     prompts: dict[str, str] = Field(
