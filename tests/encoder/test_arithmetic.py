@@ -33,6 +33,17 @@ def test_mixed_leaves_the_last_third_of_the_linear_layers_in_fp32(model: Path) -
     assert types == [torch.bfloat16] * (len(linears) - third) + [torch.float32] * third
 
 
+@pytest.mark.parametrize("precision", ["bf16", "mixed"])
+@pytest.mark.parametrize("linears", [0, 1])
+def test_a_model_of_few_or_no_linear_layers_is_rounded_as_well(linears: int, precision: Precision) -> None:
+    class Encoder(torch.nn.Sequential):
+        device = torch.device("cpu")
+
+    encoder = Encoder(*(torch.nn.Linear(2, 2) for _ in range(linears)))
+    with arithmetic(encoder, precision):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("precision", ["fp32", "mixed"])
 def test_the_model_is_left_as_it_was_even_after_an_error(model: Path, precision: Precision) -> None:
     encoder = load_encoder(model, device="cpu")

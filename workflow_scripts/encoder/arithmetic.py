@@ -41,12 +41,16 @@ def arithmetic(model: Any, precision: Precision) -> Iterator[None]:
     rounded = {"fp32": 0, "bf16": len(linears), "mixed": len(linears) - math.ceil(FP32_SHARE * len(linears))}[precision]
     changed = []
     for module in linears[rounded:]:
+        if "forward" in module.__dict__:
+            continue
         exact = packed_product(module) or (functools.partial(_fp32_linear, module) if precision == "mixed" else None)
-        if exact is not None and "forward" not in module.__dict__:
+        if exact is not None:
             module.__dict__["forward"] = exact
             changed.append(module)
     # One context around all batches: autocast then rounds each weight once.
-    rounding = torch.autocast(model.device.type, dtype=torch.bfloat16) if rounded else contextlib.nullcontext()
+    rounding = (
+        torch.autocast(model.device.type, dtype=torch.bfloat16) if precision != "fp32" else contextlib.nullcontext()
+    )
     try:
         with rounding:
             yield

@@ -18,6 +18,7 @@ import torch
 
 from workflow_scripts.encoder.arithmetic import Precision, arithmetic, computes_in_bf16
 from workflow_scripts.encoder.loading import EncoderError
+from workflow_scripts.encoder.packed import PROCESSOR_BATCH_TOKENS
 from workflow_scripts.encoder.unpadded import first_position, unpadded
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 Role = Literal["", "query", "document"]
 
-# On a processor a forward pass is fastest while its activations stay in the caches; on a GPU the whole budget is used.
-PROCESSOR_BATCH_TOKENS = 2048
 TEXTS_TOKENISED_AT_ONCE = 16384
 COMPARED_LENGTHS = (11, 6, 6, 3)  # tokens of the texts on which a run without padding is compared with one with it
 
@@ -91,7 +90,7 @@ def encode(
         return Encoded(vectors, 0)
     if not _takes_plain_tokens(model, role):
         return _encode_by_the_library(model, texts, prompt, role, precision, progress)
-    if device.type == "cpu":
+    if device.type == "cpu":  # on a GPU the whole budget is used
         batch_tokens = min(batch_tokens, PROCESSOR_BATCH_TOKENS)
     rows = _tokenise(model, texts, prompt, role)
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))

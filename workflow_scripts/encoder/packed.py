@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 MEASURED_ON = ("AVX2", "AVX512")  # kinds of processors, as torch calls them
 LARGEST = 4 * 10**6  # coordinates of a weight; with larger ones the copies of a model would take gigabytes
-ROWS = 2048  # of the products to come: tokens of a batch
+# On a processor a forward pass is fastest while its activations stay in the caches. oneDNN packs for products of so many rows.
+PROCESSOR_BATCH_TOKENS = 2048
 
 
 def packed_product(linear: nn.Linear) -> Callable[[Tensor], Tensor] | None:
@@ -26,7 +27,7 @@ def packed_product(linear: nn.Linear) -> Callable[[Tensor], Tensor] | None:
         return None
     if weight.numel() > LARGEST or not _is_here():
         return None
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), PROCESSOR_BATCH_TOKENS)
 
     def product(x: Tensor) -> Tensor:
         found: Tensor = torch.ops.mkldnn._linear_pointwise(x.float(), packed, bias, "none", [], "")
