@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED := --require-hashes --no-deps
 TORCH := $$(grep '^torch==' envs/requirements.in)
 
-.PHONY: study vectors test slurm-test check install lock clean
+.PHONY: study vectors test tests slurm-test check install lock clean
 
 study: $(VENV)/study
 	$(BIN)/snakemake --cores $(CORES)
@@ -23,8 +23,12 @@ vectors: $(VENV)/study
 	test -e vectors/wordnet/queries.npy || $(BIN)/python -m testing.example_vectors --output vectors/wordnet
 	$(BIN)/snakemake --cores $(CORES) --configfile studies/vectors.yaml
 
+# The checks run beside the tests: mypy has one core busy for a minute.
+test: $(VENV)/development
+	$(MAKE) --no-print-directory --jobs 2 check tests
+
 # Several jobs share the cores in tests: a thread that waits for another gives its core away.
-test: check
+tests: $(VENV)/development
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not slurm" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # The cluster's tests alone, on a real SLURM that they bring up and take down; docs/slurm.md names its packages.
