@@ -96,6 +96,7 @@ rule figures:
             category="Curves",
             labels={"figure": "degradation curves", "format": "PNG"},
         ),
+        drawn=f"{RESULTS}/curves/frontier.csv",
         training=training_figures(),
     log:
         f"{LOGS}/curves/figures.log",

@@ -3,7 +3,6 @@
 TRAINING_FIGURES = {
     "budget": ("svg", "png", "csv"),
     "domains": ("svg", "png", "csv"),
-    "frontier": ("csv",),
 }
 
 

@@ -1,9 +1,9 @@
 """The figure that goes into a paper: share of full width kept against bytes per vector.
 
-Takes curves.parquet, frontier.parquet and summary.json; leaves curves.svg and curves.png, a column per task type. Above,
-the frontier of the model that the study starts from over all its codecs; below, where there are several models, the
-frontier of each; of models that differ in their training steps alone, that of the longest. Where models were trained, also
-budget.svg and domains.svg beside it, with their tables (budget.py), and the frontiers that are drawn as frontier.csv.
+Takes curves.parquet, frontier.parquet and summary.json; leaves curves.svg and curves.png, a column per task type, and beside
+them the frontiers that are drawn as frontier.csv. Above, the frontier of the model that the study starts from over all its
+codecs; below, where there are several models, the frontier of each; of models that differ in their training steps alone,
+that of the longest. Where models were trained, also budget.svg and domains.svg, with their tables (budget.py).
 """
 
 from __future__ import annotations
@@ -169,6 +169,11 @@ def save(figure: Any, svg: Path, png: Path) -> None:
         figure.savefig(part, format="png", dpi=160, metadata={"Software": None})
 
 
+def _write(table: pl.DataFrame, path: Path) -> None:
+    with atomic_write(path) as part:
+        table.write_csv(part, float_precision=6)
+
+
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--curves", required=True, type=Path, help="curves.parquet; the others lie beside it")
@@ -182,13 +187,12 @@ def main() -> None:
         answer = read_answer(beside("summary.json"))
         figure = draw(read_table(given.curves, list(CURVES_SCHEMA)), frontier, answer)
         save(figure, given.svg, given.png)
+        _write(budget.frontiers_of_models(frontier).select(FRONTIER_COLUMNS), given.svg.with_name("frontier.csv"))
         if any(model.trained for model in answer.models):
             differences = read_table(beside("differences.parquet"), list(DIFFERENCES_SCHEMA))
             of_budget, of_domains = budget.budget_table(frontier, answer), budget.domains_table(differences, answer)
-            of_models = budget.frontiers_of_models(frontier).select(FRONTIER_COLUMNS)
-            for name, table in (("budget", of_budget), ("domains", of_domains), ("frontier", of_models)):
-                with atomic_write(given.svg.with_name(f"{name}.csv")) as part:
-                    table.write_csv(part, float_precision=6)
+            _write(of_budget, given.svg.with_name("budget.csv"))
+            _write(of_domains, given.svg.with_name("domains.csv"))
             for name, drawn in (
                 ("budget", budget_figures.draw_budget(of_budget, answer)),
                 ("domains", budget_figures.draw_domains(of_domains, answer)),

@@ -12,10 +12,10 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-# Okabe and Ito (2008), told apart by colour-blind readers; the yellow is left out, being faint on white.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
+# Okabe and Ito (2008), told apart by colour-blind readers; the yellow is left out, being faint on white. Then two as far from these.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#882255", "#7F4F24"]
 DASHES = ["-", (0, (5, 1.5)), (0, (1.5, 1.2))]
-MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", "p"]
 FAINT = "#9a9a9a"
 
 
@@ -26,7 +26,7 @@ def use_style() -> None:
 
 
 def look(position: int) -> dict[str, Any]:
-    """Colour, marker and dash of the model at this position; dashes tell the second seven from the first."""
+    """Colour, marker and dash of the model at this position; dashes tell the second nine from the first."""
     return {
         "color": COLOURS[position % len(COLOURS)],
         "marker": MARKERS[position % len(MARKERS)],
