@@ -24,7 +24,8 @@ SMALL: dict[str, Any] = {
     },
     "variants": {
         "fixed": {"parent": "base"},
-        "base_rotated": {"parent": "base", "rotate": "pca", "objective": "none"},
+        "matryoshka_from_fixed": {"parent": "fixed", "nested": True, "steps": 0.5},
+        "fixed_rotated": {"parent": "fixed", "rotate": "pca", "objective": "none"},
     },
     "dimensions": [8, 64, 384],
     "codecs": {"transforms": ["prefix"], "precisions": ["float32"]},

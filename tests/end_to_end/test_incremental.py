@@ -76,7 +76,7 @@ def test_a_first_report_of_the_models_that_need_no_training_is_drawn_before_any_
     page = results / "first/report.html"
     assert page.stat().st_mtime_ns < (results / "models/fixed/s0/model.json").stat().st_mtime_ns
     answer = json.loads((results / "first/summary.json").read_text())
-    assert [model["name"] for model in answer["models"]] == ["base", "base_rotated"]
+    assert [model["name"] for model in answer["models"]] == ["base"]
     assert not answer["missing"]
     assert "A first report, of the models that need no training" in page.read_text()
 
@@ -84,7 +84,7 @@ def test_a_first_report_of_the_models_that_need_no_training_is_drawn_before_any_
 def test_what_training_depends_on_draws_the_first_report_no_second_time(finished: Path, small_model: Path) -> None:
     training = SMALL["training"] | {"learning_rate": 0.001}
     jobs = changed(finished, small_model, training=training, seeds=[0, 1])
-    assert jobs["train"] == 2
+    assert jobs["train"] == 4
     assert "first_report" not in jobs
 
 
@@ -99,7 +99,7 @@ def test_adding_a_task_runs_no_training(finished: Path, small_model: Path) -> No
         *("task", "embed", "embed_by_matrix", "score", "curves", "figures", "report", "first_report", "card")
     }
     assert jobs["task"] == 1
-    assert jobs["score"] == 3
+    assert jobs["score"] == 4
 
 
 def test_adding_a_variant_trains_only_that_variant(finished: Path, small_model: Path) -> None:
@@ -112,7 +112,7 @@ def test_adding_a_variant_trains_only_that_variant(finished: Path, small_model: 
 
 def test_a_bundle_is_made_of_what_is_measured_and_runs_nothing_else(finished: Path, small_model: Path) -> None:
     choice = "prefix-16-float32@100>prefix-full-float32"
-    deploy = {"bundles": {"small": {"choice": choice, "model": "base_rotated"}}}
+    deploy = {"bundles": {"small": {"choice": choice, "model": "fixed_rotated"}}}
     assert changed(finished, small_model, deploy=deploy) == Counter()
     write_study(finished / "deploy.yaml", small_model, deploy=deploy)
     result = snakemake(finished, "deploy", "--cores", "1", "--configfile", "deploy.yaml")
@@ -130,7 +130,7 @@ def test_a_bundle_is_made_of_what_is_measured_and_runs_nothing_else(finished: Pa
 
 def test_changing_two_settings_for_each_other_is_seen(finished: Path, small_model: Path) -> None:
     training = SMALL["training"] | {"weight_decay": 5e-5, "learning_rate": 0.05}
-    assert changed(finished, small_model, training=training)["train"] == 1
+    assert changed(finished, small_model, training=training)["train"] == 2
 
 
 def test_the_time_between_checkpoints_trains_nothing_again(finished: Path, small_model: Path) -> None:
@@ -212,7 +212,7 @@ def test_what_the_report_tells_of_another_room_makes_it_again_and_nothing_before
     manifest.write_text(before.replace('"seconds": ', '"seconds": 1'))
     jobs = planned(finished)
     manifest.write_text(before)
-    assert jobs == Counter({"curves": 1, "figures": 1, "report": 1, "card": 3})  # each card speaks of the frontier
+    assert jobs == Counter({"curves": 1, "figures": 1, "report": 1, "card": 4})  # each card speaks of the frontier
 
 
 def test_snakemakes_own_report_carries_the_figures_with_their_captions(finished: Path, tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_deleting_one_score_makes_that_score_and_the_curves_again(finished: Path
     before = score.read_bytes()
     score.unlink()
     jobs = planned(finished)
-    assert jobs == Counter({"score": 1, "curves": 1, "figures": 1, "report": 1, "card": 3})
+    assert jobs == Counter({"score": 1, "curves": 1, "figures": 1, "report": 1, "card": 4})
     result = snakemake(finished, "--cores", "2", "--configfile", "study.yaml")
     assert result.returncode == 0, result.stderr + logs(finished)
     assert pl.read_parquet(score).equals(pl.read_parquet(before))
@@ -306,7 +306,7 @@ def test_one_embedding_job_and_one_score_job_per_model_and_task(finished: Path) 
         yaml.safe_dump(yaml.safe_load((finished / "study.yaml").read_text()) | {"study": "fresh"})
     )
     jobs = planned(finished, "fresh.yaml")
-    assert jobs["score"] == jobs["embed"] + jobs["embed_by_matrix"] == 3 * 2
+    assert jobs["score"] == jobs["embed"] + jobs["embed_by_matrix"] == 4 * 2
 
 
 def test_existing_models_are_measured_without_training(small_model: Path, finished: Path, tmp_path: Path) -> None:
@@ -335,35 +335,34 @@ def test_existing_models_are_measured_without_training(small_model: Path, finish
 
 # ---- tasks in parts, and embeddings that leave the disk
 
-IN_PARTS = {"variants": {"base_rotated": SMALL["variants"]["base_rotated"]}}
-IN_PARTS |= {
-    "codecs": {"transforms": ["prefix"], "precisions": ["float32", "int8"]}
-}  # int8 is fitted on the training texts
-IN_PARTS |= {"encoding": {"rows_per_job": 2400, "keep": "scores"}}
-PARTS = 2 + 2  # of 2,564 and 4,100 texts
+TURNED = {
+    "variants": {"turned": {"parent": "base", "rotate": "pca", "objective": "none"}},
+    "codecs": {"transforms": ["prefix", "pca"], "precisions": ["float32"]},
+}
+IN_PARTS = {"encoding": {"rows_per_job": 2000, "keep": "scores"}}
+IN_ONE = {"encoding": {"keep": "scores"}}
+PARTS = 2 + 3  # of 2,564 and 4,100 texts
 AFTER_SCORES = {"curves", "figures", "report", "card"}
 
 
 @pytest.fixture(scope="module")
 def in_parts(finished: Path, small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the finished study whose embeddings and scores were made again, of parts, up to the scores."""
-    tasks = [f"embeddings/{model}/s0/{task}" for model in ("base", "base_rotated") for task in SMALL["tasks"]]
-    project = copy_without(finished, tmp_path_factory.mktemp("parts") / "project", *tasks, "scores")
-    write_study(project / "study.yaml", small_model, **IN_PARTS)
+    """A copy of the finished study whose embeddings and scores were made anew, of parts, up to the scores."""
+    project = copy_without(finished, tmp_path_factory.mktemp("parts") / "project", "embeddings", "scores")
+    write_study(project / "study.yaml", small_model, **TURNED, **IN_PARTS)
     result = snakemake(project, "--cores", "2", "--until", "score", "--configfile", "study.yaml")
     assert result.returncode == 0, result.stderr + logs(project)
-    made = re.findall(r"^(?:local)?rule (\w+):", result.stdout + result.stderr, re.MULTILINE)
-    of_training_texts = {"embed_training_texts": 1, "training_texts_by_matrix": 1}
-    assert Counter(made) == Counter(embed_part=PARTS, embed=2, embed_by_matrix=2, score=4) | of_training_texts
+    assert len(re.findall(r"^(?:local)?rule embed_part:", result.stdout + result.stderr, re.MULTILINE)) == PARTS
     return project
 
 
 def test_embeddings_are_gone_and_nothing_is_encoded_again(in_parts: Path) -> None:
     folder = in_parts / "results/small/embeddings"
-    left = {store.parent.name for name in ("base", "base_rotated") for store in (folder / name).rglob("*.arrow")}
+    left = {store.parent.name for store in folder.rglob("embeddings.arrow")}
     assert left == {"training_texts"}
     assert not list(folder.rglob("shards"))
     assert not list(folder.rglob("*-of-*.json"))
+    assert len(list(folder.rglob("embeddings.json"))) == 2 * 3
     assert set(planned(in_parts)) == AFTER_SCORES
 
 
@@ -379,20 +378,21 @@ def test_a_score_that_is_deleted_encodes_its_own_task_alone(in_parts: Path) -> N
 
 def test_embeddings_and_scores_are_those_of_one_job_a_task(in_parts: Path, finished: Path) -> None:
     results, whole = in_parts / "results/small", finished / "results/small"
-    digests = list(results.glob("embeddings/base*/s0/WordNet*/embeddings.sha256"))
-    scores = list(results.glob("scores/*/s0/*.parquet"))
-    assert (len(digests), len(scores)) == (2 * 2, 2 * 2 * 3)
+    digests = list(results.glob("embeddings/base/s0/WordNet*/embeddings.sha256"))
+    scores = list(results.glob("scores/base/s0/*.parquet"))
+    assert (len(digests), len(scores)) == (2, 2 * 3)
     for digest in digests:
         assert digest.read_bytes() == (whole / digest.relative_to(results)).read_bytes()
     for table in scores:
         of_parts, of_whole = pl.read_parquet(table), pl.read_parquet(whole / table.relative_to(results))
         if "codec" in of_parts.columns:
-            of_parts = of_parts.filter(~pl.col("codec").str.ends_with("-int8"))
+            of_parts = of_parts.filter(~pl.col("codec").str.starts_with("pca-"))
         assert of_parts.equals(of_whole), table
 
 
-def test_a_task_whose_number_of_jobs_changes_is_encoded_again(in_parts: Path, small_model: Path) -> None:
-    write_study(in_parts / "whole.yaml", small_model, **IN_PARTS | {"encoding": {"keep": "scores"}})
+def test_a_task_whose_number_of_jobs_changes_is_encoded_and_scored_again(in_parts: Path, small_model: Path) -> None:
+    write_study(in_parts / "whole.yaml", small_model, **TURNED, **IN_ONE)
     jobs = planned(in_parts, "whole.yaml")
-    assert (jobs["embed"], jobs["embed_part"]) == (2, 0)
-    assert not set(jobs) & {"train", "fetch", "transform", "task", "pairs", "embed_training_texts"}
+    made = Counter(embed=2, embed_by_matrix=2, score=4)
+    assert {name: jobs[name] for name in made} == made
+    assert set(jobs) == {*made, *AFTER_SCORES}
