@@ -27,21 +27,26 @@ from scipy import stats
 ROOT = Path(__file__).resolve().parent.parent
 DROPOUT: dict[str, float | None] = {"dropout_none": 0.0, "dropout_own": None}
 TRAINED = ["fixed", "matryoshka"]
-LEFT_OUT = ["matryoshka_from_fixed", "base_rotated", "fixed_rotated", "rotated_matryoshka_from_fixed"]
+
+
+def overlay(study: str, seeds: int) -> dict[str, Any]:
+    """What the study changes in config.yaml: of its models the trained ones alone, as float32 prefixes."""
+    variants = yaml.safe_load((ROOT / "config.yaml").read_text())["variants"]
+    return {
+        "study": study,
+        "training": {"dropout": DROPOUT[study]},
+        "variants": {name: None for name in variants if name not in TRAINED},
+        "seeds": list(range(seeds)),
+        "codecs": {"transforms": ["prefix"], "precisions": ["float32"]},
+        "search": {"shortlist": []},
+        "intervals": {"resamples": 100},  # the report of each study is not what is asked here
+    }
 
 
 def run_study(study: str, seeds: int, cores: int) -> Path:
     """The results' folder of a finished study."""
-    overlay = {
-        "study": study,
-        "training": {"dropout": DROPOUT[study]},
-        "variants": dict.fromkeys(LEFT_OUT),
-        "seeds": list(range(seeds)),
-        "cuts": ["prefix"],
-        "intervals": {"resamples": 100},  # the report of each study is not what is asked here
-    }
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        yaml.safe_dump(overlay, file)
+        yaml.safe_dump(overlay(study, seeds), file)
         file.flush()
         command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", "config.yaml", file.name]
         subprocess.run(command, cwd=ROOT, check=True)
@@ -52,8 +57,7 @@ def mean_scores(results: Path, variant: str) -> pl.DataFrame:
     """`seed`, `dim`, `score`: the mean over the tasks of the prefix's main score."""
     files = sorted((results / "scores" / variant).glob("s*/*.parquet"))
     tables = [pl.read_parquet(f) for f in files if f.name.count(".") == 1]
-    scores = pl.concat(tables).filter(pl.col("reduction") == "prefix")
-    return scores.group_by("seed", "dim").agg(pl.col("score").mean()).sort("dim", "seed")
+    return pl.concat(tables).group_by("seed", "dim").agg(pl.col("score").mean()).sort("dim", "seed")
 
 
 def costs(results: Path, variant: str) -> list[dict[str, Any]]:

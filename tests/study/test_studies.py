@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks import dropout
 from tests.conftest import ROOT, snakemake
 from tests.study.studies import STUDIES, study_of
 from workflow_scripts.study.catalogue import task_catalogue
@@ -42,6 +43,15 @@ def test_models_with_less_training_in_their_line_come_first() -> None:
     assert max(map(order.index, [m for m in order if "_60" in m])) < min(
         map(order.index, [m for m in order if "250" in m])
     )
+
+
+def test_the_studies_of_the_dropout_benchmark_are_sound(tmp_path: Path) -> None:
+    file = tmp_path / "overlay.yaml"
+    file.write_text(yaml.safe_dump(dropout.overlay("dropout_own", seeds=2)))
+    study = study_of(["config.yaml", str(file)])
+    assert set(study.variants) == set(dropout.TRAINED)
+    assert study.training.dropout is None
+    assert (study.codecs.transforms, study.codecs.precisions) == (["prefix"], ["float32"])
 
 
 def test_an_overlay_without_its_study_is_refused_in_one_line(project: Path) -> None:
