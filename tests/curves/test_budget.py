@@ -11,11 +11,11 @@ from matplotlib.collections import PathCollection
 
 from testing.made_study import MEDI_LIKE, write_study
 from tests.study.studies import STUDIES, study_of
-from workflow_scripts.curves import budget, budget_figures
+from workflow_scripts.curves import budget, budget_figures, figures
 from workflow_scripts.curves.collect import Model, graph_of
 from workflow_scripts.curves.costs import costs
 from workflow_scripts.curves.curves import Found, answer
-from workflow_scripts.curves.kinds import kinds, largest, steps_of
+from workflow_scripts.curves.kinds import kinds, largest, shown, steps_of
 from workflow_scripts.study.sections.intervals import Intervals
 
 MODELS = [
@@ -36,6 +36,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     precisions = ("prefix", "prefix:int8", "prefix:binary")
     write_study(folder, MODELS, TASKS, [8, 32, 128, 384], precisions, corpus=MEDI_LIKE)
     return answer(folder, MODELS, list(TASKS), Intervals(resamples=100), "s", in_domain=["FEVER", "SciFact"])
+
+
+def kinds_of(found: Found) -> list[str]:
+    return shown(found.summary.models, set(found.frontier["scope"]))
 
 
 def test_models_that_differ_in_their_steps_alone_are_one_kind(tmp_path: Path) -> None:
@@ -73,7 +77,9 @@ def test_the_table_of_budgets_has_the_best_within_so_many_bytes(found: Found) ->
         ).filter(pl.col("bytes") <= row["bytes"])
         assert row["share"] == within["share"].max()
         assert row["share_low"] < row["share"] < row["share_high"]
-    lines = [line.get_label() for line in budget_figures.draw_budget(table, found.summary).axes[0].lines]
+    lines = [
+        line.get_label() for line in budget_figures.draw_budget(table, found.summary, kinds_of(found)).axes[0].lines
+    ]
     assert [str(label) for label in lines] == ["base", "base_rotated", "fixed", "matryoshka", "from_fixed_40"]
 
 
@@ -82,7 +88,7 @@ def test_where_some_models_have_several_seeds_those_with_one_are_hollow(found: F
 
     def hollow(seeds: dict[str, int]) -> tuple[int, bool]:
         counted = table.with_columns(seeds=pl.col("variant").replace_strict(seeds, default=3, return_dtype=pl.Int64))
-        figure = budget_figures.draw_budget(counted, found.summary)
+        figure = budget_figures.draw_budget(counted, found.summary, kinds_of(found))
         clouds = [drawn for drawn in figure.axes[0].collections if isinstance(drawn, PathCollection)]
         points = sum(len(np.asarray(cloud.get_offsets())) for cloud in clouds)
         return points, budget_figures.ONE_SEED in [text.get_text() for text in figure.legends[0].get_texts()]
@@ -97,7 +103,7 @@ def test_no_interval_makes_a_panel_flat(found: Found) -> None:
     wide = table.with_columns(
         share_high=pl.when(pl.col("variant") == "matryoshka_40").then(30.0).otherwise("share_high")
     )
-    low, high = budget_figures.draw_budget(wide, found.summary).axes[0].get_ylim()
+    low, high = budget_figures.draw_budget(wide, found.summary, kinds_of(found)).axes[0].get_ylim()
     assert high - low < 3
 
 
@@ -112,7 +118,7 @@ def test_the_table_of_domains_has_each_kinds_longest_training_on_either_side(fou
         for name in (row["variant"], row["against"])
     }
     assert row["difference"] == pytest.approx(scores["matryoshka_40"] - scores["base_rotated"], abs=1e-9)
-    assert len(budget_figures.draw_domains(table, found.summary).axes) == 2
+    assert len(budget_figures.draw_domains(table, found.summary, kinds_of(found)).axes) == 2
 
 
 def test_a_study_without_scores_has_empty_tables_and_figures(tmp_path: Path) -> None:
@@ -122,5 +128,41 @@ def test_a_study_without_scores_has_empty_tables_and_figures(tmp_path: Path) -> 
         budget.domains_table(nothing.differences, nothing.summary),
     )
     assert all(table.is_empty() for table in tables)
-    assert budget_figures.draw_budget(tables[0], nothing.summary).axes
-    assert budget_figures.draw_domains(tables[1], nothing.summary).axes
+    assert budget_figures.draw_budget(tables[0], nothing.summary, kinds_of(nothing)).axes
+    assert budget_figures.draw_domains(tables[1], nothing.summary, kinds_of(nothing)).axes
+
+
+def test_a_kind_has_one_colour_and_marker_in_all_figures(found: Found) -> None:
+    of_budget = budget.budget_table(found.frontier, found.summary)
+    of_domains = budget.domains_table(found.differences, found.summary)
+    named = largest(found.summary.models, set(found.frontier["scope"]))
+    main = figures.draw(found.curves, found.frontier, found.summary)
+    drawn = {
+        figure: {named.get(line.get_label(), line.get_label()): line for axis in axes for line in axis.lines}
+        for figure, axes in {
+            "main": main.axes[len(main.axes) // 2 :],
+            "budget": budget_figures.draw_budget(of_budget, found.summary, kinds_of(found)).axes,
+            "domains": budget_figures.draw_domains(of_domains, found.summary, kinds_of(found)).axes,
+        }.items()
+    }
+    for kind in kinds_of(found):
+        assert len({lines[kind].get_color() for lines in drawn.values() if kind in lines}) == 1, kind
+    for kind in ("fixed", "matryoshka"):
+        assert len({lines[kind].get_marker() for lines in drawn.values()}) == 1, kind
+    assert len({drawn["main"][kind].get_color() for kind in kinds_of(found)}) == len(kinds_of(found))
+
+
+def test_the_figure_sets_each_model_against_the_base_in_as_many_bytes(found: Found) -> None:
+    lower = figures.draw(found.curves, found.frontier, found.summary).axes[-1]
+    lines = {line.get_label(): line for line in lower.lines}
+    assert set(lines["base"].get_ydata()) == {0}
+    best = budget.frontiers_of_models(found.frontier)
+
+    def kept(model: str, size: float) -> float:
+        within = best.filter((pl.col("scope") == model) & (pl.col("bytes") <= size))["share"].drop_nulls()
+        return float(within.max()) if len(within) else float("nan")  # type: ignore[arg-type]
+
+    x, y = lines["fixed_40"].get_data()
+    assert len(x) > 3
+    expected = [100 * (kept("fixed_40", size) - kept("base", size)) for size in x]
+    np.testing.assert_allclose(np.asarray(y, dtype=float), expected, atol=1e-9)

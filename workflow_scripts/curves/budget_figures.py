@@ -6,6 +6,7 @@ budget pays where its line is above all of these.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -13,19 +14,20 @@ import polars as pl
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from workflow_scripts.curves.formats import byte_count, metric_name
-from workflow_scripts.curves.looks import look, shorten, use_style
+from workflow_scripts.curves.looks import looks_of, shorten, use_style
 from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE
 from workflow_scripts.curves.summary import Answer
 
 ONE_SEED = "one seed alone"
 
 
-def draw_budget(table: pl.DataFrame, answer: Answer) -> Any:
-    """A row per number of bytes, a column per task type. Where some models have several seeds, the markers of those with one are
-    hollow: their intervals are shorter since they speak of one training."""
+def draw_budget(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) -> Any:
+    """A row per number of bytes, a column per task type. `all_kinds`: those of the study, in its order. Where some models have several
+    seeds, the markers of those with one are hollow: their intervals are shorter since they speak of one training."""
     types = list(answer.reference) or ["no scores"]
     sizes = sorted(set(table["bytes"])) or [0.0]
     order = list(dict.fromkeys(table["kind"]))
+    looks = looks_of(all_kinds)
     use_style()
     figure, axes = plt.subplots(
         len(sizes),
@@ -43,7 +45,8 @@ def draw_budget(table: pl.DataFrame, answer: Answer) -> Any:
             axis = axes[row][column]
             panel = table.filter((pl.col("task_type") == task_type) & (pl.col("bytes") == size)).drop_nulls("share")
             for place, kind in enumerate(order):
-                _draw_kind(axis, panel.filter(pl.col("kind") == kind).sort("steps"), place, len(order), mixed)
+                shift = 1.04 ** (place - (len(order) - 1) / 2)
+                _draw_kind(axis, panel.filter(pl.col("kind") == kind).sort("steps"), looks[kind], shift, mixed)
             axis.set_title(f"{task_type}, at most {byte_count(size)} bytes", fontsize=10.5)
             _dress(axis, budgets)
             if panel.height:  # of horizontal lines alone matplotlib would show all from 0 to 1
@@ -60,11 +63,12 @@ def draw_budget(table: pl.DataFrame, answer: Answer) -> Any:
     return figure
 
 
-def draw_domains(table: pl.DataFrame, answer: Answer) -> Any:
-    """A row per task type, a column in domain and one out of it."""
+def draw_domains(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) -> Any:
+    """A row per task type, a column in domain and one out of it. `all_kinds` as in `draw_budget`."""
     types = list(dict.fromkeys(table["task_type"])) or ["no differences"]
     sides = [side for side in (MEAN_INSIDE, MEAN_OUTSIDE, MEAN) if side in set(table["task"])] or [MEAN]
     order = list(dict.fromkeys(table["kind"]))
+    looks = looks_of(all_kinds)
     use_style()
     figure, axes = plt.subplots(
         len(types),
@@ -83,8 +87,8 @@ def draw_domains(table: pl.DataFrame, answer: Answer) -> Any:
                 points = panel.filter(pl.col("kind") == kind).sort("dim")
                 shift = 1.06 ** (place - (len(order) - 1) / 2)
                 x = [dim * shift for dim in points["dim"]]
-                axis.vlines(x, points["low"], points["high"], color=look(place)["color"], alpha=0.55, linewidth=1.2)
-                axis.plot(x, points["difference"], markersize=4, linewidth=1.4, label=kind, **look(place))
+                axis.vlines(x, points["low"], points["high"], color=looks[kind]["color"], alpha=0.55, linewidth=1.2)
+                axis.plot(x, points["difference"], markersize=4, linewidth=1.4, label=kind, **looks[kind])
             entry = answer.task_types.get(task_type)
             measure = metric_name(entry.metric) if entry else ""
             axis.axhline(0, color="#444444", linewidth=0.9, linestyle=(0, (2, 3)))
@@ -111,18 +115,17 @@ def _limits(panel: pl.DataFrame) -> tuple[float, float]:
     return min([low, *ends]) - 0.01, max([high, *ends]) + 0.01
 
 
-def _draw_kind(axis: Any, points: pl.DataFrame, place: int, kinds_shown: int, mixed: bool) -> None:
-    """A line over budgets, with intervals; a horizontal one of what has none. `mixed`: a hollow marker where there is one seed."""
+def _draw_kind(axis: Any, points: pl.DataFrame, style: dict[str, Any], shift: float, mixed: bool) -> None:
+    """A line over budgets, with intervals, its steps times `shift` so that intervals lie side by side; a horizontal one of what has
+    none. `mixed`: a hollow marker where there is one seed."""
     if points.is_empty():
         return
-    style = look(place)
     first = points.row(0, named=True)
     if first["steps"] == 0:
         axis.axhline(
             first["share"], linewidth=1.6, label=first["kind"], color=style["color"], linestyle=style["linestyle"]
         )
         return
-    shift = 1.04 ** (place - (kinds_shown - 1) / 2)
     x = [steps * shift for steps in points["steps"]]
     band = points.with_columns(x=pl.Series(x)).drop_nulls(["share_low", "share_high"])
     axis.vlines(band["x"], band["share_low"], band["share_high"], color=style["color"], alpha=0.5, linewidth=1.2)

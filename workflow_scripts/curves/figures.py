@@ -2,8 +2,8 @@
 
 Takes curves.parquet, frontier.parquet and summary.json; leaves curves.svg and curves.png, a column per task type, and beside
 them the frontiers that are drawn as frontier.csv. Above, the frontier of the model that the study starts from over all its
-codecs; below, where there are several models, the frontier of each; of models that differ in their training steps alone,
-that of the longest. Where models were trained, also budget.svg and domains.svg, with their tables (budget.py).
+codecs; below, where there are several models, what each keeps more or less in as many bytes; of models that differ in their
+training steps alone, the longest. Where models were trained, also budget.svg and domains.svg, with their tables (budget.py).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from workflow_scripts.curves import budget, budget_figures
 from workflow_scripts.curves.collect import read_table
 from workflow_scripts.curves.formats import byte_count, count, metric_name
 from workflow_scripts.curves.indexes import ANY, RESCORING
-from workflow_scripts.curves.kinds import largest
-from workflow_scripts.curves.looks import COLOURS, DASHES, FAINT, look, shorten, use_style
+from workflow_scripts.curves.kinds import largest, shown
+from workflow_scripts.curves.looks import COLOURS, DASHES, FAINT, looks_of, shorten, use_style
 from workflow_scripts.curves.report_sentences import advised
 from workflow_scripts.curves.schemas import (
     ALL_MODELS,
@@ -44,7 +44,8 @@ LEAST_SHARE = 0.5  # what keeps less would press everything of interest to the t
 
 def draw(curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer) -> Any:
     """The figure of the means over each type's tasks."""
-    models = list(largest(answer.models, set(frontier["scope"])))
+    scored = set(frontier["scope"])
+    models, looks = largest(answer.models, scored), looks_of(shown(answer.models, scored))
     types = list(answer.reference) or ["no scores"]
     several = len(models) > 1 and bool(answer.reference)
     use_style()
@@ -59,14 +60,14 @@ def draw(curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer) -> Any:
     for column, task_type in enumerate(types):
         _draw_reference(axes[0][column], curves, frontier, answer, task_type)
         if several:
-            _draw_models(axes[1][column], frontier, task_type, models)
+            _draw_models(axes[1][column], frontier, task_type, answer.reference[task_type], models, looks)
             alike = len(models) < len(answer.models)
             axes[1][column].set_title("every model" if not alike else "each kind's longest training", fontsize=10.5)
         axes[-1][column].set_xlabel("bytes a vector in memory")
         if column == 0:
             axes[0][0].set_ylabel("share of full width kept")
     if several:
-        axes[1][0].set_ylabel(f"share of {shorten(next(iter(answer.reference.values())), 16)}'s full width")
+        axes[1][0].set_ylabel(f"percentage points against {shorten(next(iter(answer.reference.values())), 16)}")
     handles = dict(pair[::-1] for axis in axes.flat for pair in zip(*axis.get_legend_handles_labels(), strict=True))
     if handles:
         figure.legend(
@@ -118,20 +119,38 @@ def _draw_reference(axis: Any, curves: pl.DataFrame, frontier: pl.DataFrame, ans
     _dress(axis, title_of(answer, task_type), best)
 
 
-def _draw_models(axis: Any, frontier: pl.DataFrame, task_type: str, models: list[str]) -> None:
-    """The frontier of every model, as a share of the reference's full width."""
-    shown = budget.frontiers_of_models(frontier).filter(
+def _draw_models(
+    axis: Any,
+    frontier: pl.DataFrame,
+    task_type: str,
+    reference: str,
+    models: dict[str, str],
+    looks: dict[str, dict[str, Any]],
+) -> None:
+    """What every model keeps more or less than the reference in as many bytes; where the reference keeps half and more."""
+    best = budget.frontiers_of_models(frontier).filter(
         (pl.col("task_type") == task_type) & (pl.col("scope") != ALL_MODELS)
     )
-    for position, model in enumerate(models):
-        line = _worth(shown.filter(pl.col("scope") == model))
-        if line.is_empty():
-            continue
-        axis.step(
-            line["bytes"], line["share"], where="post", markersize=4, linewidth=1.5, label=model, **look(position)
-        )
-    axis.axhline(1, color="#444444", linewidth=0.8, linestyle=(0, (2, 3)))
-    _dress(axis, "", shown)
+    own = _worth(best.filter(pl.col("scope") == reference))
+    if own.is_empty():
+        _dress(axis, "", own)
+        return
+    sizes = best.select("bytes").unique().filter(pl.col("bytes") >= own["bytes"].min()).sort("bytes")
+    of_reference = _within(own, sizes)
+    for model, kind in models.items():
+        line = rising(best.filter(pl.col("scope") == model))
+        if model == reference:
+            axis.axhline(0, color=looks[kind]["color"], linewidth=2, label=model)
+        elif line.height:
+            points = 100 * (_within(line, sizes) - of_reference)
+            axis.plot(sizes["bytes"], points, markersize=4.5, linewidth=1.2, label=model, **looks[kind])
+    _dress(axis, "", best)
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.3g}" if round(value, 6) else "0"))
+
+
+def _within(line: pl.DataFrame, sizes: pl.DataFrame) -> pl.Series:
+    """The share that a frontier keeps in at most so many bytes, rising; null where it needs more."""
+    return sizes.join_asof(line.select("bytes", "share").sort("bytes"), on="bytes", strategy="backward")["share"]
 
 
 def _worth(points: pl.DataFrame) -> pl.DataFrame:
@@ -193,9 +212,10 @@ def main() -> None:
             of_budget, of_domains = budget.budget_table(frontier, answer), budget.domains_table(differences, answer)
             _write(of_budget, given.svg.with_name("budget.csv"))
             _write(of_domains, given.svg.with_name("domains.csv"))
+            of_study = shown(answer.models, set(frontier["scope"]))
             for name, drawn in (
-                ("budget", budget_figures.draw_budget(of_budget, answer)),
-                ("domains", budget_figures.draw_domains(of_domains, answer)),
+                ("budget", budget_figures.draw_budget(of_budget, answer, of_study)),
+                ("domains", budget_figures.draw_domains(of_domains, answer, of_study)),
             ):
                 save(drawn, given.svg.with_name(f"{name}.svg"), given.png.with_name(f"{name}.png"))
 

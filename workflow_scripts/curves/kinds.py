@@ -91,3 +91,8 @@ def largest(models: Sequence[ModelEntry], scored: Container[str]) -> dict[str, s
     for kind, members in kinds(models).items():
         chosen |= {model.name: kind for model in [m for m in members if m.name in scored][-1:]}
     return {model.name: chosen[model.name] for model in models if model.name in chosen}
+
+
+def shown(models: Sequence[ModelEntry], scored: Container[str]) -> list[str]:
+    """The kinds of which a model is scored, in the study's order."""
+    return [kind for kind, members in kinds(models).items() if any(model.name in scored for model in members)]

@@ -1,10 +1,11 @@
 """What the static figures share: colours, markers and dashes that stay apart, names that fit, one style.
 
-Takes the place of a line in its figure; leaves how it is drawn.
+Takes the place of a kind of models in the study; leaves how it is drawn, the same in every figure.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import matplotlib as mpl
@@ -15,7 +16,19 @@ import matplotlib.pyplot as plt
 # Okabe and Ito (2008), told apart by colour-blind readers; the yellow is left out, being faint on white. Then two as far from these.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#882255", "#7F4F24"]
 DASHES = ["-", (0, (5, 1.5)), (0, (1.5, 1.2))]
-MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", "p"]
+MARKERS = [
+    "o",
+    "s",
+    "^",
+    "D",
+    "v",
+    "P",
+    "X",
+    "<",
+    "p",
+    "*",
+    "h",
+]  # more than colours: what has a colour twice differs here too
 FAINT = "#9a9a9a"
 
 
@@ -26,12 +39,17 @@ def use_style() -> None:
 
 
 def look(position: int) -> dict[str, Any]:
-    """Colour, marker and dash of the model at this position; dashes tell the second nine from the first."""
+    """Colour, marker and dash of the kind at this position; dashes tell the second nine from the first."""
     return {
         "color": COLOURS[position % len(COLOURS)],
         "marker": MARKERS[position % len(MARKERS)],
         "linestyle": DASHES[position // len(COLOURS) % len(DASHES)],
     }
+
+
+def looks_of(kinds: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """How each kind of models is drawn. `kinds`: those of the whole study, in its order."""
+    return {kind: look(position) for position, kind in enumerate(kinds)}
 
 
 def shorten(name: str, limit: int = 40) -> str:
