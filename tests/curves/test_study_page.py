@@ -2,7 +2,7 @@
 
 A figure stands before a comment that names its place, such as `93.1% (92.0 to 94.2)<!-- budget.csv task_type=Retrieval bytes=64
 variant=base_rotated -->`: a table in docs/study/crossover-local/ (or `../crossover-mpnet/frontier.csv`) and what its one row
-is known by.
+is known by. In a table of the page a difference is bold where its row's verdict is better or worse, and nowhere else.
 """
 
 from __future__ import annotations
@@ -53,9 +53,14 @@ def faults(page: str, folder: Path) -> list[str]:
     rest, start = "", 0
     for cited in CITED.finditer(answer):
         before = answer[start : cited.start()]
-        expected = words_of(row_of(pl.read_csv(folder / cited[1]), cited[2]))
+        row = row_of(pl.read_csv(folder / cited[1]), cited[2])
+        expected = words_of(row)
         if not before.endswith(expected):
             found.append(f"the table has {expected}, the page: …{before[-len(expected) - 8 :]}")
+        line = answer[answer.rfind("\n", 0, cited.start()) + 1 :]
+        bold = before.removesuffix(expected).endswith("**") and answer[cited.end() :].startswith("**")
+        if line.startswith("|") and "verdict" in row and bold != (row["verdict"] in ("better", "worse")):
+            found.append(f"{cited[2].strip()}: {row['verdict']}, {'bold' if bold else 'not bold'}")
         rest += before.removesuffix(expected)
         start = cited.end()
     found += [f"{figure} comes from no table" for figure in FIGURE.findall(rest + answer[start:])]
@@ -73,16 +78,19 @@ def test_a_figure_that_is_not_in_the_tables_is_found(tmp_path: Path) -> None:
         "Retrieval,64.000000,base,0.93114,0.92,0.94\nRetrieval,32.000000,base,0.8,0.7,0.9\n"
     )
     (tmp_path / "domains.csv").write_text(
-        'task,dim,variant,difference,low,high\n"mean in domain",32,a,0.01,-0.004,0.02\n'
+        'task,dim,variant,difference,low,high,verdict\n"mean in domain",32,a,0.01,-0.004,0.02,unclear\n'
+        '"mean in domain",32,b,0.03,0.01,0.05,better\n'
     )
     right = (
         "\n## The answer\nBase keeps 93.1% (92.0 to 94.0)<!-- budget.csv task_type=Retrieval bytes=64 -->;\n"
-        '+0.010 (-0.004 to +0.020)<!-- domains.csv task="mean in domain" dim=32 -->.\n## Next\n12.3%'
+        "+0.010 (-0.004 to +0.020)<!-- domains.csv dim=32 variant=a -->.\n"
+        "| **+0.030 (+0.010 to +0.050)<!-- domains.csv dim=32 variant=b -->** |.\n## Next\n12.3%"
     )
     assert faults(right, tmp_path) == []
     wrong = faults(right.replace("93.1", "93.2"), tmp_path)
     assert wrong[0] == "the table has 93.1% (92.0 to 94.0), the page: …e keeps 93.2% (92.0 to 94.0)"
     assert faults(right.replace(".\n##", ". It is 4.5% less.\n##"), tmp_path) == ["4.5% comes from no table"]
+    assert faults(right.replace("**", ""), tmp_path) == ["dim=32 variant=b: better, not bold"]
     with pytest.raises(AssertionError, match="names 2 rows"):
         faults(right.replace(" bytes=64", ""), tmp_path)
 
