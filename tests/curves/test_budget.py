@@ -107,10 +107,11 @@ def test_no_interval_makes_a_panel_flat(found: Found) -> None:
     assert high - low < 3
 
 
-def test_the_table_of_domains_has_each_kinds_longest_training_on_either_side(found: Found) -> None:
+def test_the_table_of_domains_has_every_model_on_either_side_and_the_figure_each_kinds_longest(found: Found) -> None:
     table = budget.domains_table(found.differences, found.summary)
     assert set(table["task"]) == {"mean in domain", "mean out of domain"}
-    assert set(table["variant"]) == {"fixed_40", "from_fixed_40", "matryoshka_40"}
+    assert set(table["variant"]) == {"fixed_10", "fixed_40", "from_fixed_40", "matryoshka_10", "matryoshka_40"}
+    assert dict(table.select("variant", "steps").unique().iter_rows())["from_fixed_40"] == 60
     assert set(table["against"]) == {"base_rotated"}
     row = table.filter(task="mean out of domain", dim=32, variant="matryoshka_40").row(0, named=True)
     scores = {
@@ -118,7 +119,11 @@ def test_the_table_of_domains_has_each_kinds_longest_training_on_either_side(fou
         for name in (row["variant"], row["against"])
     }
     assert row["difference"] == pytest.approx(scores["matryoshka_40"] - scores["base_rotated"], abs=1e-9)
-    assert len(budget_figures.draw_domains(table, found.summary, kinds_of(found)).axes) == 2
+    axes = budget_figures.draw_domains(table, found.summary, kinds_of(found)).axes
+    assert len(axes) == 2
+    longest = table.filter(task="mean in domain", variant="fixed_40").sort("dim")["difference"].to_list()
+    (line,) = [line for line in axes[0].lines if line.get_label() == "fixed"]
+    assert list(line.get_ydata()) == longest
 
 
 def test_a_study_without_scores_has_empty_tables_and_figures(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from workflow_scripts.curves.indexes import ANY
-from workflow_scripts.curves.kinds import kinds, largest, steps_of
+from workflow_scripts.curves.kinds import kinds, steps_of
 from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE, REFERENCE, rising
 from workflow_scripts.curves.summary import Answer
 
@@ -65,24 +65,28 @@ def budget_table(frontier: pl.DataFrame, answer: Answer) -> pl.DataFrame:
 
 
 def domains_table(differences: pl.DataFrame, answer: Answer) -> pl.DataFrame:
-    """Paired differences, in float32, of each kind's model with the most steps so far to a rotation of the reference; in domain
+    """Paired differences, in float32, of each model to a rotation of the reference, with the training steps of its line; in domain
     and out of it where a task type has both, else over all of its tasks."""
-    named = largest(answer.models, set(differences["first"]))
+    kind_of = {model.name: kind for kind, members in kinds(answer.models).items() for model in members}
+    steps = steps_of(answer.models)
     rotations = {m.name: m.parent for m in answer.models if m.rotated and not m.trained}
     parts = []
     for task_type, reference in answer.reference.items():
         against = [name for name, parent in rotations.items() if parent == reference]
         shown = differences.filter(
-            (pl.col("task_type") == task_type) & pl.col("first").is_in(list(named)) & pl.col("second").is_in(against)
+            (pl.col("task_type") == task_type) & pl.col("first").is_in(list(kind_of)) & pl.col("second").is_in(against)
         )
         sides = shown.filter(pl.col("task").is_in([MEAN_INSIDE, MEAN_OUTSIDE]))
         parts.append(shown.filter(pl.col("task") == MEAN) if sides.is_empty() else sides)
     table = pl.concat(parts) if parts else differences.clear()
+    first = pl.col("first")
     return table.select(
         "task_type",
         "task",
-        pl.col("first").replace_strict(named, default=None, return_dtype=pl.String).alias("kind"),
-        pl.col("first").alias("variant"),
+        first.replace_strict(kind_of, default=None, return_dtype=pl.String).alias("kind"),
+        first.alias("variant"),
+        first.replace_strict(steps, default=None, return_dtype=pl.Int64).alias("steps"),
+        first.replace_strict(answer.seeds, default=None, return_dtype=pl.Int64).alias("seeds"),
         pl.col("second").alias("against"),
         *("dim", "difference", "low", "high", "verdict"),
     )

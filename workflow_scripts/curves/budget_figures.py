@@ -14,6 +14,7 @@ import polars as pl
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from workflow_scripts.curves.formats import byte_count, metric_name
+from workflow_scripts.curves.kinds import largest
 from workflow_scripts.curves.looks import looks_of, shorten, use_style
 from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE
 from workflow_scripts.curves.summary import Answer
@@ -64,7 +65,9 @@ def draw_budget(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) -
 
 
 def draw_domains(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) -> Any:
-    """A row per task type, a column in domain and one out of it. `all_kinds` as in `draw_budget`."""
+    """A row per task type, a column in domain and one out of it; of each kind the model with the most steps. `all_kinds` as in
+    `draw_budget`."""
+    table = table.filter(pl.col("variant").is_in(list(largest(answer.models, set(table["variant"])))))
     types = list(dict.fromkeys(table["task_type"])) or ["no differences"]
     sides = [side for side in (MEAN_INSIDE, MEAN_OUTSIDE, MEAN) if side in set(table["task"])] or [MEAN]
     order = list(dict.fromkeys(table["kind"]))
