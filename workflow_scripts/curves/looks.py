@@ -16,19 +16,8 @@ import matplotlib.pyplot as plt
 # Okabe and Ito (2008), told apart by colour-blind readers; the yellow is left out, being faint on white. Then two as far from these.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#882255", "#7F4F24"]
 DASHES = ["-", (0, (5, 1.5)), (0, (1.5, 1.2))]
-MARKERS = [
-    "o",
-    "s",
-    "^",
-    "D",
-    "v",
-    "P",
-    "X",
-    "<",
-    "p",
-    "*",
-    "h",
-]  # more than colours: what has a colour twice differs here too
+# More than colours: what has a colour twice differs in its marker too.
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", "p", "*", "h"]
 FAINT = "#9a9a9a"
 
 
