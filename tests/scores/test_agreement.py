@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from testing.real_tasks import hashed, own_retrieval_task, retrieval_task, store_of
-from workflow_scripts.codecs import grid
+from workflow_scripts.codecs import Codec, grid
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.evaluation.own_tasks import OVERLAP, Described, own_task
 from workflow_scripts.evaluation.task_files import rows_of_part
@@ -108,6 +108,16 @@ def test_a_document_with_the_querys_own_id_counts_in_neither_ranking(tmp_path: P
     split = retrieval.gather(task, store_of(task, tmp_path / "again", hashed))[0]
     documents, reference = np.array([[0, 1, 2, 3, 4]]), np.array([[1, 0, 3, 2, 4]])
     assert agreement.agreement(split, documents, reference)["same_first_hit"].tolist() == [1.0]
+
+
+def test_a_ranking_by_similarities_that_are_not_numbers_agrees_with_nothing(tmp_path: Path) -> None:
+    texts = [f"word{i} word{i % 7} word{i % 3}" for i in range(9)]
+    corpus = {"id": [f"d{i}" for i in range(9)], "text": texts}
+    task = without_judgements(own_retrieval_task("Few", corpus, {"id": ["q"], "text": ["word5 word2"]}, {}))
+    store = store_of(task, tmp_path, hashed)
+    codec = Codec("prefix", WIDTH, "mteb_int8", queries="coded")  # NaN for a single query
+    (one,) = score_all(task, store, Fitted(store.width), [codec])
+    assert one.score == 0
 
 
 def test_values_of_each_metric_stand_under_its_name(shared_data: Path, tmp_path: Path) -> None:

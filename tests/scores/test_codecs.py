@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -213,18 +214,19 @@ def test_the_ten_best_are_those_of_faiss_own_index_but_for_ties(codec: Codec) ->
 class Encoder(AbsEncoder):
     """Encodes every text anew, as sentence-transformers does with `truncate_dim`."""
 
-    def __init__(self, dim: int) -> None:
-        self.dim = dim
+    def __init__(self, dim: int, encode_as: Any) -> None:
+        self.dim, self.encode_as = dim, encode_as
         self.mteb_model_meta = model_meta("tests/hashed", "none", dim)
 
     def encode(self, inputs: Any, **_: Any) -> Any:
-        return hashed([text for batch in inputs for text in batch["text"]])[:, : self.dim].copy()
+        return self.encode_as([text for batch in inputs for text in batch["text"]])[:, : self.dim].copy()
 
 
-def small_retrieval() -> Any:
-    judged = {f"q{i}": {f"d{(i * 7 + n) % 400}": 1 + n % 2 for n in range(4)} for i in range(30)}
+def small_retrieval(queries: int = 30) -> Any:
+    judged = {f"q{i}": {f"d{(i * 7 + n) % 400}": 1 + n % 2 for n in range(4)} for i in range(queries)}
     corpus = {"id": [f"d{i}" for i in range(400)], "text": TEXTS}
-    return own_retrieval_task("Small", corpus, {"id": list(judged), "text": [f"{t} more" for t in TEXTS[:30]]}, judged)
+    asked = {"id": list(judged), "text": [f"{text} more" for text in TEXTS[:queries]]}
+    return own_retrieval_task("Small", corpus, asked, judged)
 
 
 def small_classification() -> Any:
@@ -232,18 +234,43 @@ def small_classification() -> Any:
     return own_classification_task("Small", rows[:200], rows[200:])
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("make", [small_retrieval, small_classification])
-def test_mtebs_own_compression_scores_as_its_wrapper_scores(make: Any, tmp_path: Path) -> None:
-    task = make()
-    store = store_of(task, tmp_path, hashed)
-    codecs = [Codec("prefix", dim, name, queries="coded") for name in OUTPUT_DTYPES for dim in (8, 32)]
+def assert_scores_as_its_wrapper(task: Any, folder: Path, encode_as: Any, precisions: Sequence[str]) -> None:
+    store = store_of(task, folder, encode_as)
+    codecs = [Codec("prefix", dim, name, queries="coded") for name in precisions for dim in (8, 32)]
     for one in score_all(task, store, Fitted(store.width), codecs):
         fresh_state(task)
-        encoder: Any = Encoder(one.codec.dim)
+        encoder: Any = Encoder(one.codec.dim, encode_as)
         wrapped: Any = CompressionWrapper(encoder, OutputDType(OUTPUT_DTYPES[one.codec.precision]))
         theirs = mteb.evaluate(wrapped, task, cache=None, co2_tracker=False, show_progress_bar=False).task_results[0]
         assert one.result is not None
         as_text = [json.dumps(found, sort_keys=True) for found in (one.result.scores, theirs.scores)]  # nan equals nan
         assert as_text[0] == as_text[1], one.codec.name
         assert one.score == theirs.get_score()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("make", [small_retrieval, small_classification])
+def test_mtebs_own_compression_scores_as_its_wrapper_scores(make: Any, tmp_path: Path) -> None:
+    assert_scores_as_its_wrapper(make(), tmp_path, hashed, list(OUTPUT_DTYPES))
+
+
+def constant_in_documents(texts: list[str]) -> Matrix:
+    vectors = hashed(texts)
+    vectors[[not text.endswith("more") for text in texts], 3] = 0.1
+    return vectors
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
+@pytest.mark.parametrize(("encode_as", "queries"), [(hashed, 1), (constant_in_documents, 30)])
+def test_similarities_that_are_not_numbers_score_as_in_mteb(encode_as: Any, queries: int, tmp_path: Path) -> None:
+    assert_scores_as_its_wrapper(small_retrieval(queries), tmp_path, encode_as, ["mteb_int8"])
+
+
+def test_compressed_vectors_that_are_not_finite_train_no_classifier(tmp_path: Path) -> None:
+    task = small_classification()
+    store = store_of(task, tmp_path, lambda texts: hashed(texts) * (np.arange(WIDTH) != 5))
+    codec = Codec("prefix", WIDTH, "mteb_int8", queries="coded")
+    with pytest.raises(
+        InputError, match=f"^Small: {codec.name} has numbers that are not finite: coordinate 5 is the same"
+    ):
+        list(score_all(task, store, Fitted(store.width), [codec]))

@@ -17,8 +17,9 @@ from mteb.abstasks.text.summarization import AbsTaskSummarization
 from mteb.models.abs_encoder import AbsEncoder
 
 from testing.real_tasks import described, hashed, own_retrieval_task, store_of
-from workflow_scripts.codecs import prefixes
+from workflow_scripts.codecs import Codec, prefixes
 from workflow_scripts.coding.fit import Fitted
+from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation.task_files import fresh_state
 from workflow_scripts.scores.by_task_type import score_all
 from workflow_scripts.scores.stock import model_meta
@@ -127,3 +128,12 @@ def test_scores_from_the_store_are_those_of_encoding_at_each_dimension(make: Any
         assert one.values
         found.add(one.score)
     assert len(found) > 1, "the dimension is not looked at"
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_compressed_vectors_that_are_not_finite_are_one_line(make: Any, tmp_path: Path) -> None:
+    task = make()
+    store = store_of(task, tmp_path, lambda texts: hashed(texts) * (np.arange(32) != 5))
+    codec = Codec("prefix", 8, "mteb_int8", queries="coded")
+    with pytest.raises(InputError, match=r"prefix-8-mteb_int8-coded has numbers that are not finite: coordinate 5 is"):
+        list(score_all(task, store, Fitted(store.width), [codec]))

@@ -64,6 +64,13 @@ def test_chunks_smaller_than_the_depth_are_searched_as_mteb_searches_them(
     assert all_differences(task, store_of(task, tmp_path, wide), DIMENSIONS) == {}
 
 
+def test_a_single_query_scores_as_in_mteb(tmp_path: Path) -> None:
+    texts = [f"word{i} word{i % 7} word{i % 3}" for i in range(400)]
+    corpus = {"id": [f"d{i}" for i in range(400)], "text": texts}
+    task = own_retrieval_task("One", corpus, {"id": ["q"], "text": ["word5 word2"]}, {"q": {"d5": 2, "d9": 1}})
+    assert all_differences(task, store_of(task, tmp_path, hashed), [4, 32]) == {}
+
+
 def test_judgements_below_zero_count_as_in_mteb(tmp_path: Path) -> None:
     texts = [f"word{i} word{i % 7} word{i % 3}" for i in range(60)]
     judged = {f"q{i}": {f"d{i}": -1, f"d{i + 1}": 2, f"d{i + 9}": -2, f"d{i + 4}": 1, f"d{i + 5}": 0} for i in range(9)}

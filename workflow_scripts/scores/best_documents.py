@@ -85,7 +85,7 @@ class Top:
         if values.shape[1] > self.depth:
             best, place = torch.topk(values, self.depth + 1, dim=1, sorted=False)
             worst, last = torch.topk(best, 2, dim=1, largest=False)
-            place.scatter_(1, last[:, :1], place[:, -1:])  # the least of them goes
+            place.scatter_(1, last[:, :1], place[:, -1:].clone())  # the least of them goes
             place = place[:, : self.depth]
             # Where it equals the least that stays, their order says which one goes.
             tied = (worst[:, 0] == worst[:, 1]).nonzero().view(-1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import mteb
@@ -17,13 +18,14 @@ import numpy as np
 import torch
 from mteb.results import TaskResult
 
+from workflow_scripts.artefact import log
 from workflow_scripts.axes import Matrix
 from workflow_scripts.codecs import Codec
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.evaluation.own_tasks import OVERLAP, is_judged
 from workflow_scripts.evaluation.task_files import QUERY, Part, fresh_state
 from workflow_scripts.scores import abstention, agreement, classification, codec_search, retrieval, searches
-from workflow_scripts.scores.compression import OUTPUT_DTYPES, compress, is_of_mteb
+from workflow_scripts.scores.compression import OUTPUT_DTYPES, check_finite, compress, is_of_mteb
 from workflow_scripts.scores.rankings import Ranking, Vectors, rankings
 from workflow_scripts.scores.scored import Scored, SearchScored, Values
 from workflow_scripts.scores.searches import Search
@@ -48,7 +50,10 @@ def score_task(
     else:
         for codec in codecs:
             fresh_state(task)
-            result, values = stock_scores(task, lookup(store, fitted, codec), codec.dim)
+            looked_up = lookup(store, fitted, codec)
+            if task.metadata.type != "Retrieval":  # else mteb ranks what is not finite
+                looked_up = _all_finite(task, codec, looked_up)
+            result, values = stock_scores(task, looked_up, codec.dim)
             yield Scored(codec, result.get_score(), values, result)
 
 
@@ -64,9 +69,22 @@ def lookup(store: Store, fitted: Fitted, codec: Codec) -> Lookup:
     return vectors_of
 
 
-def _compressed(codec: Codec, vectors: Matrix) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """As a classifier sees mteb's compressed numbers: scikit-learn takes a torch tensor, which they are, as float64."""
+def _all_finite(task: Any, codec: Codec, looked_up: Lookup) -> Lookup:
+    """The lookup, which raises InputError for numbers that are not finite."""
+
+    def vectors_of(texts: Sequence[str], prompt_type: str) -> Matrix | torch.Tensor:
+        vectors = looked_up(texts, prompt_type)
+        check_finite(task.metadata.name, codec, torch.as_tensor(vectors))
+        return vectors
+
+    return vectors_of
+
+
+def _compressed(task: Any, codec: Codec, vectors: Matrix) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """As a classifier sees mteb's compressed numbers: scikit-learn takes a torch tensor, which they are, as float64.
+    Raises InputError for numbers that are not finite."""
     compressed = compress(codec.precision, torch.from_numpy(vectors[:, : codec.dim]))
+    check_finite(task.metadata.name, codec, compressed)
     doubles: np.ndarray[Any, np.dtype[np.float64]] = compressed.double().numpy()
     return doubles
 
@@ -77,7 +95,7 @@ def _score_classification(task: Any, store: Store, fitted: Fitted, codecs: Seque
     for codec in filter(is_of_mteb, codecs):
         started = time.monotonic()
         decode: Callable[[Codec, Matrix], np.ndarray[Any, Any]] = (
-            _compressed if codec.precision in OUTPUT_DTYPES else fitted.stored
+            partial(_compressed, task) if codec.precision in OUTPUT_DTYPES else fitted.stored
         )
         scores: dict[Part, dict[str, Any]] = {}
         values: Values = {}
@@ -126,7 +144,11 @@ def _score_retrieval(
         references = references or [of_split[store.width].best for of_split in ranked]
         seconds = (time.monotonic() - started) / len(dimensions)
         for codec in of_precision:
-            yield _score_as_mteb(task, splits, [of_split[codec.dim] for of_split in ranked], references, codec, seconds)
+            rankings_of = [of_split[codec.dim] for of_split in ranked]
+            if is_judged(task) and not all(ranking.is_finite for ranking in rankings_of):
+                yield _score_by_mteb(task, store, splits, rankings_of, references, codec)
+                continue
+            yield _score_as_mteb(task, splits, rankings_of, references, codec, seconds)
     others = [codec for codec in codecs if not is_of_mteb(codec)]
     metric, depth = task.metadata.main_score, agreement.DEPTH + int(task.ignore_identical_ids)
     first = searches.first_stages(task, wanted)
@@ -206,6 +228,24 @@ def _score_as_mteb(
         scores[split.part] = found | abstention.nauc(per_query, ranking.confidence)
         values[split.part] = _by_unit(split.query_ids, per_query[metric])
     result = _task_result(task, scores, seconds + time.monotonic() - started)
+    return Scored(codec, result.get_score(), values, result, agreement=agreed)
+
+
+def _score_by_mteb(
+    task: Any,
+    store: Store,
+    splits: Sequence[retrieval.Split],
+    ranked: Sequence[Ranking],
+    references: Sequence[retrieval.Integers],
+    codec: Codec,
+) -> Scored:
+    """By mteb itself: how it ranks similarities that are not numbers follows from its heap and its sorts."""
+    log.warning(
+        "%s: %s has similarities that are not numbers; mteb ranks such documents by id", task.metadata.name, codec.name
+    )
+    fresh_state(task)
+    result, values = stock_scores(task, lookup(store, Fitted(store.width), codec), codec.dim)
+    agreed = _agreement(splits, [ranking.best for ranking in ranked], references)
     return Scored(codec, result.get_score(), values, result, agreement=agreed)
 
 

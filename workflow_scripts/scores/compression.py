@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 
 from workflow_scripts.codecs import Codec
+from workflow_scripts.command_line import InputError
 
 # A codec's precision, and what mteb's results call it (`mteb.types.OutputDType`).
 OUTPUT_DTYPES = {"mteb_int8": "int8", "mteb_binary": "binary", "mteb_float8": "float8_e4m3fn"}
@@ -21,7 +22,8 @@ def is_of_mteb(codec: Codec) -> bool:
 
 
 def compress(precision: str, vectors: torch.Tensor) -> torch.Tensor:
-    """The compressed numbers `(n, width)` of float32 vectors: float32, and float16 for float8."""
+    """The compressed numbers `(n, width)` of float32 vectors: float32, and float16 for float8. NaN where mteb's are: in
+    int8 where a coordinate is the same in all vectors, which leaves it no range."""
     if precision == "mteb_binary":
         return torch.where(vectors > 0, 1.0, 0.0)
     if precision == "mteb_float8":
@@ -29,3 +31,13 @@ def compress(precision: str, vectors: torch.Tensor) -> torch.Tensor:
     low, high = vectors.min(dim=0).values, vectors.max(dim=0).values
     steps = (high - low) / (2**8 - 1)
     return torch.floor((vectors - low) / steps) - 2**7
+
+
+def check_finite(task: str, codec: Codec, compressed: torch.Tensor) -> None:
+    """Raise InputError where a compressed number `(n, dim)` is not finite: no classifier or correlation takes it."""
+    finite = torch.isfinite(compressed).all(dim=0)
+    if not finite.all():
+        raise InputError(
+            f"{task}: {codec.name} has numbers that are not finite: coordinate {int(finite.int().argmin())} is the same in all texts,"
+            " by whose range mteb's int8 divides; leave `int8` out of `codecs: mteb`"
+        )

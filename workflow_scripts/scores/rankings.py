@@ -31,11 +31,16 @@ Vectors = Callable[
 class Ranking(NamedTuple):
     """What one dimension's similarities say: of each judgement, the rank of its document in its query's ranking, from
     1, NOT_FOUND below the depth that mteb keeps `(judgements,)`; of each query, the three confidences `(3, queries)`, and its
-    best documents `(queries, SHOWN)`, best first."""
+    best documents `(queries, SHOWN)`, best first, NONE where a similarity is NaN. With those the ranks mean nothing."""
 
     rank: Integers
     confidence: np.ndarray[Any, np.dtype[np.float64]]
     best: Integers
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether no query has a NaN among its best similarities; they sort as the greatest."""
+        return not np.isnan(self.confidence).any()
 
 
 def rankings(split: Split, vectors: Vectors, dimensions: Sequence[int]) -> dict[int, Ranking]:
@@ -101,7 +106,7 @@ def _ranking_by_counting(split: Split, similarity: torch.Tensor) -> Ranking:
     same[there] = similarity[torch.from_numpy(there), torch.from_numpy(split.same[there])].numpy()
     shown = Top(len(similarity), SHOWN, split.order)
     shown.add(similarity, 0)
-    return Ranking(ranks_of_all, confidence(best[:, :DEPTH], same), shown.sorted()[1])
+    return Ranking(ranks_of_all, confidence(best[:, :DEPTH], same), _known(*shown.sorted()))
 
 
 def _greater(best: np.ndarray[Any, Any], query: Integers, value: np.ndarray[Any, Any]) -> Integers:
@@ -147,4 +152,11 @@ def _ranking_in(split: Split, best: Top) -> Ranking:
     values, documents = best.sorted()
     is_same = documents == split.same[:, None]
     same = np.where(is_same.any(axis=1), np.where(is_same, values, -np.inf).max(axis=1), np.nan)
-    return Ranking(ranks_in(split, documents), confidence(values, same.astype(np.float32)), documents[:, :SHOWN])
+    return Ranking(
+        ranks_in(split, documents), confidence(values, same.astype(np.float32)), _known(values, documents)[:, :SHOWN]
+    )
+
+
+def _known(values: np.ndarray[Any, Any], documents: Integers) -> Integers:
+    """The `documents` `(queries, depth)`, NONE where the similarity is NaN."""
+    return np.where(np.isnan(values), agreement.NONE, documents)
