@@ -28,7 +28,7 @@ from workflow_scripts.axes import Matrix
 from workflow_scripts.codecs import Codec, parse
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.command_line import InputError
-from workflow_scripts.deploy import check, choice, faiss_index, numpy_lines
+from workflow_scripts.deploy import check, choice, engines, faiss_index, numpy_lines
 from workflow_scripts.deploy.bundle import Settings, arrays_of, bundle
 from workflow_scripts.scores import retrieval
 from workflow_scripts.store import open_store
@@ -193,6 +193,13 @@ def engine(name: str) -> None:
     pytest.importorskip(name, reason=f"{name} is not installed: envs/deploy-lock.txt")
 
 
+def with_extensions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this Python's sqlite3 was built without extensions, the one of pysqlite3."""
+    if not hasattr(sqlite3.Connection, "enable_load_extension"):
+        engine("pysqlite3")
+        monkeypatch.setitem(sys.modules, "sqlite3", importlib.import_module("pysqlite3"))
+
+
 @pytest.mark.parametrize("name", list(CHOICES))
 def test_usearch_reaches_the_reports_number(name: str, bundles: Path, measured: Measured) -> None:
     engine("usearch.index")
@@ -207,9 +214,7 @@ def test_sqlite_vec_reaches_the_reports_number(
     name: str, bundles: Path, measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine("sqlite_vec")
-    if not hasattr(sqlite3.Connection, "enable_load_extension"):  # this Python was built without
-        engine("pysqlite3")
-        monkeypatch.setitem(sys.modules, "sqlite3", importlib.import_module("pysqlite3"))
+    with_extensions(monkeypatch)
     lines = run_lines(bundles / name, "Codes with NumPy", "sqlite-vec")
     found = lines["search"](lines["create"](measured.documents), measured.queries)
     within_the_reports_interval(bundles / name, measured.score(found))
@@ -221,6 +226,43 @@ def test_lancedb_reaches_the_reports_number(name: str, bundles: Path, measured: 
     lines = run_lines(bundles / name, "Codes with NumPy", "LanceDB")
     found = lines["search"](lines["create"](measured.documents, str(tmp_path)), measured.queries)
     within_the_reports_interval(bundles / name, measured.score(found))
+
+
+def lines_of(chosen: str, title: str, folder: Path) -> dict[str, Any]:
+    """The NumPy lines and an engine's of a search over vectors at random, defined as a reader's Python defines them."""
+    stages, final = choice.stages_of(chosen, 32)
+    codecs, fitted = [*(codec for codec, _ in stages), final], Fitted(32, texts(300), unit=True)
+    save_file(arrays_of(fitted, codecs, texts(4)), folder / "codec.safetensors")
+    plan = engines.plan(stages, final)
+    (section,) = [one for one in engines.sections(plan, 1) if one.title == title]
+    names: dict[str, Any] = {}
+    for block in (
+        numpy_lines.source(codecs, True),
+        engines.rescoring_source(plan),
+        *(text for language, text in section.blocks if language == "python"),
+    ):
+        exec(block, names)  # noqa: S102  # the lines that the bundle's reader is given
+    return names
+
+
+@pytest.mark.parametrize("chosen", ["prefix-full-binary@20>prefix-full-int8", "prefix-full-int8", "prefix-16-binary"])
+@pytest.mark.parametrize("title", ["usearch", "sqlite-vec", "LanceDB"])
+def test_engines_answer_a_single_query_and_search_fewer_vectors_than_they_are_asked_for(
+    title: str, chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine({"usearch": "usearch.index", "sqlite-vec": "sqlite_vec", "LanceDB": "lancedb"}[title])
+    if title == "sqlite-vec":
+        with_extensions(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    lines = lines_of(chosen, title, tmp_path)
+    for documents in (texts(60, 1), texts(6, 1)):
+        folder = [str(tmp_path / str(len(documents)))] if title == "LanceDB" else []
+        later = [lines["encode_later"](documents)] if title == "usearch" and "encode_later" in lines else []
+        index = lines["create"](documents, *folder)
+        of_all = lines["search"](index, texts(3, 2), *later)
+        (of_one,) = lines["search"](index, texts(3, 2)[:1], *later)
+        assert list(of_one) == list(of_all[0])
+        assert len(set(of_one)) == len(of_one) == min(10, len(documents))
 
 
 def test_pgvector_reaches_the_reports_number(bundles: Path, measured: Measured, tmp_path: Path) -> None:

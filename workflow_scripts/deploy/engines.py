@@ -147,13 +147,13 @@ def usearch(plan: Plan, limit: float) -> Section:
     if plan.later:
         lines += [
             "def search(index, queries, codes):  # codes = encode_later(vectors), by id: an array, or np.memmap",
-            f"    found = index.search({queries}, {c}).keys.astype(np.int64)",
+            f"    found = np.atleast_2d(index.search({queries}, min({c}, len(index))).keys.astype(np.int64))",
             "    return [rescored(one, ids, codes[ids]) for one, ids in zip(queries, found)]",
         ]
     else:
         lines += [
             "def search(index, queries):",
-            f"    return index.search({queries}, {c}).keys",
+            f"    return np.atleast_2d(index.search({queries}, min({c}, len(index))).keys)",
         ]
     return Section("usearch", _notes(plan, dtype, size), [("python", "\n".join(lines))])
 
