@@ -30,6 +30,7 @@ from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.command_line import InputError
 from workflow_scripts.deploy import check, choice, engines, faiss_index, numpy_lines
 from workflow_scripts.deploy.bundle import Settings, arrays_of, bundle
+from workflow_scripts.deploy.readme import readme
 from workflow_scripts.scores import retrieval
 from workflow_scripts.store import open_store
 from workflow_scripts.study.sections.codecs import Precision, Transform
@@ -305,6 +306,24 @@ def test_what_no_package_carries_is_marked_as_not_run(bundles: Path) -> None:
 
 
 # ---- the bundle as a whole
+
+
+@pytest.mark.parametrize(
+    ("chosen", "differs"), [("prefix-64-int8-coded", True), ("prefix-64-binary@20>prefix-64-int8", False)]
+)
+def test_a_bundle_says_that_faiss_does_not_round_queries_that_were_measured_rounded(chosen: str, differs: bool) -> None:
+    about: dict[str, Any] = {
+        **{"name": "Retrieval", "choice": chosen, "words": "", "task_type": "Retrieval", "study": "legal"},
+        **{"width": 64, "coordinates": 64, "unit": True, "bytes_in_memory": 64, "confidence": 0.95},
+        "expected": {"kept": 0.9, "low": None, "high": None},
+        "measured": {"task": TASK, "metric": "ndcg_at_10", "score": 0.5, "full_width": 0.6},
+        "model": {"name": "base", "seed": 0, "licence": None, "folder": None, "adaptor": None},
+        "fitted_on": {"held_out": False, "texts": 300, "digest": "0" * 64},
+        "faiss": {"factory": "SQ8"},
+    }
+    page = readme(about, *choice.stages_of(chosen, 64), 1, "deploy/Retrieval")
+    of_faiss = page.split("## faiss\n")[1].split("\n## ")[0]
+    assert ("compares float32 queries" in of_faiss) == differs
 
 
 def test_a_bundle_says_what_it_is_and_keeps_nothing_of_an_earlier_one(bundles: Path, study: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from workflow_scripts.codecs import Codec
+from workflow_scripts.codecs import CODED, Codec
 from workflow_scripts.deploy import engines, numpy_lines
 
 CHECK = "python -m workflow_scripts.deploy.check"
@@ -134,6 +134,11 @@ def readme(about: dict[str, Any], stages: list[tuple[Codec, int]], final: Codec,
         " It compares with every vector; an IVF in front of it was not measured.",
         "",
     ]
+    if any(codec.queries == CODED for codec in codecs):
+        lines += [
+            "It compares float32 queries with the codes, and so does the check below; queries were measured rounded as documents are, as the NumPy lines have them.",
+            "",
+        ]
     for section in engines.sections(plan, limit):
         lines += [f"## {section.title}", ""]
         lines += [f"{note}\n" for note in section.notes]
