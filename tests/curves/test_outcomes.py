@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pytest
 
 from testing.made_study import EMBEDDED_GRAPH, TASKS, seeded, write_study
+from testing.memory import AnonymousMemory
 from workflow_scripts.curves import groups, intervals, resampling
-from workflow_scripts.curves.collect import read_task
+from workflow_scripts.curves.collect import Model, read_task
 from workflow_scripts.curves.resampling import Sample
 from workflow_scripts.study.sections.intervals import Intervals
 
@@ -108,3 +111,30 @@ def test_the_curves_read_outcomes_and_fall_back_to_experiments_without_them(tmp_
         intervals.level(sample, 0.95).standard_error for sample in (with_outcomes, without)
     ]
     assert (error[0] > 2 * error[1]).all()  # test texts vary far more than experiments on the same texts show
+
+
+def test_the_outcomes_of_one_model_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = [Model(f"m{i}", None, width=384) for i in range(20)]
+    write_study(tmp_path, models, {"Large": "Classification"}, [384], texts=8)
+    rng, size = np.random.default_rng(0), 2_000_000  # bytes of each of ten experiments
+    for path in tmp_path.glob("scores/*/s0/*.values.parquet"):
+        outcomes = [rng.bytes(size) for _ in range(EXPERIMENTS)]
+        table = pl.read_parquet(path).with_columns(outcomes=pl.Series(outcomes), texts=pl.lit(8 * size))
+        table.write_parquet(path, compression="uncompressed")
+    read = []
+
+    def resampled(outcomes: Any, *others: Any) -> Sample:
+        read.append(outcomes[0].nbytes)
+        score = others[2]
+        nothing = np.zeros((1, *score.shape, 1), np.float32)
+        return Sample(score, nothing[0], nothing, np.ones(1), np.zeros(1), (0,), False)
+
+    monkeypatch.setattr(resampling, "resample_outcomes", resampled)
+    with AnonymousMemory() as before:
+        time.sleep(0.05)
+    with AnonymousMemory() as memory:
+        scores = read_task(tmp_path, models, "Large")
+        assert scores is not None
+        groups.group_of_task(scores, Intervals(), 0, set())
+    assert sum(read) == 20 * EXPERIMENTS * size
+    assert memory.peak - before.peak < sum(read) / 2

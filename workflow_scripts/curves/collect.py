@@ -6,7 +6,7 @@ the study names; leaves one `TaskScores` per task, with what is missing named ra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ SCORE_COLUMNS = [
     *("variant", "seed", "task", "task_type", "codec", "transform", "dim", "precision", "queries", "bytes"),
     *("metric", "score"),
 ]
-VALUE_COLUMNS = ["codec", "metric", "part", "unit", "value", "outcomes", "texts", "overlap"]
+UNIT_COLUMNS = ["codec", "metric", "part", "unit"]
+LAYOUT_COLUMNS = [*UNIT_COLUMNS, "texts", "overlap"]
+VALUE_COLUMNS = [*UNIT_COLUMNS, "value", "outcomes", "texts", "overlap"]
 SEARCH_COLUMNS = [
     *("variant", "seed", "task", "search", "stages", "rescore", "metric", "score"),
     *("bytes_in_memory", "bytes_read", "multiply_adds"),
@@ -51,12 +53,12 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Outcomes:
-    """One model's outcomes on a classification task. Per part: `bits` (rows, seeds, experiments, bytes), right or wrong as
-    numpy.packbits packs the test texts; their number `texts`; `overlap`, the share of its pool that a draw of training
-    examples takes. A row is a codec or one of its draws of coordinates; `cell` (rows,) is the codec's place."""
+class Layout:
+    """What one model's outcomes on a classification task are of. Per part: the `shape` (rows, experiments, bytes) of a
+    seed's bits; the number of test texts; `overlap`, the share of its pool that a draw of training examples takes. A row is a
+    codec or one of its draws of coordinates; `cell` (rows,) is the codec's place."""
 
-    bits: list[npt.NDArray[np.uint8]]
+    shape: list[tuple[int, int, int]]
     texts: list[int]
     overlap: list[float]
     cell: npt.NDArray[np.int64]
@@ -64,20 +66,20 @@ class Outcomes:
 
 @dataclass
 class TaskScores:
-    """One task's scores of every model.
+    """One task's scores of every model, and where the values are that they are means of.
 
-    `cells` names the first axis of `score` (cells, seeds) and `values` (cells, seeds, units) of each model by codec;
-    `values` is None where a score came without the values it is the mean of. `parts` (units,) numbers the subset and
-    split that each unit is of: the score is the mean over parts of the mean over their units. `bytes_read` per query by
-    codecs alone, which read every one of the `documents`, where searches were measured. `outcomes` are there of all
-    models or of none.
+    `cells` names the first axis of `score` (cells, seeds) of each model by codec. `units` names part and unit of each value that
+    all models have; `parts` (units,) numbers the subset and split that each is of: the score is the mean over parts of the
+    mean over their units. `bytes_read` per query by codecs alone, which read every one of the `documents`, where searches
+    were measured. `files`: each seed's values; `read_values` and `read_outcomes` read one model's at a time, since those of
+    all models are too many to hold. `layouts` are there of all models or of none.
     """
 
     task: str
     task_type: str
     metric: str
     chance: float | None
-    units: int = 0
+    units: list[tuple[str, str]] = field(default_factory=list)
     codecs: dict[str, Codec] = field(default_factory=dict)
     searches: dict[str, Search] = field(default_factory=dict)
     bytes_read: dict[str, float] = field(default_factory=dict)
@@ -85,9 +87,9 @@ class TaskScores:
     cells: dict[str, list[str]] = field(default_factory=dict)
     seeds: dict[str, list[int]] = field(default_factory=dict)
     score: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
-    values: dict[str, npt.NDArray[np.float32] | None] = field(default_factory=dict)
+    files: dict[str, dict[int, Path]] = field(default_factory=dict)
     parts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    outcomes: dict[str, Outcomes] = field(default_factory=dict)
+    layouts: dict[str, Layout] = field(default_factory=dict)
 
 
 def graph_of(study: Study) -> list[Model]:
@@ -145,10 +147,11 @@ def read_task(results: Path, models: list[Model], task: str) -> TaskScores | Non
     description_file = results / "tasks" / task / "task.json"
     description = read_json(description_file) if description_file.exists() else {}
     found: TaskScores | None = None
-    values_of: dict[str, dict[int, pl.DataFrame]] = {}
-    outcomes_of: dict[str, dict[int, pl.DataFrame]] = {}
+    units: set[tuple[str, str]] | None = None
+    layouts: dict[str, Layout | None] = {}
     for model in models:
         tables: dict[int, pl.DataFrame] = {}
+        of_outcomes: list[pl.DataFrame] = []
         for seed in model.seeds:
             path = score_file(results, model.name, seed, task)
             if not path.exists():
@@ -165,14 +168,20 @@ def read_task(results: Path, models: list[Model], task: str) -> TaskScores | Non
                 tables[seed] = pl.concat([tables[seed], _read_searches(searches, found)], how="diagonal")
             values = path.with_name(f"{task}.values.parquet")
             if values.exists():
-                table = read_table(values, VALUE_COLUMNS).filter(pl.col("metric") == metric)
-                values_of.setdefault(model.name, {})[seed] = merge_value_draws(table)
-                outcomes_of.setdefault(model.name, {})[seed] = table.filter(pl.col("outcomes").is_not_null())
+                found.files.setdefault(model.name, {})[seed] = values
+                table = read_table(values, LAYOUT_COLUMNS).filter(pl.col("metric") == metric)
+                of_seed = set(table.select("part", "unit").unique().iter_rows())
+                units = of_seed if units is None else units & of_seed
+                of_outcomes.append(table.filter(pl.col("texts").is_not_null()))
         if tables and found is not None:
             _add_scores(found, model.name, tables)
+            layouts[model.name] = _layout_of_all(of_outcomes, found.cells[model.name], len(tables))
     if found is not None:
-        _add_values(found, values_of)
-        _add_outcomes(found, outcomes_of)
+        found.units = sorted(units or set())
+        found.parts = np.unique([part for part, _ in found.units], return_inverse=True)[1].astype(np.int64)
+        known = {name: layout for name, layout in layouts.items() if layout is not None}
+        if len(known) == len(layouts) and len({tuple(layout.texts) for layout in known.values()}) == 1:
+            found.layouts = known
     return found
 
 
@@ -243,72 +252,71 @@ def _add_scores(found: TaskScores, model: str, tables: dict[int, pl.DataFrame]) 
     )
 
 
-def _add_values(found: TaskScores, values_of: dict[str, dict[int, pl.DataFrame]]) -> None:
-    """Values as (cells, seeds, units), units in one order for all models, so that they pair up."""
-    common: set[tuple[str, str]] | None = None
-    for tables in values_of.values():
-        for table in tables.values():
-            units = set(table.select("part", "unit").unique().iter_rows())
-            common = units if common is None else common & units
-    order = sorted(common or set())
-    found.units = len(order)
+def read_values(scores: TaskScores, model: str) -> npt.NDArray[np.float32] | None:
+    """A model's values as (cells, seeds, units), units in one order for all models, so that they pair up; None where a
+    score came without the values it is the mean of."""
+    cells, order, files = scores.cells[model], scores.units, scores.files.get(model, {})
+    if not order or any(seed not in files for seed in scores.seeds[model]):
+        return None
     positions = pl.DataFrame(
         {"part": [part for part, _ in order], "unit": [unit for _, unit in order], "u": np.arange(len(order))},
         schema={"part": pl.String, "unit": pl.String, "u": pl.Int64},
     )
-    found.parts = np.unique([part for part, _ in order], return_inverse=True)[1].astype(np.int64)
-    for model, cells in found.cells.items():
-        found.values[model] = None
-        tables = values_of.get(model, {})
-        if not order or any(seed not in tables for seed in found.seeds[model]):
-            continue
-        index = pl.DataFrame({"codec": cells, "c": np.arange(len(cells))}, schema={"codec": pl.String, "c": pl.Int64})
-        array = np.full((len(cells), len(found.seeds[model]), len(order)), np.nan, np.float32)
-        for s, seed in enumerate(found.seeds[model]):
-            placed = tables[seed].join(index, on="codec").join(positions, on=["part", "unit"])
-            array[placed["c"].to_numpy(), s, placed["u"].to_numpy()] = placed["value"].to_numpy()
-        if not np.isnan(array).any():
-            found.values[model] = array
+    index = pl.DataFrame({"codec": cells, "c": np.arange(len(cells))}, schema={"codec": pl.String, "c": pl.Int64})
+    array = np.full((len(cells), len(scores.seeds[model]), len(order)), np.nan, np.float32)
+    for s, seed in enumerate(scores.seeds[model]):
+        rows = read_table(files[seed], [*UNIT_COLUMNS, "value"]).filter(pl.col("metric") == scores.metric)
+        placed = merge_value_draws(rows).join(index, on="codec").join(positions, on=["part", "unit"])
+        array[placed["c"].to_numpy(), s, placed["u"].to_numpy()] = placed["value"].to_numpy()
+    return None if np.isnan(array).any() else array
 
 
-def _add_outcomes(found: TaskScores, outcomes_of: dict[str, dict[int, pl.DataFrame]]) -> None:
-    """Outcomes as (rows, seeds, experiments, bytes) per part, where every model has them, of the same test texts."""
-    outcomes: dict[str, Outcomes] = {}
-    for model, cells in found.cells.items():
-        tables = outcomes_of.get(model, {})
-        by_seed = [_outcomes(tables[seed], cells) for seed in found.seeds[model] if seed in tables]
-        known = [one for one in by_seed if one is not None]
-        if not known or len(known) < len(found.seeds[model]):
-            return
-        first = known[0]
-        if any([bits.shape for bits in one.bits] != [bits.shape for bits in first.bits] for one in known):
-            return
-        bits = [np.stack(of_part, axis=1) for of_part in zip(*(one.bits for one in known), strict=True)]
-        outcomes[model] = Outcomes(bits, first.texts, first.overlap, first.cell)
-    if len({tuple(one.texts) for one in outcomes.values()}) == 1:
-        found.outcomes = outcomes
+def read_outcomes(scores: TaskScores, model: str) -> list[npt.NDArray[np.uint8]]:
+    """A model's outcomes on a task that has them. Per part: bits (rows, seeds, experiments, bytes), right or wrong as
+    numpy.packbits packs the test texts."""
+    layout, seeds = scores.layouts[model], scores.seeds[model]
+    found = [np.empty((rows, len(seeds), draws, size), np.uint8) for rows, draws, size in layout.shape]
+    for s, seed in enumerate(seeds):
+        table = read_table(scores.files[model][seed], VALUE_COLUMNS)
+        table = table.filter((pl.col("metric") == scores.metric) & pl.col("outcomes").is_not_null())
+        for bits, (_, part) in zip(found, _by_part(table, scores.cells[model]), strict=True):
+            for i, packed in enumerate(part["outcomes"]):
+                bits[i // bits.shape[2], s, i % bits.shape[2]] = np.frombuffer(packed, np.uint8)
+    return found
 
 
-def _outcomes(table: pl.DataFrame, cells: list[str]) -> Outcomes | None:
-    """One seed's outcomes: `bits` (rows, experiments, bytes) per part; None unless every codec has as many."""
+def _layout_of_all(tables: list[pl.DataFrame], cells: list[str], seeds: int) -> Layout | None:
+    """The layout of a model's outcomes; None unless each of its seeds has the same."""
+    layouts = [layout for table in tables if (layout := _layout(table, cells)) is not None]
+    if len(layouts) < seeds or any(layout.shape != layouts[0].shape for layout in layouts):
+        return None
+    return layouts[0]
+
+
+def _layout(table: pl.DataFrame, cells: list[str]) -> Layout | None:
+    """The layout of one seed's outcomes; None unless every codec has as many."""
+    shape, texts, overlap, of_cell = [], [], [], []
+    for _, part in _by_part(table, cells):
+        rows, experiments = part["codec"].n_unique(), part["n"].n_unique()
+        if part.height != rows * experiments or part["texts"].n_unique() != 1:
+            return None
+        texts.append(int(part["texts"][0]))
+        overlap.append(float(part["overlap"][0]))
+        shape.append((rows, experiments, -(-texts[-1] // 8)))
+        of_cell.append(part["cell"].to_numpy()[::experiments])
+    if not of_cell or set(of_cell[0].tolist()) != set(range(len(cells))):
+        return None
+    if any(not np.array_equal(of_cell[0], other) for other in of_cell):
+        return None
+    return Layout(shape, texts, overlap, of_cell[0])
+
+
+def _by_part(table: pl.DataFrame, cells: list[str]) -> Iterator[tuple[Any, pl.DataFrame]]:
+    """The rows of these codecs, part by part, in the order of outcomes: by `cell`, the codec's place, draw and experiment `n`."""
     place = {cell: i for i, cell in enumerate(cells)}
     merged = without_draws(table)["codec"]
     table = table.with_columns(
         cell=merged.replace_strict(place, default=None, return_dtype=pl.Int64), n=pl.col("unit").cast(pl.Int64)
     )
     table = table.filter(pl.col("cell").is_not_null()).sort("part", "cell", "codec", "n")
-    if set(table["cell"]) != set(place.values()):
-        return None
-    bits, texts, overlap, of_cell = [], [], [], []
-    for _, part in table.group_by("part", maintain_order=True):
-        rows, experiments = part["codec"].n_unique(), part["n"].n_unique()
-        if part.height != rows * experiments or part["texts"].n_unique() != 1:
-            return None
-        texts.append(int(part["texts"][0]))
-        overlap.append(float(part["overlap"][0]))
-        flat = np.frombuffer(b"".join(part["outcomes"]), np.uint8)
-        bits.append(flat.reshape(rows, experiments, -(-texts[-1] // 8)))
-        of_cell.append(part["cell"].to_numpy()[::experiments])
-    if any(not np.array_equal(of_cell[0], other) for other in of_cell):
-        return None
-    return Outcomes(bits, texts, overlap, of_cell[0])
+    yield from table.group_by("part", maintain_order=True)

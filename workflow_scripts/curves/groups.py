@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from workflow_scripts.curves import population, resampling
-from workflow_scripts.curves.collect import TaskScores
+from workflow_scripts.curves.collect import TaskScores, read_outcomes, read_values
 from workflow_scripts.curves.resampling import Sample
 from workflow_scripts.curves.schemas import (
     CLASSIFICATION,
@@ -71,29 +71,31 @@ def group_of_task(
 ) -> Group:
     """One task's group; `trained`: the models of which another seed would be another model; `weight`: of the task in a
     mean over tasks."""
-    group = Group(scores.task, scores.task_type, scores.metric, scores.chance, scores.units, {scores.task: weight})
+    group = Group(scores.task, scores.task_type, scores.metric, scores.chance, len(scores.units), {scores.task: weight})
     group.codecs, group.searches, group.bytes_read = scores.codecs, scores.searches, scores.bytes_read
-    if scores.outcomes:
-        known = next(iter(scores.outcomes.values()))
+    if scores.layouts:
+        known = next(iter(scores.layouts.values()))
         group.outcomes, group.overlap, group.units = True, max(known.overlap), sum(known.texts)
     for model, cells in scores.cells.items():
-        # The seed names the task's place in the study, so that tasks are independent and models are not.
-        seed, numbers = [intervals.seed, place], tuple(scores.seeds[model])
         group.cells[model], group.seeds[model] = cells, scores.seeds[model]
-        if (found := scores.outcomes.get(model)) is not None:
-            blank = np.zeros((len(found.cell), len(numbers)))
-            sample = resampling.resample_outcomes(
-                found.bits, found.texts, found.overlap, blank, intervals.resamples, seed, numbers, model in trained
-            )
-            group.samples[model] = resampling.mean_of_rows(sample, found.cell, scores.score[model])
-            continue
-        values = scores.values[model]
-        if values is None:
-            values = np.empty((*scores.score[model].shape, 0), np.float32)
-        group.samples[model] = resampling.resample_parts(
-            values, scores.score[model], scores.parts, intervals.resamples, seed, numbers, model in trained
-        )
+        # The seed names the task's place in the study, so that tasks are independent and models are not.
+        group.samples[model] = _sample(scores, model, intervals.resamples, [intervals.seed, place], model in trained)
     return group
+
+
+def _sample(scores: TaskScores, model: str, resamples: int, seed: list[int], trained: bool) -> Sample:
+    """One model's sample, by what is known of it: outcomes, values, or scores alone."""
+    score, numbers = scores.score[model], tuple(scores.seeds[model])
+    if (layout := scores.layouts.get(model)) is not None:
+        blank = np.zeros((len(layout.cell), len(numbers)))
+        sample = resampling.resample_outcomes(
+            read_outcomes(scores, model), layout.texts, layout.overlap, blank, resamples, seed, numbers, trained
+        )
+        return resampling.mean_of_rows(sample, layout.cell, score)
+    values = read_values(scores, model)
+    if values is None:
+        values = np.empty((*score.shape, 0), np.float32)
+    return resampling.resample_parts(values, score, scores.parts, resamples, seed, numbers, trained)
 
 
 def group_of_tasks(name: str, task_type: str, groups: list[Group]) -> Group | None:
