@@ -5,8 +5,8 @@
 Takes `../shared/data/medi_like`; prints one table and, with --json, writes the figures by name. Every contender is a
 process of its own that lives through the whole run (so that its peak memory is its own). All rounds take the same
 steps, chosen at even quantiles of the tokens that the training order gives; within a round the contenders take turns,
-which rotate; a turn begins with its largest step untimed where the contender has to take its memory anew. Ratios are
-of medians over the rounds. Steps use the same triples, dimensions and objective (nested MultipleNegativesRanking with
+which rotate; a turn takes each step once, after its largest one untimed where the contender has to take its memory anew. Ratios are
+of medians over the rounds. Texts are tokenised before a step's time begins: a training reads tokens that were made once. Steps use the same triples, dimensions and objective (nested MultipleNegativesRanking with
 hard negatives). Every contender but the one that comes as it is computes in the dtype that is best on this machine: bf16
 where the processor or the GPU computes in it, else fp32. With --ablate the contenders are this project with one of its
 tricks off at a time.
@@ -136,8 +136,8 @@ def dimensions_of(width: int) -> list[int]:
     return [d for d in (8, 16, 32, 64, 128, 256) if d < width] + [width]
 
 
-def own_step(folder: Path, model_folder: Path, size: int, off: str = "own") -> tuple[Step, Callable[[], Facts]]:
-    """A nested step of this project's, the median of three, and what else is measured beside it; `off`: one of ABLATED."""
+def own_step(folder: Path, model_folder: Path, size: int, off: str = "own") -> tuple[Step, Callable[[int], Facts]]:
+    """A nested step of this project's, and what else is measured of one, in further runs of it; `off`: one of ABLATED."""
     import dataclasses
 
     import torch
@@ -169,7 +169,6 @@ def own_step(folder: Path, model_folder: Path, size: int, off: str = "own") -> t
     for name, nesting in {"nested": dimensions_of(width), "fixed": [width]}.items():
         objective = Objective("mnr", tuple(nesting), (1.0,) * len(nesting), TEMPERATURE)
         steps[name] = GradientStep(model, objective, layout=layout, dtype=dtype, micro_tokens=recipe.micro_tokens)
-    last: Facts = {}
 
     def take(name: str, place: int) -> tuple[float, float, Any]:
         """(seconds, those for the data, the step's result)"""
@@ -185,6 +184,9 @@ def own_step(folder: Path, model_folder: Path, size: int, off: str = "own") -> t
         return time.perf_counter() - started, loaded - started, result
 
     def step(place: int) -> float:
+        return take("nested", place)[0]
+
+    def facts(place: int) -> Facts:
         taken: dict[str, list[float]] = {"nested": [], "fixed": []}
         loadings, rates = [], []
         for name in ("nested", "fixed", "fixed", "nested", "nested", "fixed"):
@@ -194,15 +196,14 @@ def own_step(folder: Path, model_folder: Path, size: int, off: str = "own") -> t
             rates.append(matmul_rate(model.device, dtype))
         nested, fixed = statistics.median(taken["nested"]), statistics.median(taken["fixed"])
         flops = encoder_flops(model, result.tokens, result.squared_lengths, backward=True)
-        last.update(
-            share_of_matmul=flops / nested / statistics.median(rates),
-            real_token_share=result.tokens / result.processed,
-            loader_over_step=nested / statistics.median(loadings),
-            nested_over_fixed=nested / fixed,
-        )
-        return nested
+        return {
+            "share_of_matmul": flops / nested / statistics.median(rates),
+            "real_token_share": result.tokens / result.processed,
+            "loader_over_step": nested / statistics.median(loadings),
+            "nested_over_fixed": nested / fixed,
+        }
 
-    return step, lambda: dict(last)
+    return step, facts
 
 
 def matmul_rate(device: Any, precision: str) -> float:
@@ -221,7 +222,7 @@ def matmul_rate(device: Any, precision: str) -> float:
 
 
 def peer_step(folder: Path, model_folder: Path, size: int, name: str) -> Step:
-    """A step of sentence-transformers': its collation, its loss, its precision, AdamW."""
+    """A step of sentence-transformers': its loss, its precision, AdamW, on texts that it tokenised and padded before."""
     import pyarrow.parquet as pq
     import torch
     from sentence_transformers.sentence_transformer.losses import (
@@ -256,11 +257,12 @@ def peer_step(folder: Path, model_folder: Path, size: int, name: str) -> Step:
     def step(place: int) -> float:
         _, _, rows = drawn(folder, size, place)
         chosen = pairs.take(rows).to_pylist()
+        tokenised = [
+            model.preprocess([row[f"{column}_instruct"] + row[column] for row in chosen])
+            for column in ("query", "pos", "neg")
+        ]
         started = time.perf_counter()
-        features = []
-        for column in ("query", "pos", "neg"):
-            texts = [row[f"{column}_instruct"] + row[column] for row in chosen]
-            features.append(batch_to_device(model.preprocess(texts), model.device))
+        features = [batch_to_device(tokens, model.device) for tokens in tokenised]
         with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=name != "st_default" and bf16):
             loss = loss_of(features, torch.empty(0))
         loss.backward()
@@ -280,7 +282,7 @@ def serve(name: str, folder: Path, model_folder: Path, size: int, connection: An
     from workflow_scripts import artefact
     from workflow_scripts.memory import release_freed_memory
 
-    facts: Callable[[], Facts] | None = None
+    facts: Callable[[int], Facts] | None = None
     if name in ABLATED:
         step, facts = own_step(folder, model_folder, size, name)
     else:
@@ -290,10 +292,8 @@ def serve(name: str, folder: Path, model_folder: Path, size: int, connection: An
     while (places := connection.recv()) is not None:
         if cold:
             step(places[-1])  # the largest, untimed: memory that was given back is taken again
-        taken, known = 0.0, []
-        for place in places:
-            taken += step(place)
-            known += [facts()] if facts is not None else []
+        taken = sum(step(place) for place in places)
+        known = [facts(place) for place in places] if facts is not None and name == "own" else []
         connection.send((taken, known))
         cold = artefact.peak_memory_bytes() > MEMORY_KEPT
         if cold:
@@ -332,7 +332,7 @@ def measure(
             total, more = lines[name].recv()
             print(f"round {turn + 1}, {name}: {total:.2f} s", file=sys.stderr, flush=True)
             seconds[name].append(total)
-            facts += more if name == "own" else []
+            facts += more
     memory = {}
     for name in contenders:
         lines[name].send(None)
