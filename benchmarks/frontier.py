@@ -4,7 +4,7 @@
 
 Takes the real tasks of ../shared/data and all-MiniLM-L6-v2; prints one table and, with `--json`, its figures:
 `grid_over_separate`, the time of all codecs of the default grid together over the time of scoring the decoded vectors of
-each as a store of its own with the same scorer (every second, third, … codec is timed, and stands for those between);
+each as a store of its own with the same scorer, the main metric alone (every second, third, … codec is timed, and stands for those between);
 `grid_over_encoding`, what the grid adds to scoring the float32 prefixes over the time that encoding the task took;
 `search_memory_gb`, the most memory beside the store while eight codecs and three searches in stages are scored on
 1,000,000 x 768 vectors. A file that is there already is added to, so that the tasks may run one by one. `winner_coverage` is of benchmarks/verdicts.py, which simulates the choice.
@@ -34,11 +34,11 @@ import numpy as np  # noqa: E402
 from benchmarks.scoring import make_task, synthetic_store  # noqa: E402
 from testing.memory import AnonymousMemory  # noqa: E402
 from testing.real_tasks import store_of  # noqa: E402
-from workflow_scripts.codecs import grid, parse, prefixes  # noqa: E402
+from workflow_scripts.codecs import Codec, grid, parse, prefixes  # noqa: E402
 from workflow_scripts.coding.fit import Fitted  # noqa: E402
 from workflow_scripts.encoder.encoding import encode  # noqa: E402
 from workflow_scripts.encoder.loading import load_encoder  # noqa: E402
-from workflow_scripts.scores import codec_search, retrieval, searches  # noqa: E402
+from workflow_scripts.scores import agreement, classification, codec_search, retrieval, searches  # noqa: E402
 from workflow_scripts.scores.by_task_type import score_all  # noqa: E402
 from workflow_scripts.store import Store  # noqa: E402
 from workflow_scripts.study.references import package_model_folder  # noqa: E402
@@ -71,6 +71,23 @@ def seconds(work: Any) -> float:
     return time.perf_counter() - started
 
 
+def score_alone(task: Any, store: Store) -> float:
+    """Score vectors as they are stored as the grid's codecs are scored: the main metric, of a search to the same depth or of
+    the same classifier."""
+    if classification.is_plain(task):
+        splits = classification.gather(task, store)
+        return statistics.fmean(
+            statistics.fmean(classification.main_scores(task, split, split.train, split.test)[0]) for split in splits
+        )
+    metric, codec, fitted = task.metadata.main_score, Codec("prefix", store.width, "float32"), Fitted(store.width)
+    scores = []
+    for split in retrieval.gather(task, store):
+        top = codec_search.search(split, store, fitted, [(codec, agreement.DEPTH)])[codec.name, agreement.DEPTH]
+        ranks = retrieval.ranks_in(split, top.sorted()[1])
+        scores.append(float(retrieval.score(task, split, ranks, [metric])[0][metric]))
+    return statistics.fmean(scores)
+
+
 def measure_task(name: str, quick: bool, folder: Path, repeats: int) -> dict[str, float]:
     """Seconds of encoding a task, of its float32 prefixes, of the whole grid, and of every codec by itself."""
     task = make_task(name, quick)
@@ -100,8 +117,7 @@ def measure_task(name: str, quick: bool, folder: Path, repeats: int) -> dict[str
     def separately() -> None:
         for codec in own:
             fitted = Fitted(store.width, training, unit=unit)
-            decoded = Decoded(store, fitted.stored(codec, np.asarray(store.vectors, dtype=np.float32)))
-            list(score_all(task, decoded, Fitted(codec.dim), prefixes([codec.dim])))
+            score_alone(task, Decoded(store, fitted.stored(codec, np.asarray(store.vectors, dtype=np.float32))))
 
     rounds: dict[str, list[float]] = {"grid": [], "prefixes": [], "separate": []}
     for _ in range(repeats):
