@@ -24,13 +24,19 @@ def test_decoded_vectors_are_scored_alone_as_in_the_grid_by_the_main_metric(
         monkeypatch.setenv(name, "1")  # which the import sets for good
     from benchmarks import frontier
 
-    task, asked = make(), []
+    task = make()
+    asked: list[Any] = []
     store = store_of(task, tmp_path, hashed)
     vectors = np.asarray(store.vectors, dtype=np.float32)
     fitted, codec = Fitted(store.width, vectors, unit=retrieval.is_plain(task)), Codec("pca", 16, "float32")
     (one,) = score_all(task, store, fitted, [codec])
     score = retrieval.score
-    monkeypatch.setattr(retrieval, "score", lambda *given: asked.append(given[3:]) or score(*given))
+
+    def recorded(*given: Any) -> Any:
+        asked.append(given[3:])
+        return score(*given)
+
+    monkeypatch.setattr(retrieval, "score", recorded)
     alone = frontier.score_alone(task, frontier.Decoded(store, fitted.stored(codec, vectors)))
     assert alone == pytest.approx(one.score, abs=1e-9)
     assert all(only == (["ndcg_at_10"],) for only in asked)

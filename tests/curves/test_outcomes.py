@@ -117,11 +117,11 @@ def test_the_outcomes_of_one_model_are_held_at_a_time(tmp_path: Path, monkeypatc
     models = [Model(f"m{i}", None, width=384) for i in range(20)]
     write_study(tmp_path, models, {"Large": "Classification"}, [384], texts=8)
     rng, size = np.random.default_rng(0), 2_000_000  # bytes of each of ten experiments
+    read: list[int] = []
     for path in tmp_path.glob("scores/*/s0/*.values.parquet"):
         outcomes = [rng.bytes(size) for _ in range(EXPERIMENTS)]
         table = pl.read_parquet(path).with_columns(outcomes=pl.Series(outcomes), texts=pl.lit(8 * size))
         table.write_parquet(path, compression="uncompressed")
-    read = []
 
     def resampled(outcomes: Any, *others: Any) -> Sample:
         read.append(outcomes[0].nbytes)
