@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -22,6 +23,7 @@ from sentence_transformers import SentenceTransformer
 
 from tests.conftest import ROOT
 from tests.models.conftest import FAMILIES, Pair, first_batch, settings_of, tiny_model, weights_of
+from workflow_scripts.artefact import write_digests
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.models.fetch import FetchSettings, fetch
 from workflow_scripts.models.folder import ModelError
@@ -238,6 +240,32 @@ def test_a_checkpoint_of_another_configuration_is_left_alone_and_named(
     assert "of another configuration" in caplog.text
     assert "seed: 7 there, 0 now" in caplog.text
     assert len(pl.read_parquet(output.with_name("training.parquet"))) == 2
+
+
+def test_a_rotated_training_does_not_resume_with_the_rotation_of_another_sample(
+    tmp_path: Path, bert: Path, pairs: list[Pair], write_corpus: WriteCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = write_corpus(pairs, tmp_path / "corpus")
+    recipe: dict[str, Any] = {"rotate": "pca", "steps": 2}
+
+    def resample(rows: slice) -> None:
+        texts = sorted({text for pair in pairs for text in pair[2::2]})[rows]
+        pq.write_table(pa.table({"text": texts}), corpus[0].with_name("sample.parquet"))
+        write_digests(corpus[0], [corpus[0].with_name("sample.parquet")])
+
+    def killed_in_the_second_step(rows: list[dict[str, Any]], _: Path | None) -> None:
+        if len(rows) == 2:
+            raise KeyboardInterrupt
+
+    output = tmp_path / "killed" / "m" / "s0" / "model.json"
+    monkeypatch.setattr("workflow_scripts.models.train.check_health", killed_in_the_second_step)
+    with pytest.raises(KeyboardInterrupt):
+        train(TrainSettings.model_validate(settings_of(**recipe)), bert, *corpus, output, checkpoint_seconds=0)
+    assert list(output.parent.with_name("s0.checkpoints").glob("step-*"))
+    monkeypatch.undo()
+    resample(slice(0, 40))
+    again = trained(tmp_path / "killed", bert, corpus, **recipe)
+    assert np.array_equal(weights_of(again), weights_of(trained(tmp_path / "fresh", bert, corpus, **recipe)))
 
 
 def test_fixed_and_nested_variants_see_the_same_batches(

@@ -57,7 +57,7 @@ from workflow_scripts.models.interruption import Interrupted, StopSignals
 from workflow_scripts.models.objective import Objective, ObjectiveName
 from workflow_scripts.models.packing import check_modules, choose_layout, compile_encoder, longest_input
 from workflow_scripts.models.parameters import freeze_projections, learning_rate, parameter_groups, set_dropout
-from workflow_scripts.models.projection import Fitting, append_projection, embedding_width, read_sample
+from workflow_scripts.models.projection import Fitting, append_projection, embedding_width, read_sample, sample_of
 from workflow_scripts.models.step import Step
 from workflow_scripts.scratch import staged_copy
 from workflow_scripts.study.sections.training import Training
@@ -98,6 +98,8 @@ def train(
         "tokens_digest": read_digest(tokens_digest),
         "dtype": dtype,
     }
+    if settings.rotate is not None:  # a checkpoint holds the rotation
+        facts["sample_digest"] = artefact.digest_of_file(sample_of(pairs))
     for key in NOT_IN_THE_RECIPE:
         facts["training"].pop(key)
     # Another torch or transformers may round otherwise or name its weights otherwise: no checkpoint crosses versions.
