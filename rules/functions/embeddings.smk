@@ -63,9 +63,9 @@ def task_digest(wildcards):
 
 
 def embed_settings(wildcards):
-    return settings(
-        task=wildcards.task, encoding=STUDY.encoding.model_dump(exclude=HOW)
-    )
+    encoding = STUDY.encoding.model_dump(exclude=HOW)
+    encoding["prompts"] = STUDY.prompts_of(wildcards.task)
+    return settings(task=wildcards.task, encoding=encoding)
 
 
 def vector_files(wildcards):

@@ -170,6 +170,18 @@ def test_texts_are_read_a_block_at_a_time_and_repeated_ones_left_out(
         assert read.prompt_types.tolist() == [*["document"] * 23, "query"][start:stop]
 
 
+def test_a_prompt_that_the_task_does_not_read_changes_no_shard_and_no_text(
+    model: Path, utterances: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = write_task(tmp_path / "task", [("query", text) for text in utterances[:10]])
+    made: list[Path] = []
+    monkeypatch.setattr(StoreWriter, "remove_shards", lambda writer: made.append(writer.shards))
+    for prompts in ({}, {"OtherTask": "other: ", "document": "text: "}, {"query": "find: "}):
+        read = parse_settings(StoreSettings, settings(prompts=prompts))
+        encode_task(read, model / "model.sha256", digest, tmp_path / "store" / "embeddings.json")
+    assert made[0] == made[1] != made[2]
+
+
 @pytest.mark.parametrize("what", ["settings", "code", "versions"])
 def test_shards_of_other_settings_code_or_versions_are_not_taken(
     what: str, model: Path, utterances: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

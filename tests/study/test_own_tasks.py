@@ -36,6 +36,21 @@ def test_own_data_may_have_prompts_and_be_decontaminated_against(tmp_path: Path)
         study_of("WordNetExamples", encoding=prompts)
 
 
+def test_a_prompt_is_told_to_the_tasks_that_read_it_alone(tmp_path: Path) -> None:
+    folder, file = beir(tmp_path / "Mine"), tmp_path / "labels.csv"
+    file.write_text("text,label\na,x\n")
+    names = ["Mine-query", "Retrieval", "query", "labels", "STS", "WordNetExamples", "SciFact"]
+    prompts = {name: f"{name}: " for name in names}
+    study = study_of("WordNetExamples", str(folder), str(file), encoding={"prompts": prompts})
+    assert {task: list(study.prompts_of(task)) for task in (*study.task_names, "training_texts")} == {
+        "WordNetExamples": ["Retrieval", "query", "WordNetExamples"],
+        "Mine": ["Mine-query", "Retrieval", "query"],
+        "labels": ["labels", "STS"],
+        "training_texts": [],
+    }
+    assert study_of("WordNetExamples").prompts_of("WordNetExamples") == {}
+
+
 def test_what_cannot_be_own_data_is_one_line(tmp_path: Path) -> None:
     folder = beir(tmp_path / "Mine")
     cases: list[tuple[tuple[Any, ...], str]] = [

@@ -21,7 +21,7 @@ import polars as pl
 from workflow_scripts.artefact import Progress, digest_of_file, digest_of_text, exclusive_lock, read_json, write_json
 from workflow_scripts.command_line import InputError, parse_settings, parser, run, users_file
 from workflow_scripts.embeddings.manifest import StoreSettings, code_and_versions, model_name, write_manifest
-from workflow_scripts.embeddings.prompts import prompt_for
+from workflow_scripts.embeddings.prompts import names_of_prompts, prompt_for
 from workflow_scripts.encoder.arithmetic import Precision
 from workflow_scripts.encoder.encoding import Role, encode, resolve_precision, resolve_prompt
 from workflow_scripts.encoder.loading import load_encoder
@@ -160,7 +160,8 @@ def encode_task(
     options = settings.encoding
     texts = read_texts(settings.task, texts_digest)
     model = load_encoder(model_digest.parent, max_length=options.max_length)
-    model.prompts = {**(model.prompts or {}), **options.prompts}
+    prompts = given_prompts(options.prompts, texts)
+    model.prompts = {**(model.prompts or {}), **prompts}
     precisions = precisions_for(options.dtype, texts.task_type, model.device)
     width = model.get_embedding_dimension()
     if width is None:
@@ -169,7 +170,7 @@ def encode_task(
     decides = [
         model_digest.read_text(),
         texts_sha256,
-        options.model_dump(exclude=HOW),
+        options.model_dump(exclude=HOW) | {"prompts": prompts},
         settings.task,
         texts.task_type,
         precisions,
@@ -211,6 +212,13 @@ def encode_task(
 def shards_of_part(shards: int, part: int, parts: int) -> range:
     """Which of so many shards are made by part `part` of `parts`."""
     return range(shards * part // parts, shards * (part + 1) // parts)
+
+
+def given_prompts(prompts: Mapping[str, str], texts: TextsFile) -> dict[str, str]:
+    """Those of the study's prompts that may stand before texts of the task: one for another task changes nothing here."""
+    kinds = map(str, np.unique(texts.prompt_types))
+    names = {name for kind in kinds for name in names_of_prompts(texts.task, texts.task_type, kind)}
+    return {name: prompt for name, prompt in prompts.items() if name in names}
 
 
 def prompts_used(model: SentenceTransformer, texts: TextsFile) -> dict[str, str]:

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-def prompt_for(
-    prompts: Mapping[str, str | None] | None, task: str, task_type: str | None, prompt_type: str
-) -> str | None:
-    """The prompt for a text, or None where no name fits and sentence-transformers decides.
+def names_of_prompts(task: str, task_type: str | None, prompt_type: str) -> list[str]:
+    """The names under which the prompt for a text is looked for, the first that is there before all others.
 
     The order is that of `get_prompt_name` in mteb's `models/abs_encoder.py`: task and prompt type, task, task
     type and prompt type, task type, prompt type.
@@ -24,4 +22,12 @@ def prompt_for(
         task_type,
         prompt_type or None,
     ]
-    return next((prompts[name] for name in names if name is not None and name in prompts), None) if prompts else None
+    return [name for name in names if name is not None]
+
+
+def prompt_for(
+    prompts: Mapping[str, str | None] | None, task: str, task_type: str | None, prompt_type: str
+) -> str | None:
+    """The prompt for a text, or None where no name fits and sentence-transformers decides."""
+    names = names_of_prompts(task, task_type, prompt_type)
+    return next((prompts[name] for name in names if name in prompts), None) if prompts else None

@@ -43,15 +43,18 @@ def prompt_names(own: Iterable[str] = ()) -> list[str]:
     return [*kinds, *names, *(f"{name}-{kind}" for name in names for kind in kinds)]
 
 
+def prompts_read(task: str, kind: str) -> set[str]:
+    """The names of the prompts that texts of a task of type `kind` may be given."""
+    roles = ("query", "document") if kind in WITH_ROLES else ()
+    return {task, kind, *roles, *(f"{name}-{role}" for name in (task, kind) for role in roles)}
+
+
 def unread_prompts(prompts: Iterable[str], types: Mapping[str, str]) -> str | None:
     """A line that names the prompts which no task of a study reads, given its tasks' types by name; None where there is none.
 
     Not a mistake in itself: study files overlay each other, and one may leave out the tasks of another.
     """
-    read = {name for task, kind in types.items() for name in (task, kind)}
-    with_roles = {name for task, kind in types.items() if kind in WITH_ROLES for name in (task, kind)}
-    for role in ("query", "document") if with_roles else ():
-        read |= {role, *(f"{name}-{role}" for name in with_roles)}
+    read = {name for task, kind in types.items() for name in prompts_read(task, kind)}
     unread = [repr(name) for name in prompts if name not in read]
     if not unread:
         return None

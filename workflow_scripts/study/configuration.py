@@ -16,7 +16,14 @@ from pydantic import Discriminator, Field, Tag, ValidationError, ValidationInfo,
 from workflow_scripts.codecs import Codec, grid, parse
 from workflow_scripts.command_line import InputError
 from workflow_scripts.study.bundles_fit import check_bundle
-from workflow_scripts.study.catalogue import known_names, prompt_names, spelled_out, task_catalogue, weights_of
+from workflow_scripts.study.catalogue import (
+    known_names,
+    prompt_names,
+    prompts_read,
+    spelled_out,
+    task_catalogue,
+    weights_of,
+)
 from workflow_scripts.study.codecs_fit import check_codecs
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
@@ -292,6 +299,15 @@ class Study(Section):
         rows = self.encoding.rows_per_job
         texts = self.catalogue[task]["texts"] if rows and task in self.catalogue else None
         return math.ceil(texts / rows) if rows and texts else 1
+
+    def prompts_of(self, task: str) -> dict[str, str]:
+        """Those of `encoding: prompts` that a task's texts may be given; none for the training texts, which are no task."""
+        if not self.encoding.prompts or task == TRAINING_TEXTS:
+            return {}
+        own = self.own_tasks.get(task)
+        types = own.types() if own else (self.catalogue[task]["type"],)
+        read = set().union(*(prompts_read(task, kind) for kind in types))
+        return {name: prompt for name, prompt in self.encoding.prompts.items() if name in read}
 
     @property
     def tasks_cleaned_against(self) -> list[str]:

@@ -96,6 +96,13 @@ class OwnTask(Section):
             return {"rows": existing_file(Path(self.path), "rows")}
         return self._files_of_folder(Path(self.path))
 
+    def types(self) -> tuple[str, ...]:
+        """The types of task that the files may make: which of two a single file does, its columns say."""
+        files = self.files()
+        if "documents" in files:
+            return ("Retrieval",)
+        return ("Classification", "STS") if "rows" in files else ("Classification",)
+
     def described(self) -> dict[str, Any]:
         """As the catalogue describes mteb's tasks; how much text there is, from the sizes of the files. A single file counts as
         Classification until its columns are read."""
