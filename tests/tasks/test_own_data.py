@@ -158,9 +158,12 @@ MANY = [*DOCUMENTS, {"_id": "c", "text": "three"}]
         ({"judgements": [*JUDGEMENTS, ("3", "a", 1)]}, "test.tsv, line 4: there is no query '3'"),
         ({"judgements": [("1", "a", 1), ("1", "a", 2)]}, "test.tsv, line 3: document 'a' is judged twice"),
         ({"judgements": [("1", "a", "much")]}, "test.tsv, line 2: 'score' is 'much', expected a number"),
+        ({"judgements": [("1", "a", 3000000000)]}, "test.tsv, line 2: 'score' is '3000000000', expected at most"),
+        ({"judgements": [("1", "a", "-1e300")]}, "test.tsv, line 2: 'score' is '-1e300', expected at most"),
         ({"judgements": [("1", "a", 0)]}, "test.tsv: no document is relevant to any query"),
         ({"queries": []}, "queries.jsonl: no rows in it"),
         ({"documents": [*DOCUMENTS, '{"_id": "c", "te']}, "corpus.jsonl, line 3: not JSON .* is the file cut short"),
+        ({"queries": ['{"_id": ' + "[" * 100_000]}, "queries.jsonl, line 1: nested too deeply"),
         ({"documents": [*DOCUMENTS, "[1]"]}, "corpus.jsonl, line 3: found list, expected an object"),
         ({"queries": [*QUERIES, {"_id": "3", "text": " "}]}, "queries.jsonl, line 3: 'text' is empty"),
         ({"documents": [{"_id": "a", "text": ""}, {"_id": "b", "text": " "}]}, "corpus.jsonl: every document is empty"),
@@ -199,6 +202,13 @@ def test_a_fault_of_a_single_file_is_one_line(content: bytes, message: str, tmp_
     (tmp_path / "rows.csv").write_bytes(content)
     with pytest.raises(InputError, match=message):
         loaded(path=str(tmp_path / "rows.csv"))
+
+
+def test_a_number_of_400_digits_is_one_line(tmp_path: Path) -> None:
+    row = {"sentence1": "a", "sentence2": "b", "score": 10**400}
+    path = write_lines(tmp_path / "pairs.jsonl", [row])
+    with pytest.raises(InputError, match=r"pairs.jsonl, line 1: 'score' is 1000.*, expected a number"):
+        loaded(path=str(path))
 
 
 def test_a_label_may_have_one_training_text_where_training_has_a_file_apart(tmp_path: Path) -> None:

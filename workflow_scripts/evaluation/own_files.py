@@ -32,7 +32,7 @@ def finite_number(row: Row, name: str) -> float:
     value = row.values.get(name)
     try:
         found = math.nan if isinstance(value, bool) or value is None else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
         raise InputError(f"{row.place}: {name!r} is {shown(value)}, expected a number")
@@ -95,6 +95,8 @@ def _rows_of_json(path: Path) -> Iterator[Row]:
             values = json.loads(line)
         except ValueError as error:
             raise InputError(f"{place}: not JSON ({first_line(error)}); is the file cut short?") from None
+        except RecursionError:
+            raise InputError(f"{place}: nested too deeply; expected an object with a key for each column") from None
         if not isinstance(values, dict):
             raise InputError(f"{place}: found {type(values).__name__}, expected an object with a key for each column")
         yield Row(place, values)

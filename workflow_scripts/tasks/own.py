@@ -22,6 +22,7 @@ from workflow_scripts.vector_files import count_and_ids
 from workflow_scripts.vector_headers import ONLY_VECTORS, PARQUET
 
 WHOLE_NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})\Z")
+LARGEST_SCORE = 2**31 - 1  # a task's judgements are kept as int32
 HELD_OUT = 0.5  # of a single file of labelled texts: the share that is predicted
 SEED = 42  # mteb's
 
@@ -173,6 +174,10 @@ def _judgements(path: Path, queries: set[str], documents: set[str]) -> dict[str,
         score = finite_number(row, "score")
         if score != int(score):
             raise InputError(f"{row.place}: 'score' is {shown(row.values['score'])}, expected a whole number")
+        if abs(score) > LARGEST_SCORE:
+            raise InputError(
+                f"{row.place}: 'score' is {shown(row.values['score'])}, expected at most {LARGEST_SCORE:,}"
+            )
         if judged.setdefault(query, {}).setdefault(document, int(score)) != score:
             raise InputError(f"{row.place}: document {document!r} is judged twice for query {query!r}, and differently")
     if not any(score > 0 for scores in judged.values() for score in scores.values()):
