@@ -10,7 +10,7 @@ from workflow_scripts.study.configuration import Study, load_study
 from workflow_scripts.study.errors import StudyError
 
 
-def study(**variants: dict[str, Any]) -> Study:
+def study(training: dict[str, Any] = {}, **variants: dict[str, Any]) -> Study:  # noqa: B006 - never changed
     return load_study(
         {
             "study": "s",
@@ -19,6 +19,7 @@ def study(**variants: dict[str, Any]) -> Study:
             "tasks": ["WordNetExamples"],
             "seeds": [0, 1],
             "variants": variants,
+            "training": training,
         }
     )
 
@@ -50,6 +51,11 @@ def test_what_an_adaptor_cannot_be_combined_with_is_one_line(variant: dict[str, 
     with pytest.raises(StudyError, match=message) as caught:
         study(a={"parent": "base"} | variant)
     assert "\n" not in str(caught.value)
+
+
+def test_a_nesting_above_every_width_is_refused_where_adaptors_alone_are_nested() -> None:
+    with pytest.raises(StudyError, match=r"^training\.nesting: 512 is above the width 384 of 'a'; use at most 384"):
+        study({"nesting": [32, 512]}, a={"parent": "base", "adaptor": "linear"})
 
 
 def test_an_adaptor_of_a_reference_needs_a_variant_that_measures_it() -> None:

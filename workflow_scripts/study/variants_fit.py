@@ -95,8 +95,7 @@ def check_widths(variants: Mapping[str, Variant], graph: Graph, dimensions: Sequ
             raise StudyError(
                 f"variants.{name}.width: {variant.width} is above its parent's width {above}; use at most {above}"
             )
-        if variant.nested:
-            graph.nesting_of(name)
+        graph.nesting_of(name)
     nesting, weights = training.nesting, training.nesting_weights
     if weights is not None and len(weights) != len(nesting or []):
         raise StudyError(
