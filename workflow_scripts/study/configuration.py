@@ -29,7 +29,8 @@ from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
 from workflow_scripts.study.names import distinct, nearest, safe_name
 from workflow_scripts.study.own_vectors import files_by_task, pairs_by_task, refuse_other_numbers
-from workflow_scripts.study.references import HUB_REFERENCE, exists, refuse_wildcards
+from workflow_scripts.study.paths import exists
+from workflow_scripts.study.references import HUB_REFERENCE, refuse_wildcards
 from workflow_scripts.study.renamed import RENAMED
 from workflow_scripts.study.sections.adaptor import Adaptor
 from workflow_scripts.study.sections.base import Base

@@ -11,14 +11,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
+LONGEST = 100  # characters of a name
+NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{LONGEST - 1}}}\Z")
 RESERVED = ("base", "mteb")  # names in the results that are no variant's
 
 
 def safe_name(name: str, what: str) -> str:
     """The name, which may stand in a path. Raises ValueError else."""
     if not NAME.match(name):
-        raise ValueError(f"{name!r} cannot name {what}; use letters, digits, '_', '-' and '.'")
+        raise ValueError(f"{name!r} cannot name {what}; use letters, digits, '_', '-' and '.', at most {LONGEST}")
     return name
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from workflow_scripts.command_line import InputError
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.names import names_in
+from workflow_scripts.study.paths import is_folder
 from workflow_scripts.study.references import refuse_wildcards
 from workflow_scripts.study.sections.own_task import STEMS, SUFFIXES, existing_file, stem_of
 from workflow_scripts.vector_headers import FORMATS, ONLY_VECTORS, Header, read_header
@@ -91,7 +92,7 @@ def _pairs(given: str | Mapping[str, str], key: str) -> Path | None:
 
 
 def _files_of_folder(folder: Path, key: str) -> dict[str, Path]:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise StudyError(
             f"{key}: {str(folder)!r} is no folder here; expected one with documents and queries, or train and test ({', '.join(FORMATS)})"
         )

