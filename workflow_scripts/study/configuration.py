@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import Discriminator, Field, Tag, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -46,7 +47,7 @@ from workflow_scripts.study.sections.section import Section, Seed
 from workflow_scripts.study.sections.training import Training
 from workflow_scripts.study.sections.variant import Variant
 from workflow_scripts.study.variants_fit import check_hub_names, check_variants, check_widths
-from workflow_scripts.study.wording import expected
+from workflow_scripts.study.wording import expected, shown
 from workflow_scripts.vector_headers import ONLY_VECTORS
 
 TRAINING_TEXTS = "training_texts"  # stands for a task in the results
@@ -366,11 +367,10 @@ def _one_line(error: ValidationError) -> str:
     # A key that is missing may be there, misspelled.
     misspelled = [e for e in errors if e["type"] == "extra_forbidden" and e["loc"][:-1] == errors[0]["loc"][:-1]]
     first = (misspelled or errors)[0]
+    several = _of_several_types(first["loc"])
     key = (
         ".".join(
-            str(part)
-            for part in first["loc"]
-            if not str(part).startswith(("constrained-", "function-", "tagged-", "[key]"))
+            str(part) for part in several or first["loc"] if not str(part).startswith(("function-", "tagged-", "[key]"))
         )
         or "configuration"
     )
@@ -389,11 +389,22 @@ def _one_line(error: ValidationError) -> str:
     if first["type"] == "too_short":
         return f"{key}: empty; give at least one"
     found = first["input"]
+    if several:
+        return f"{key}: found {shown(found)}; expected: {_description(several)}"
     if key == "encoding.precision" and found in ("auto", "bf16", "fp32"):  # what the key meant before
         return f"{key}: {found!r} is an arithmetic: `encoding.dtype`; this key is the type of the stored embeddings"
-    if str(first["loc"][-1]).startswith("constrained-"):  # one of several types, of which its description tells
-        return f"{key}: found {found!r}; expected: {_description(first['loc'][:-1])}"
     return f"{key}: {expected(first)}"
+
+
+def _of_several_types(loc: tuple[int | str, ...]) -> tuple[int | str, ...] | None:
+    """The place of a key that takes one of several types, of which its description tells, where the error is within one of
+    them; what follows in `loc` is then the type's name."""
+    for end in range(1, len(loc)):
+        field = getattr(section_at(loc[: end - 1]), "model_fields", {}).get(str(loc[end - 1]))
+        kind = field.annotation if field else None
+        if get_origin(kind) in (Union, UnionType) and len({*get_args(kind)} - {NoneType}) > 1:
+            return loc[:end]
+    return None
 
 
 def section_at(place: Sequence[int | str]) -> Any:

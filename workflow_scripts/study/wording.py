@@ -38,5 +38,10 @@ def expected(error: Mapping[str, Any]) -> str:
         return message.removeprefix("Value error, ")
     limit = f"{NUMBER} {message.removeprefix('Input should be ')}" if kind.startswith(("greater", "less")) else None
     words = EXPECTED.get(kind) or limit or message.replace("Input should be", "expected", 1)
-    found = "null" if error["input"] is None else repr(error["input"])
-    return f"{words} (found {found if len(found) <= 60 else found[:57] + '…'})"
+    return f"{words} (found {shown(error['input'])})"
+
+
+def shown(value: Any) -> str:
+    """A value as an error says it, cut where it is long."""
+    found = "null" if value is None else repr(value)
+    return found if len(found) <= 60 else found[:57] + "…"
