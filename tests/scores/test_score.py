@@ -47,7 +47,9 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "task", folder / "store"
 
 
-def run(monkeypatch: pytest.MonkeyPatch, task: Path, store: Path, output: Path, **changed: Any) -> None:
+def run(
+    monkeypatch: pytest.MonkeyPatch, task: Path, store: Path, output: Path, more: tuple[str, ...] = (), **changed: Any
+) -> None:
     settings = {
         "study": "small",
         "model": "base",
@@ -62,7 +64,7 @@ def run(monkeypatch: pytest.MonkeyPatch, task: Path, store: Path, output: Path, 
     digest = str(store / "embeddings.sha256")
     words = ["score", "--settings", json.dumps(settings), "--task", str(task / "task.sha256"), "--embeddings", digest]
     training = str(task.with_name("training") / "embeddings.sha256")
-    monkeypatch.setattr("sys.argv", [*words, "--training-texts", training, "--output", str(output)])
+    monkeypatch.setattr("sys.argv", [*words, "--training-texts", training, "--output", str(output), *more])
     main()
 
 
@@ -153,6 +155,9 @@ def test_a_store_of_another_model_is_refused_whatever_its_width(
     write_json(tmp_path / "store" / "embeddings.json", {"model": "fixed"})
     with pytest.raises(SystemExit):
         run(monkeypatch, task, tmp_path / "store", tmp_path / "a" / "b" / "c" / "x.parquet")
+    assert "the store of model 'fixed', expected that of 'base'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):  # read from a copy
+        run(monkeypatch, task, tmp_path / "store", tmp_path / "a" / "b" / "c" / "x.parquet", ("--scratch", "1"))
     assert "the store of model 'fixed', expected that of 'base'" in capsys.readouterr().err
 
 

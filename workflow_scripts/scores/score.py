@@ -57,9 +57,6 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
     started = time.monotonic()
     task = load_task(task_folder)
     store = open_store(embeddings)
-    manifest = embeddings / "embeddings.json"
-    if manifest.exists() and (model := read_json(manifest)["model"]) != settings.model:
-        raise InputError(f"{embeddings}: the store of model {model!r}, expected that of {settings.model!r}")
     for dim in settings.dimensions:
         if not 1 <= dim <= store.width:
             raise InputError(
@@ -111,6 +108,13 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
     )
 
 
+def check_model(settings: Settings, folder: Path) -> None:
+    """Raises InputError where the store in `folder` is another model's; a copy of a store has no manifest that says so."""
+    manifest = folder / "embeddings.json"
+    if manifest.exists() and (model := read_json(manifest)["model"]) != settings.model:
+        raise InputError(f"{folder}: the store of model {model!r}, expected that of {settings.model!r}")
+
+
 def main() -> None:
     parser = command_line.parser(
         __doc__,
@@ -130,6 +134,7 @@ def main() -> None:
 
     def work() -> None:
         settings = command_line.parse_settings(Settings, arguments.settings)
+        check_model(settings, arguments.embeddings.parent)
         training = Path(arguments.training_texts).parent if arguments.training_texts else None
         with (
             exclusive_lock(arguments.output),
