@@ -7,11 +7,16 @@ import fcntl
 import io
 import json
 import logging
+import signal
 import stat
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from workflow_scripts import artefact
 from workflow_scripts.artefact import Progress
 from workflow_scripts.command_line import InputError, run
@@ -109,6 +114,76 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
+# Writes a file and a folder, says so, and waits for its end.
+UNFINISHED = """
+import sys, time
+from pathlib import Path
+from workflow_scripts.artefact import atomic_folder, atomic_write
+from workflow_scripts.command_line import run
+
+def work():
+    with atomic_write(Path(sys.argv[1], "file")) as part, atomic_folder(Path(sys.argv[1], "s0")) as folder:
+        part.write_text("half")
+        (folder / "weights").write_text("half")
+        print("ready", flush=True)
+        time.sleep(60)
+
+run(work)
+"""
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process in the middle of writing `file` and `s0` below the test's folder."""
+    call = [sys.executable, "-c", UNFINISHED, str(tmp_path)]
+    with subprocess.Popen(call, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+def test_a_process_that_is_told_to_end_leaves_no_temporary_file(
+    tmp_path: Path, unfinished: subprocess.Popen[str]
+) -> None:
+    unfinished.terminate()
+    assert unfinished.wait(timeout=30) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_goes_with_the_next_writing_and_what_others_write_stays(
+    tmp_path: Path, unfinished: subprocess.Popen[str]
+) -> None:
+    other = tmp_path / ".s0.pairs.abcdefgh.part"  # of another output
+    other.touch()
+    being_written = {*tmp_path.iterdir()}
+    assert len(being_written) > 2
+
+    def write_both() -> set[Path]:
+        artefact.write_json(tmp_path / "file", {})
+        with artefact.atomic_folder(tmp_path / "s0") as folder:
+            (folder / "weights").touch()
+        return {*tmp_path.iterdir()} - {tmp_path / "file", tmp_path / "s0"}
+
+    assert write_both() == being_written
+    unfinished.kill()
+    unfinished.wait()
+    assert write_both() == {other}
+
+
+def test_a_folders_files_are_on_the_disk_before_the_first_is_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    replace = Path.replace
+    monkeypatch.setattr("os.fsync", lambda _: done.append("fsync"))
+    monkeypatch.setattr(Path, "replace", lambda *paths: done.append("replace") or replace(*paths))
+    with artefact.atomic_folder(tmp_path / "folder") as part:
+        for name in ("a", "b"):
+            (part / name).touch()
+    assert done == ["fsync", "fsync", "replace", "replace"]
+
+
 def test_a_written_file_has_the_permissions_of_an_ordinary_one(tmp_path: Path) -> None:
     (tmp_path / "ordinary").touch()
     with artefact.atomic_write(tmp_path / "written") as part:
@@ -174,8 +249,6 @@ def test_json_that_is_cut_is_one_line_and_no_traceback(tmp_path: Path, caplog: p
 
 
 def test_digests_are_read_by_sha256sum(tmp_path: Path) -> None:
-    import subprocess
-
     (tmp_path / "folder").mkdir()
     for name in ("b", "folder/a"):
         (tmp_path / name).write_text(name)

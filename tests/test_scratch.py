@@ -43,6 +43,15 @@ def test_both_files_are_copied_and_gone_after_the_block(files: Path) -> None:
     assert not list((files / "scratch").iterdir())
 
 
+def test_the_copies_of_a_killed_process_are_gone_after_the_next(files: Path) -> None:
+    left = files / "scratch" / ".matryoshka.abcdefgh.part"
+    left.touch()
+    left.with_suffix(".folder.part").mkdir()
+    with staged_copy(files / "tokens.sha256", "tokens.arrow", copy=True):
+        assert not left.exists()
+    assert not list((files / "scratch").iterdir())
+
+
 def test_the_copies_are_gone_after_a_failure_too(files: Path) -> None:
     with pytest.raises(RuntimeError), staged_copy(files / "tokens.sha256", "tokens.arrow", copy=True):
         raise RuntimeError

@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -35,18 +36,11 @@ SECONDS_BETWEEN_LINES = 15.0
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` when the block ends well, remove it when not."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
+    with _part_of(path) as part:
         yield part
         part.chmod(0o666 & ~_umask())
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
+        _sync(part)
         part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -54,18 +48,71 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
     """Give a temporary folder beside `folder`; when the block ends well, its files move into `folder` one
     by one, manifests (`*.json`, then `*.sha256` at the top) last, so a manifest never precedes its files."""
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
+    with temporary_folder(folder) as part:
         yield part
         files = [p for p in part.rglob("*") if p.is_file()]
         files.sort(key=lambda p: (p.parent == part, p.suffix == ".sha256", p.suffix == ".json", str(p)))
         for file in files:
+            _sync(file)
+        for file in files:
             target = folder / file.relative_to(part)
             target.parent.mkdir(parents=True, exist_ok=True)
             file.replace(target)
+
+
+@contextlib.contextmanager
+def temporary_folder(path: str | Path) -> Iterator[Path]:
+    """Give an empty folder beside `path`, with a temporary name; remove it when the block ends."""
+    with _part_of(Path(path)) as part:
+        folder = _folder_of(part)
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _part_of(path: Path) -> Iterator[Path]:
+    """Make a file `.<name>.<8 characters>.part` beside `path`, and hold a lock on it while the block runs, which ends with
+    the process: one that nobody holds was left by a kill, and is removed here."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        part = Path(name)
+        if try_lock(handle, fcntl.LOCK_EX) is not False and part.exists():
+            break
+        os.close(handle)  # another process took it for a leftover before it was locked
+    try:
+        yield part
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        part.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _folder_of(part: Path) -> Path:
+    """The temporary folder that a locked file stands for."""
+    return part.with_suffix(".folder.part")
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files and folders of `path` that killed processes left. Where the file system knows no locks,
+    none is removed."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.part")
+    for part in [found for found in path.parent.iterdir() if name.fullmatch(found.name)]:
+        with (
+            contextlib.suppress(OSError),
+            part.open("r+b") as file,
+        ):  # one of another user, or that another process removes
+            if try_lock(file.fileno(), fcntl.LOCK_EX):
+                shutil.rmtree(_folder_of(part), ignore_errors=True)
+                part.unlink()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def write_json(path: str | Path, content: Any) -> None:

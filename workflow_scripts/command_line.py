@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -59,13 +61,22 @@ def parse_settings(kind: type[SettingsType], text: str) -> SettingsType:
 
 def run(work: Callable[[], object]) -> None:
     """Run a script's work. A user's mistake (`InputError`) or the system's refusal of a file (`OSError`) is one line
-    and status 1; a programming error keeps its traceback."""
+    and status 1; a programming error keeps its traceback. SIGTERM ends it as an exception does, so that no temporary file
+    stays: with status 143."""
     start_log()
+    before = signal.signal(signal.SIGTERM, _exit)
     try:
         work()
     except (InputError, OSError) as error:
         log.error("error: %s", one_line(error))
         sys.exit(1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exit(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one interrupts no cleaning up
+    sys.exit(128 + number)
 
 
 def one_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from workflow_scripts.artefact import log
+from workflow_scripts.artefact import log, temporary_folder
 
 SPARE = 1.1  # of the room that the copies take must be free
 
@@ -34,8 +34,8 @@ def staged_copy(path: Path, beside: str, copy: bool) -> Iterator[Path]:
         log.info("%s: %.1f GB do not fit into %s (%.1f GB free); read in place", path, size / 1e9, scratch, free / 1e9)
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="matryoshka_", dir=scratch) as folder:
+    with temporary_folder(scratch / "matryoshka") as folder:
         for file in files:
-            shutil.copyfile(file, Path(folder, file.name))
+            shutil.copyfile(file, folder / file.name)
         log.info("%s: read from a copy in %s (%.2f GB)", path.with_name(beside), folder, size / 1e9)
-        yield Path(folder, path.name)
+        yield folder / path.name

@@ -81,6 +81,14 @@ def test_the_last_two_are_kept_and_the_last_is_loaded_whole(tmp_path: Path) -> N
     assert all(set(optimizer.state[parameter]) == {"exp_avg", "exp_avg_sq", "step"} for parameter in layer.parameters())
 
 
+def test_what_a_killed_save_left_goes_with_the_next(tmp_path: Path) -> None:
+    left = tmp_path / ".step.abcdefgh.part"
+    left.touch()
+    left.with_suffix(".folder.part").mkdir()
+    kept = saved(tmp_path, 1)
+    assert list(tmp_path.iterdir()) == kept
+
+
 @pytest.mark.parametrize("broken", FILES)
 @pytest.mark.parametrize("breaking", [cut, emptied, nested_too_deeply, removed, half_zeros, one_bit_flipped])
 def test_of_a_checkpoint_that_is_not_whole_the_one_before_is_taken(

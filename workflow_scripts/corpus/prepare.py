@@ -8,7 +8,6 @@ a few bytes per row; a second pass reads that back task by task. Memory does not
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from workflow_scripts.artefact import atomic_write, exclusive_lock, log, versions, write_digests, write_json
+from workflow_scripts.artefact import (
+    atomic_write,
+    exclusive_lock,
+    log,
+    temporary_folder,
+    versions,
+    write_digests,
+    write_json,
+)
 from workflow_scripts.command_line import InputError, Settings, parse_settings, parser, run, users_file
 from workflow_scripts.corpus.account import Account, count_by_task, decide
 from workflow_scripts.corpus.decontaminate import Index
@@ -43,11 +50,10 @@ def prepare(settings: PairsSettings, source: str | None, output: Path, threads: 
     started = time.monotonic()
     account = Account()
     folder = output.parent
-    folder.mkdir(parents=True, exist_ok=True)
     evaluation = [Path(task).name for task in settings.evaluation]
     index = _index(settings)
-    with tempfile.TemporaryDirectory(prefix=".pairs.", suffix=".part", dir=folder) as scratch:
-        spool = Path(scratch) / "spool.arrow"
+    with temporary_folder(folder / "pairs") as scratch:
+        spool = scratch / "spool.arrow"
         first_pass(_chunks_of_source(settings.corpus.source, source), index, account, spool, threads)
         del index
         keep = decide(account, settings.corpus, evaluation)

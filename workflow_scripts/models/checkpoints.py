@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +48,8 @@ def save(
     folder: Path, fingerprint: str, recipe: dict[str, Any], state: Checkpoint, model: nn.Module, optimizer: Any
 ) -> Path:
     """Write a checkpoint under a temporary name, rename it, and drop all but the last two of this configuration."""
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"step-{state.step:08d}-{fingerprint[:12]}"
-    part = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=folder))
-    try:
+    with artefact.temporary_folder(folder / "step") as part:
         save_file(
             {name: value.detach().cpu().contiguous() for name, value in model.named_parameters()},
             part / "weights.safetensors",
@@ -70,8 +67,6 @@ def save(
         if target.exists():
             shutil.rmtree(target)
         part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     for old in _of(folder, fingerprint)[:-KEPT]:
         shutil.rmtree(old)
     return target
