@@ -27,6 +27,7 @@ include: "rules/parts.smk"
 onstart:  # Snakemake keeps one of these, the last
     gc.enable()
     refuse_over_budget()
+    limit_gpus()
     retry_no_mistakes(workflow)
     prepare(workflow, logger)
 

@@ -31,7 +31,7 @@ rule embed:
     resources:
         mem_mb=growing(8000),
         runtime=growing(240),
-        gpu=GPU,
+        gpu=gpus(1),
         store_mb=store_mb(2),  # with its shards, while they are joined
     params:
         settings=embed_settings,
@@ -70,7 +70,7 @@ use rule embed as embed_part with:
     resources:
         mem_mb=growing(8000),
         runtime=growing(240),
-        gpu=GPU,
+        gpu=gpus(1),
         store_mb=store_mb(1),
     params:
         settings=embed_settings,

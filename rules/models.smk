@@ -59,7 +59,7 @@ rule transform:
     resources:
         mem_mb=growing(6000),
         runtime=growing(30),
-        gpu=GPU,
+        gpu=gpus(1),
     params:
         settings=made_settings,
     shell:
@@ -88,7 +88,7 @@ rule encode_pairs:
     resources:
         mem_mb=growing(8000),
         runtime=growing(240),
-        gpu=GPU,
+        gpu=gpus(1),
     params:
         settings=encode_pairs_settings,
     shell:
@@ -122,7 +122,7 @@ rule adaptor:
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
-        gpu=GPU,
+        gpu=gpus(1),
     params:
         settings=adaptor_settings,
     shell:
@@ -190,7 +190,7 @@ rule train:
     resources:
         mem_mb=growing(12000),
         runtime=growing(720),
-        gpu=GPU * STUDY.training.gpus,
+        gpu=gpus(STUDY.training.gpus),
         scratch=0,
         # as a resource, which trains nothing again when it changes
         checkpoint_seconds=round(60 * STUDY.training.checkpoint_minutes),

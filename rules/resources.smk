@@ -5,11 +5,7 @@
 
 from workflow_scripts.launch.machine import has_gpu
 
-# Whether all jobs run on this machine, whose profile limits GPUs (a cluster's does not), and it has none.
-LIMITED = getattr(workflow.global_resources.get("gpu"), "value", None) is not None
-PROCESSORS_ALONE = LIMITED and not has_gpu()
-# GPUs of a job that computes with torch; without one it computes on the processor. A training asks for `training: gpus`.
-GPU = 0 if PROCESSORS_ALONE else 1
+HAS_GPU = has_gpu()
 EFFORTS = {model: GRAPH.effort(model) for model in GRAPH.models}
 PRIORITIES = {
     model: sum(effort <= other for other in EFFORTS.values())
@@ -19,10 +15,45 @@ PRIORITIES = {
 FIRST = 1 + len(GRAPH.models)
 
 
+def on_this_machine():
+    """Whether jobs run here, not on a cluster: by the executor, which Snakemake knows once it makes jobs. A dry run has an
+    executor of its own; there by `--jobs`, which a cluster needs."""
+    if workflow.dryrun:
+        return workflow.resource_settings.nodes is None
+    return workflow.local_exec and not workflow.remote_exec
+
+
+def processors_alone():
+    """Whether jobs that could use a GPU find none."""
+    return on_this_machine() and not HAS_GPU
+
+
+def gpu_limit():
+    """The GPUs of all jobs that run at once; None where nobody says. The profile's goes with any `--resources`."""
+    return getattr(workflow.global_resources.get("gpu"), "value", None)
+
+
+def limit_gpus():
+    """On this machine one GPU at a time, where nobody says how many."""
+    if on_this_machine() and gpu_limit() is None:
+        workflow.register_resource("gpu", 1)
+
+
+def gpus(count):
+    """A resource: GPUs of a job that computes with torch; none where it computes on the processor."""
+
+    def resource(wildcards):
+        if processors_alone():
+            return 0
+        return min(count, gpu_limit() or 1) if on_this_machine() else count
+
+    return resource
+
+
 def half_of_the_cores(wildcards):
     """Threads of a job that computes with torch. On processors alone two run side by side: while one of them imports, loads
     or writes, which takes one core, the other computes."""
-    return min(8, (workflow.cores + 1) // 2) if PROCESSORS_ALONE else 8
+    return min(8, (workflow.cores + 1) // 2) if processors_alone() else 8
 
 
 def growing(amount):

@@ -23,19 +23,43 @@ def test_a_gpu_is_there_where_its_driver_is_and_not_hidden(tmp_path: Path, monke
     assert not machine.has_gpu(tmp_path), "it is hidden from torch as well"
 
 
-@pytest.mark.parametrize(
-    ("gpus", "threads", "asked"),
-    [("", 2, 0), ("0", 4, 1)],
-    ids=["two jobs share the processor's cores", "one job has the GPU and all cores"],
-)
-def test_trainings_run_side_by_side_where_there_is_no_gpu(
-    gpus: str, threads: int, asked: int, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+@pytest.fixture(params=["", "0"], ids=["no GPU", "a GPU"])
+def gpus(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What CUDA_VISIBLE_DEVICES says on a machine where a driver is installed."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", request.param)
     (tmp_path / "nvidia-smi").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    said = snakemake(project, "--dry-run", "--cores", "4", "results/embedded/models/fixed/s0/model.json").stdout
+    return str(request.param)
+
+
+@pytest.mark.parametrize("more", [(), ("--resources", "mem_mb=16000")], ids=["as it comes", "with --resources"])
+def test_trainings_run_side_by_side_where_there_is_no_gpu(gpus: str, more: tuple[str, ...], project: Path) -> None:
+    wanted = "results/embedded/models/fixed/s0/model.json"
+    said = snakemake(project, "--dry-run", "--cores", "4", *more, "--", wanted).stdout
     train = re.search(r"^rule train:\n(?:    .*\n)*", said, re.MULTILINE)
     assert train, said
+    threads, asked = (4, 1) if gpus else (2, 0)  # one job has the GPU and all cores, or two share the cores
     assert f"threads: {threads}\n" in train[0]
     assert f"gpu={asked}," in train[0]
+
+
+TWO_JOBS = """
+include: "Snakefile"
+
+rule alone:
+    output:
+        touch("{model}.s{seed}.alone"),
+    resources:
+        gpu=gpus(2),
+    shell:
+        "mkdir running && sleep 1 && rmdir running"
+"""
+
+
+@pytest.mark.parametrize("gpus", ["0"], ids=["a GPU"], indirect=True)
+@pytest.mark.usefixtures("gpus")
+def test_jobs_take_turns_at_the_gpu_whatever_resources_are_given(project: Path) -> None:
+    (project / "two_jobs.smk").write_text(TWO_JOBS)
+    options = ("--snakefile", "two_jobs.smk", "--cores", "4", "--resources", "mem_mb=16000")
+    said = snakemake(project, *options, "--", "base.s0.alone", "fixed.s0.alone")
+    assert said.returncode == 0, said.stderr
