@@ -1,5 +1,6 @@
 # What decides the jobs of ../models.smk: their inputs and settings.
 
+from workflow_scripts.launch.costs import pairs_encoded
 from workflow_scripts.study.references import parse_reference
 
 # Keys of `training` that are said per variant, or do not change the weights.
@@ -64,11 +65,9 @@ def pairs_of_adaptor(model):
 
 
 def encode_pairs_settings(wildcards):
-    """As many pairs as the largest adaptor of this parent uses: all adaptors of one seed share the store."""
-    children = [m for m in ADAPTED if GRAPH.parent_of(m) == wildcards.model]
     return settings(
         model=wildcards.model,
-        pairs=max(map(pairs_of_adaptor, children)),
+        pairs=pairs_encoded(STUDY, wildcards.model),
         seed=int(wildcards.pairs_seed),
         max_length=STUDY.training.max_length,
         instructions=STUDY.adaptor.instructions,

@@ -2,17 +2,28 @@
 
 from snakemake.exceptions import WorkflowError
 
+from workflow_scripts.launch.costs import pairs_of_seed
+
+
+def planned_job(wildcards):
+    """(model, seed, what it encodes) of a job that asks for a GPU; see `launch.costs.Job`."""
+    pairs_seed = wildcards.get("pairs_seed")
+    encodes = (
+        wildcards.get("task", "")
+        if pairs_seed is None
+        else pairs_of_seed(int(pairs_seed))
+    )
+    return wildcards.model, int(wildcards.seed), encodes
+
 
 def refuse_over_budget():
     """End here, before any job, a study that its `budget: gpu_hours` does not allow."""
     jobs = [j for j in workflow.dag.needrun_jobs() if "gpu" in j.rule.resources]
-    planned = {
-        (w.model, int(w.seed), w.get("task", "")) for w in (j.wildcards for j in jobs)
-    }
     if not jobs:
         return
     from workflow_scripts.launch.plan import refusal
 
+    planned = {planned_job(job.wildcards) for job in jobs}
     if reason := refusal(STUDY, Path(RESULTS), planned):
         raise WorkflowError(reason)
 

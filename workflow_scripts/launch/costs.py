@@ -39,30 +39,45 @@ class Cost:
         return self.training_tokens / per_hour, self.encoding_tokens * FORWARD_SHARE / per_hour
 
 
-Job = tuple[str, int, str]  # model, seed, and the task whose texts are encoded ("": the model itself is made)
+# Model, seed, and what it encodes: a task's texts, or pairs (`pairs_of_seed`); "": the model itself is made.
+Job = tuple[str, int, str]
+
+
+def pairs_of_seed(seed: int) -> str:
+    """What stands for a task where a model encodes the pairs that its adaptors of a seed learn from; no task is called so."""
+    return f"pairs/s{seed}"
 
 
 def costs(study: Study, results: Path, planned: Collection[Job] = ()) -> list[Cost]:
     """A `Cost` for every model of the graph, parents first. What is there is spent, and left again where it is
-    `planned`: to be made anew, as its settings or inputs have changed."""
+    `planned`: to be made anew, as its settings or inputs have changed. Pairs that several adaptors learn from are those of
+    the first."""
     per_triple = tokens_per_triple(study, results)
+    sharing = adaptors_by_pairs(study)
+    of_pairs = {adaptor: job for job, adaptors in sharing.items() for adaptor in adaptors}
     found = []
     for model in study.graph.models:
         training = encoding = spent = 0.0
-        encoded = study.graph.is_fetched(model) or study.graph.is_trained(model)
+        trained = study.graph.is_trained(model)
+        encoded = study.graph.is_fetched(model) or trained
         for seed in study.graph.seeds_of(model):
-            made = finished_manifest(results / "models" / model / f"s{seed}" / "model.json", "model.sha256")
-            if made is not None:
-                spent += (made.get("cost") or {}).get("seconds", 0.0) / 3600 * study.training.gpus
-            to_make = made is None or (model, seed, "") in planned
-            if to_make and study.graph.is_trained(model):
-                training += study.graph.steps_of(model) * study.training.batch * per_triple
-            elif study.graph.is_of_vectors(model):
+            if study.graph.is_of_vectors(model):
                 continue
-            elif to_make and model in study.graph.adapted:  # its parent's pairs are encoded once for all adaptors
-                encoding += (study.variants[model].pairs or study.adaptor.pairs) * per_triple
+            made = model_manifest(results, model, seed)
+            seconds = seconds_of(made)
+            to_make = made is None or (model, seed, "") in planned
+            if to_make and trained:
+                training += study.graph.steps_of(model) * study.training.batch * per_triple
+            elif job := of_pairs.get((model, seed)):
+                pairs, of_pairs_alone = pairs_to_encode(study, results, job, sharing[job], planned)
+                seconds = max(seconds - of_pairs_alone, 0.0)  # an adaptor's model.json has these in it
+                if (model, seed) == sharing[job][0]:
+                    encoding += pairs * per_triple
+                    seconds += of_pairs_alone
             elif to_make and study.graph.parent_of(model):  # its parent's sample is encoded once for the rotation
                 encoding += study.corpus.sample_texts * per_triple / 3
+            if not study.graph.is_fetched(model):
+                spent += seconds / 3600 * (study.training.gpus if trained else 1)
             if not encoded:
                 continue
             for name in encoded_texts(study):
@@ -76,6 +91,36 @@ def costs(study: Study, results: Path, planned: Collection[Job] = ()) -> list[Co
             Cost(model, len(study.graph.seeds_of(model)), study.graph.steps_of(model), training, encoding, spent)
         )
     return found
+
+
+def adaptors_by_pairs(study: Study) -> dict[Job, list[tuple[str, int]]]:
+    """The jobs that encode pairs, each with the adaptors (model, seed) that learn from them."""
+    found: dict[Job, list[tuple[str, int]]] = {}
+    for model in study.graph.adapted:
+        parent = study.graph.parent_of(model)
+        if parent is None or study.graph.is_of_vectors(model):
+            continue
+        for seed in study.graph.seeds_of(model):
+            job = parent, study.graph.seed_of_parent(model, seed), pairs_of_seed(seed)
+            found.setdefault(job, []).append((model, seed))
+    return found
+
+
+def pairs_encoded(study: Study, parent: str) -> int:
+    """As many pairs as the largest adaptor of this parent uses: all adaptors of one seed share the store."""
+    children = [model for model in study.graph.adapted if study.graph.parent_of(model) == parent]
+    return max(study.variants[model].pairs or study.adaptor.pairs for model in children)
+
+
+def pairs_to_encode(
+    study: Study, results: Path, job: Job, adaptors: list[tuple[str, int]], planned: Collection[Job]
+) -> tuple[int, float]:
+    """(pairs left to encode, seconds that were spent on them) of a job and the adaptors that learn from it."""
+    parent, seed, pairs = job
+    made = finished_manifest(results / "models" / parent / f"s{seed}.{pairs}" / "pairs.json", "pairs.sha256")
+    waiting = any(model_manifest(results, *adaptor) is None for adaptor in adaptors)
+    left = job in planned or (made is None and waiting)
+    return pairs_encoded(study, parent) if left else 0, seconds_of(made)
 
 
 def gpu_hours(costs_of_models: list[Cost], tokens_per_second: float) -> tuple[float, float]:
@@ -130,9 +175,7 @@ def jobs(study: Study) -> dict[str, int]:
         "tokens": len({study.graph.root_of(model) for model, _ in trained + adapted}),
         "fetch": len(fetched),
         "transform": len(transformed) - len(adapted) - len(of_vectors),
-        "encode_pairs": len(
-            {(study.graph.parent_of(m), study.graph.seed_of_parent(m, seed), seed) for m, seed in adapted}
-        ),
+        "encode_pairs": len(adaptors_by_pairs(study)),
         "adaptor": len(adapted),
         "adaptor_of_vectors": len(of_vectors),
         "train": len(trained),
@@ -156,6 +199,16 @@ def jobs(study: Study) -> dict[str, int]:
 def tasks_prepared(study: Study) -> list[str]:
     """The tasks whose data are fetched: those scored, and those that the pairs are cleaned against."""
     return list(dict.fromkeys([*study.task_names, *(study.tasks_cleaned_against if study.needs_pairs else [])]))
+
+
+def model_manifest(results: Path, model: str, seed: int) -> dict[str, Any] | None:
+    """The manifest of a model that is made."""
+    return finished_manifest(results / "models" / model / f"s{seed}" / "model.json", "model.sha256")
+
+
+def seconds_of(manifest: dict[str, Any] | None) -> float:
+    """What making a model, or encoding pairs, took; 0 for what is not made."""
+    return float(((manifest or {}).get("cost") or {}).get("seconds", 0.0))
 
 
 def finished_manifest(path: Path, digest: str) -> dict[str, Any] | None:
