@@ -24,7 +24,11 @@ def refuse_over_budget():
     from workflow_scripts.launch.plan import refusal
 
     planned = {planned_job(job.wildcards) for job in jobs}
-    if reason := refusal(STUDY, Path(RESULTS), planned):
+    try:
+        reason = refusal(STUDY, Path(RESULTS), planned)
+    except InputError as error:
+        raise WorkflowError(str(error))
+    if reason:
         raise WorkflowError(reason)
 
 

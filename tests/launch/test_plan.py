@@ -17,6 +17,7 @@ import yaml
 from testing.vector_files import write_npy
 from tests.conftest import snakemake
 from tests.study.studies import STUDIES, study_of
+from workflow_scripts.command_line import InputError
 from workflow_scripts.launch import calibration, costs, downloads, plan
 from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.configuration import load_study
@@ -171,6 +172,30 @@ def test_a_budget_without_a_throughput_asks_for_one(tmp_path: Path) -> None:
     assert "no throughput is known for this base and recipe" in (plan.refusal(longer, tmp_path) or "")
     (tmp_path / "plan.json").write_text(json.dumps(measured | {"gpu": None}))
     assert "where a GPU is" in (plan.refusal(study, tmp_path) or ""), "a processor's hours are not a GPU's"
+
+
+@pytest.mark.parametrize("cut", ["plan.json", "corpus/tokens/base/tokens.json", "models/fixed/s0/model.json"])
+def test_a_cut_file_of_results_is_named_in_one_line(cut: str, tmp_path: Path) -> None:
+    study = load_study({**study_of([]).model_dump(), "budget": {"gpu_hours": 1.0}})
+    (tmp_path / cut).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / cut).with_suffix(".sha256").touch()
+    (tmp_path / cut).write_text('{"tokens_per_second": 1')
+    with pytest.raises(InputError, match=rf"{cut}: not readable as JSON .*; delete it and run again"):
+        plan.refusal(study, tmp_path)
+
+
+def test_a_cut_file_of_results_refuses_a_study_with_a_budget_in_one_line(project: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "budget.yaml"
+    overlay.write_text("study: cut\nbudget: {gpu_hours: 1}")
+    measured = project / "results" / "cut" / "plan.json"
+    measured.parent.mkdir(parents=True)
+    measured.write_text("{")
+    result = snakemake(project, "--cores", "1", "--configfile", "config.yaml", str(overlay))
+    said = result.stdout + result.stderr
+    assert result.returncode == 1
+    assert "results/cut/plan.json: not readable as JSON" in said
+    assert "JSONDecodeError" not in said
+    assert "Traceback" not in said
 
 
 def test_what_is_made_already_counts_as_spent_and_not_again(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ Takes a study and the folder of its results; leaves tokens per second, measured 
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.artefact import read_json
 from workflow_scripts.command_line import first_line
 from workflow_scripts.launch.costs import tokens_per_triple
 from workflow_scripts.study.configuration import Study
@@ -104,6 +104,6 @@ def measured_before(study: Study, results: Path) -> float | None:
     measured = results / "plan.json"
     if not measured.is_file():
         return None
-    content = json.loads(measured.read_text())
+    content = read_json(measured)
     fits = content.get("gpu") and content.get("measured_for") == measured_for(study)
     return float(content["tokens_per_second"]) if fits else None

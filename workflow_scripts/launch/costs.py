@@ -5,12 +5,12 @@ Takes a study and the folder of its results; leaves a `Cost` for each model and 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.artefact import read_json
 from workflow_scripts.study.configuration import Study
 
 TRAINING_TEXTS = "training_texts"
@@ -132,7 +132,7 @@ def gpu_hours(costs_of_models: list[Cost], tokens_per_second: float) -> tuple[fl
 def tokens_per_triple(study: Study, results: Path) -> float:
     """Tokens of one training triple: counted where the pairs are tokenised, assumed where not."""
     for counted in sorted((results / "corpus" / "tokens").glob("*/tokens.json")):
-        content = json.loads(counted.read_text())
+        content = read_json(counted)
         if content.get("rows"):
             return float(content["tokens"]) / float(content["rows"])
     return min(TOKENS_PER_TRIPLE.get(study.corpus.source, TOKENS_PER_MEDI_TRIPLE), 3.0 * study.training.max_length)
@@ -215,5 +215,5 @@ def finished_manifest(path: Path, digest: str) -> dict[str, Any] | None:
     """A manifest whose artefact is complete."""
     if not (path.is_file() and (path.parent / digest).is_file()):
         return None
-    content: dict[str, Any] = json.loads(path.read_text())
+    content: dict[str, Any] = read_json(path)
     return content
