@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from testing.vector_files import write_npy
+from testing.vector_files import table, write_arrow, write_npy
 from tests.conftest import snakemake
 from tests.study.studies import STUDIES, study_of
 from workflow_scripts.command_line import InputError
@@ -90,6 +90,26 @@ def test_where_embeddings_leave_the_disk_the_plan_says_the_most_at_a_time() -> N
     assert embeddings(downloads.Limits(jobs=3)) == 2 * 3 * one, "a store and the shards that it is joined from, per job"
     assert embeddings(downloads.Limits(jobs=3, store_bytes=one)) == one
     assert embeddings(downloads.Limits(jobs=10**6)) == embeddings(None)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".arrow"])
+def test_a_store_of_own_vectors_is_as_large_as_their_files_say(suffix: str, tmp_path: Path) -> None:
+    vectors = np.ones((400, 96), dtype=np.float32)
+    write_npy(tmp_path / "queries.npy", vectors[:8])
+    if suffix == ".npy":
+        write_npy(tmp_path / "documents.npy", vectors)
+    else:
+        write_arrow(tmp_path / "documents.arrow", table(vectors))
+    (tmp_path / "pairs.tsv").write_text("query-id\tcorpus-id\n0\t1\n")
+    content = {
+        "study": "own",
+        "variants": {"ours": {"vectors": str(tmp_path)}, "a": {"parent": "ours", "adaptor": "linear"}},
+        "dimensions": [2],
+        "tasks": [{"path": str(tmp_path), "name": "own"}],
+    }
+    study = load_study(content)
+    for model in ("ours", "a"):
+        assert costs.store_bytes(study, model, "own") == pytest.approx(408 * 96 * 4, rel=0.2)
 
 
 RULES = """

@@ -151,9 +151,14 @@ def tokens_of(study: Study, name: str, per_triple: float) -> float:
 
 
 def store_bytes(study: Study, model: str, name: str) -> float:
-    """Bytes of the store of one model and one task's texts, by mteb's count of them."""
-    texts = study.corpus.sample_texts if name == TRAINING_TEXTS else study.catalogue[name]["texts"] or TEXTS_UNKNOWN
-    return float(texts * study.graph.width_of(model) * (2 if study.encoding.precision == "float16" else 4))
+    """Bytes of the store of one model and one task's texts: by the user's files of vectors, or mteb's count of texts."""
+    if study.graph.is_of_vectors(model):
+        rows = study.graph.own_rows(model, name)
+    elif name == TRAINING_TEXTS:
+        rows = study.corpus.sample_texts
+    else:
+        rows = study.catalogue[name]["texts"] or TEXTS_UNKNOWN
+    return float(rows * study.graph.width_of(model) * (2 if study.encoding.precision == "float16" else 4))
 
 
 def jobs(study: Study) -> dict[str, int]:

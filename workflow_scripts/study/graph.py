@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from workflow_scripts.study.errors import StudyError
-from workflow_scripts.study.own_vectors import width_of_files
+from workflow_scripts.study.own_vectors import rows_of_files, width_of_files
 from workflow_scripts.study.references import parse_reference, reference_width
 from workflow_scripts.study.sections.base import Base
 from workflow_scripts.study.sections.training import Training
@@ -219,6 +219,17 @@ class Graph:
                 f"variants.{name}.vectors",
                 f"variants.{name}.declared_width",
             )
+            for name in self.own
+        }
+
+    def own_rows(self, model: str, task: str) -> int:
+        """How many vectors of a task the user's files hold, for a model that is these or an adaptor of them."""
+        return self._own_rows[self.root_of(model)][task]
+
+    @cached_property
+    def _own_rows(self) -> dict[str, dict[str, int]]:
+        return {
+            name: {task: rows_of_files(files.values(), self.width_of(name)) for task, files in self.files[name].items()}
             for name in self.own
         }
 

@@ -7,7 +7,7 @@ refused before any job.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from workflow_scripts.command_line import InputError
@@ -144,6 +144,13 @@ def width_of_files(files: Mapping[str, Mapping[str, Path]], declared: int | None
     if found is None:
         raise StudyError(f"{width_key}: missing; .parquet and .arrow state no width before they are read")
     return found
+
+
+def rows_of_files(files: Iterable[Path], width: int) -> int:
+    """How many vectors the files hold. Of .parquet and .arrow, which say it only when they are read: as many float32 vectors
+    of that width as would fill them."""
+    headers = {path: read_header(path) for path in files}
+    return sum(header.rows if header else path.stat().st_size // (4 * width) for path, header in headers.items())
 
 
 def _header(path: Path, key: str) -> Header | None:
