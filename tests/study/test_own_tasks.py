@@ -28,6 +28,14 @@ def test_a_path_is_a_task_named_like_its_folder_and_a_dumped_study_is_read_again
     assert study.model_dump()["tasks"][2] == {"path": str(folder), "name": "Again", "split": "test"}
 
 
+def test_own_data_is_always_encoded_by_one_job(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("text,label\n" + f"{'word ' * 300},a\n" * 20)
+    study = study_of("WordNetExamples", str(tmp_path / "labels.csv"), encoding={"rows_per_job": 10})
+    assert study.catalogue["labels"]["texts"] > 10
+    assert study.encoding_jobs("labels") == 1
+    assert study.encoding_jobs("WordNetExamples") > 1
+
+
 def test_own_data_may_have_prompts_and_be_decontaminated_against(tmp_path: Path) -> None:
     path = str(beir(tmp_path / "Mine"))
     prompts, cleaned = {"prompts": {"Mine-query": "find: "}}, {"decontaminate": ["Mine"]}

@@ -297,10 +297,12 @@ class Study(Section):
         return task_catalogue() | {name: entry.described() for name, entry in self.own_tasks.items()}
 
     def encoding_jobs(self, task: str) -> int:
-        """How many jobs encode a task's texts for one model; the training texts, which are no task, one."""
+        """How many jobs encode a task's texts for one model: one of the training texts, which are no task, and of data of the
+        user's own, whose texts are counted when they are read."""
         rows = self.encoding.rows_per_job
-        texts = self.catalogue[task]["texts"] if rows and task in self.catalogue else None
-        return math.ceil(texts / rows) if rows and texts else 1
+        if not rows or task in self.own_tasks or task not in self.catalogue:
+            return 1
+        return math.ceil((self.catalogue[task]["texts"] or 1) / rows)
 
     def prompts_of(self, task: str) -> dict[str, str]:
         """Those of `encoding: prompts` that a task's texts may be given; none for the training texts, which are no task."""
