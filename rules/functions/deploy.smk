@@ -1,5 +1,6 @@
 # What decides the jobs of ../deploy.smk: the bundles of the study, their inputs and settings.
 
+from workflow_scripts.study.bundles_fit import task_of
 from workflow_scripts.study.sections.deploy import bundle_name
 
 RETRIEVAL = "Retrieval"
@@ -12,7 +13,7 @@ def tasks_of_type(task_type):
 def own_bundle(choice):
     """A bundle of the study's own, its defaults filled in."""
     model = choice.model or GRAPH.models[0]
-    task = choice.task or next(iter([*tasks_of_type(RETRIEVAL), *STUDY.task_names]))
+    task = task_of(choice, STUDY.task_names, CATALOGUE)
     seed = GRAPH.seeds_of(model)[0] if choice.seed is None else choice.seed
     return dict(
         choice=choice.choice,

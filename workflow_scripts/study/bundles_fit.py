@@ -18,6 +18,14 @@ from workflow_scripts.study.sections.deploy import Bundle
 from workflow_scripts.study.sections.own_task import NOT_JUDGED
 from workflow_scripts.study.sections.search import Search
 
+RETRIEVAL = ("Retrieval", NOT_JUDGED)  # what searches are measured on; those with judgements first
+
+
+def task_of(bundle: Bundle, tasks: Sequence[str], catalogue: Mapping[str, Mapping[str, Any]]) -> str:
+    """The task whose expected share a bundle states: its own, or the first of retrieval, or the first."""
+    of_type = [task for type_ in RETRIEVAL for task in tasks if catalogue[task]["type"] == type_]
+    return bundle.task or [*of_type, *tasks][0]
+
 
 def check_bundle(
     name: str,
@@ -70,11 +78,7 @@ def check_bundle(
             raise StudyError(
                 f"{where}.choice: {fine.name} ({fine.bytes} bytes a vector) is not finer than {coarse.name} ({coarse.bytes}) before it"
             )
-    known_types = {task: entry["type"] for task, entry in catalogue.items()}
-    if stages and not any(
-        known_types.get(task, "Retrieval") in ("Retrieval", NOT_JUDGED)
-        for task in ([bundle.task] if bundle.task else tasks)
-    ):
+    if stages and catalogue[task_of(bundle, tasks, catalogue)]["type"] not in RETRIEVAL:
         raise StudyError(f"{where}.task: a search is measured on retrieval tasks; name one of them")
     for _, kept in stages:
         if kept not in search.candidates:

@@ -16,7 +16,7 @@ class Bundle(Section):
     model: str | None = Field(None, description="A model of the study; null: `base`.")
     task: str | None = Field(
         None,
-        description="The task whose expected share is stated; null: the first retrieval task, or else the first task.",
+        description="The task whose expected share is stated; null: the first retrieval task, of those with judgements where there are any, or else the first task.",
     )
     seed: Seed | None = Field(None, description="Which training of it; null: the first seed.")
 
