@@ -6,8 +6,11 @@ from workflow_scripts.study.sections.deploy import bundle_name
 RETRIEVAL = "Retrieval"
 
 
-def tasks_of_type(task_type):
-    return [task for task in STUDY.task_names if CATALOGUE[task]["type"] == task_type]
+@cache
+def task_type(task):
+    """The task's type, as its scores have it: of a single file of the user's own by its columns."""
+    files = STUDY.own_tasks[task].files() if task in STUDY.own_tasks else {}
+    return type_of(files, STUDY.encodes) if "rows" in files else CATALOGUE[task]["type"]
 
 
 def own_bundle(choice):
@@ -20,19 +23,19 @@ def own_bundle(choice):
         model=model,
         seeds={model: seed},
         tasks=[task],
-        task_type=CATALOGUE[task]["type"],
+        task_type=task_type(task),
         rescored=False,
     )
 
 
-def recommended_bundle(task_type, rescored):
+def recommended_bundle(type_, rescored):
     """What the report will recommend for a task type: of the fetched model or own vectors with the highest score, not known yet."""
     return dict(
         choice=None,
         model=None,
         seeds={model: GRAPH.seeds_of(model)[0] for model in FETCHED + OWN},
-        tasks=tasks_of_type(task_type),
-        task_type=task_type,
+        tasks=[task for task in STUDY.task_names if task_type(task) == type_],
+        task_type=type_,
         rescored=rescored,
     )
 
@@ -41,12 +44,12 @@ def all_bundles():
     """The study's own by name, or else what the report recommends: by task type."""
     if STUDY.deploy.bundles:
         return {name: own_bundle(one) for name, one in STUDY.deploy.bundles.items()}
-    types = list(dict.fromkeys(CATALOGUE[task]["type"] for task in STUDY.task_names))
+    types = list(dict.fromkeys(map(task_type, STUDY.task_names)))
     found = {bundle_name(one): recommended_bundle(one, False) for one in types}
-    for task_type in types if STUDY.search.shortlist else []:
-        if task_type.startswith(RETRIEVAL):
-            name = bundle_name(task_type, rescored=True)
-            found[name] = recommended_bundle(task_type, True)
+    for one in types if STUDY.search.shortlist else []:
+        if one.startswith(RETRIEVAL):
+            name = bundle_name(one, rescored=True)
+            found[name] = recommended_bundle(one, True)
     return found
 
 

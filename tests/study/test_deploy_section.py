@@ -103,6 +103,16 @@ def bundles_planned(project: Path, **more: Any) -> dict[str, dict[str, Any]]:
     return {settings["name"]: settings for settings in map(json.loads, commands)}
 
 
+def test_a_file_of_pairs_is_exported_as_what_it_is_scored_as(project: Path) -> None:
+    found = bundles_planned(project)
+    tasks = {name: (settings["task_type"], settings["tasks"]) for name, settings in found.items()}
+    assert tasks == {
+        "Classification": ("Classification", ["labels"]),
+        "STS": ("STS", ["pairs"]),
+        "Retrieval-without-judgements": (NOT_JUDGED, ["collection"]),
+    }
+
+
 def test_a_search_without_a_task_is_exported_for_the_first_that_measures_it(project: Path) -> None:
     search = {"shortlist": ["prefix-full-binary"], "candidates": [100], "rescore": ["prefix-full-int8"]}
     bundles = {"small": {"choice": "prefix-full-binary@100>prefix-full-int8"}}
