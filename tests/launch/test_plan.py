@@ -122,25 +122,33 @@ with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
     workflow.dag()
     print(*workflow._workflow._localrules)
     print(*[rule.name for rule in workflow._workflow.rules if "gpu" in rule.resources])
+    print(*[rule.name for rule in workflow._workflow.rules if not rule.norun])
 """
 
 
-def rules(project: Path) -> tuple[set[str], set[str]]:
-    """The rules that run on the login node, and those that ask for a GPU, as Snakemake reads them."""
+def rules(project: Path) -> tuple[set[str], set[str], set[str]]:
+    """The rules that run on the login node, those that ask for a GPU, and all that make something, as Snakemake reads them."""
     command = [sys.executable, "-c", RULES]
     said = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout.splitlines()
-    return {*said[0].split()}, {*said[1].split()}
+    return {*said[0].split()}, {*said[1].split()}, {*said[2].split()}
 
 
 def test_the_cluster_sends_every_job_that_asks_for_a_gpu_where_one_is(project: Path) -> None:
     asked = yaml.safe_load((project / "profiles" / "slurm" / "profile.yaml").read_text())
-    _, on_a_gpu = rules(project)
+    local, on_a_gpu, made = rules(project)
     assert {rule for rule, of in asked["set-resources"].items() if of["slurm_partition"] == "gpu"} == on_a_gpu
     assert on_a_gpu <= asked["set-threads"].keys()
 
+    page = (project / "docs" / "slurm.md").read_text()
+    named = {
+        place: set(re.findall(r"`(\w+)`", what)) for what, place in re.findall(r"^\| (.*) \| the (\w+)", page, re.M)
+    }
+    assert named["GPU"] == on_a_gpu
+    assert named["processor"] == made - on_a_gpu - local
+
 
 def test_no_job_but_the_local_rules_may_reach_the_hub(project: Path) -> None:
-    local, _ = rules(project)
+    local, _, _ = rules(project)
     files = [*STUDIES["medi"], "tests/full_study/sizes.yaml"]
     result = snakemake(project, "--dry-run", "--printshellcmds", "--configfile", *files)
     assert result.returncode == 0, result.stderr
