@@ -11,7 +11,7 @@ from matplotlib.collections import PathCollection
 
 from testing.made_study import MEDI_LIKE, write_study
 from tests.study.studies import STUDIES, study_of
-from workflow_scripts.curves import budget, budget_figures, figures
+from workflow_scripts.curves import budget, budget_figures, figures, looks
 from workflow_scripts.curves.collect import Model, graph_of
 from workflow_scripts.curves.costs import costs
 from workflow_scripts.curves.curves import Found, answer
@@ -68,8 +68,8 @@ def test_models_that_their_steps_do_not_tell_apart_keep_their_names() -> None:
 
 
 def test_the_table_of_budgets_has_the_best_within_so_many_bytes(found: Found) -> None:
-    table = budget.budget_table(found.frontier, found.summary)
-    assert sorted(set(table["bytes"])) == [32, 64, 128]
+    table = found.budget.filter(task="mean")
+    assert sorted(set(table["bytes"])) == [8, 48, 192]
     assert table.filter(variant="from_fixed_40")["steps"].unique().to_list() == [60]
     for row in table.iter_rows(named=True):
         within = found.frontier.filter(
@@ -84,22 +84,64 @@ def test_the_table_of_budgets_has_the_best_within_so_many_bytes(found: Found) ->
 
 
 def test_where_some_models_have_several_seeds_those_with_one_are_hollow(found: Found) -> None:
-    table = budget.budget_table(found.frontier, found.summary)
+    table = found.budget.filter(task="mean").with_columns(verdict=pl.lit("unclear"))
 
     def hollow(seeds: dict[str, int]) -> tuple[int, bool]:
         counted = table.with_columns(seeds=pl.col("variant").replace_strict(seeds, default=3, return_dtype=pl.Int64))
         figure = budget_figures.draw_budget(counted, found.summary, kinds_of(found))
         clouds = [drawn for drawn in figure.axes[0].collections if isinstance(drawn, PathCollection)]
         points = sum(len(np.asarray(cloud.get_offsets())) for cloud in clouds)
-        return points, budget_figures.ONE_SEED in [text.get_text() for text in figure.legends[0].get_texts()]
+        return points, looks.ONE_SEED in [text.get_text() for text in figure.legends[0].get_texts()]
 
     assert hollow({}) == (0, False)
     assert hollow(dict.fromkeys(table["variant"], 1)) == (0, False)
     assert hollow({"matryoshka_40": 1}) == (1, True)
 
 
+def test_what_is_trained_is_set_beside_the_best_without_training(found: Found) -> None:
+    untrained = found.budget.filter(pl.col("steps") == 0)
+    assert set(untrained["variant"]) == {"base", "base_rotated"}
+    assert untrained["verdict"].null_count() == untrained.height
+    trained = found.budget.filter(pl.col("steps") > 0)
+    assert trained["verdict"].null_count() == 0
+    assert set(trained["task"]) == {"mean", "mean in domain", "mean out of domain"}
+    full = found.curves.filter(variant="base", codec="prefix-384-float32").select("task", full="score")
+    score = found.curves.select("variant", "codec", "task", "score")
+    sides = (
+        trained.join(full, on="task")
+        .join(score, left_on=["variant", "choice", "task"], right_on=["variant", "codec", "task"])
+        .join(score, left_on=["free", "free_choice", "task"], right_on=["variant", "codec", "task"], suffix="_free")
+    )
+    assert sides.height == trained.height
+    measured = (sides["score"] - sides["score_free"]) / sides["full"]
+    # Which side is more flattered by its choice hangs on how many codecs it was chosen among, and how alike they are.
+    assert float((measured - sides["difference"]).abs().max()) < 0.02  # type: ignore[arg-type]
+    decided = trained.filter(pl.col("verdict").is_in(["better", "worse"]))
+    assert decided.height
+    assert ((decided["difference"] > 0) == (decided["verdict"] == "better")).all()
+    assert (decided["p_corrected"] < 0.05).all()
+
+
+def test_a_ring_says_that_a_model_is_told_apart_from_the_best_without_training(found: Found) -> None:
+    table = found.budget.filter(task="mean").with_columns(
+        verdict=pl.when(pl.col("variant") == "fixed_40").then(pl.lit("better")).otherwise(pl.lit("unclear"))
+    )
+    figure = budget_figures.draw_budget(table, found.summary, kinds_of(found))
+    for axis in figure.axes:
+        points = sum(len(np.asarray(c.get_offsets())) for c in axis.collections if isinstance(c, PathCollection))
+        assert points == 1
+    assert budget_figures.DECIDED in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_the_frontiers_that_are_drawn_and_written_never_fall(found: Found) -> None:
+    drawn = figures.drawn_frontiers(found.frontier)
+    for _, line in drawn.group_by(["task_type", "scope"]):
+        assert line.sort("bytes")["share"].is_sorted()
+    assert drawn.height <= budget.frontiers_of_models(found.frontier).height
+
+
 def test_no_interval_makes_a_panel_flat(found: Found) -> None:
-    table = budget.budget_table(found.frontier, found.summary)
+    table = found.budget.filter(task="mean")
     wide = table.with_columns(
         share_high=pl.when(pl.col("variant") == "matryoshka_40").then(30.0).otherwise("share_high")
     )
@@ -122,14 +164,14 @@ def test_the_table_of_domains_has_every_model_on_either_side_and_the_figure_each
     axes = budget_figures.draw_domains(table, found.summary, kinds_of(found)).axes
     assert len(axes) == 2
     longest = table.filter(task="mean in domain", variant="fixed_40").sort("dim")["difference"].to_list()
-    (line,) = [line for line in axes[0].lines if line.get_label() == "fixed"]
+    (line,) = [line for line in axes[0].lines if line.get_label() == "fixed_40"]
     assert list(line.get_ydata()) == longest
 
 
 def test_a_study_without_scores_has_empty_tables_and_figures(tmp_path: Path) -> None:
     nothing = answer(tmp_path, MODELS, list(TASKS), Intervals(resamples=100), "s")
     tables = (
-        budget.budget_table(nothing.frontier, nothing.summary),
+        nothing.budget,
         budget.domains_table(nothing.differences, nothing.summary),
     )
     assert all(table.is_empty() for table in tables)
@@ -138,7 +180,7 @@ def test_a_study_without_scores_has_empty_tables_and_figures(tmp_path: Path) -> 
 
 
 def test_a_kind_has_one_colour_and_marker_in_all_figures(found: Found) -> None:
-    of_budget = budget.budget_table(found.frontier, found.summary)
+    of_budget = found.budget
     of_domains = budget.domains_table(found.differences, found.summary)
     named = largest(found.summary.models, set(found.frontier["scope"]))
     main = figures.draw(found.curves, found.frontier, found.summary)

@@ -34,7 +34,7 @@ from workflow_scripts.study.configuration import load_study
 
 def test_points_are_means_over_seeds_and_shares_are_of_the_models_own_full_width(tmp_path: Path) -> None:
     models = made(tmp_path)
-    curves, _, _, _ = answer(tmp_path, models, list(TASKS), FEW, "s")
+    curves = answer(tmp_path, models, list(TASKS), FEW, "s").curves
     files = [pl.read_parquet(tmp_path / f"scores/matryoshka/s{seed}/WordNetExamples.parquet") for seed in (0, 1)]
 
     def mean(dim: int) -> float:
@@ -53,7 +53,8 @@ def test_points_are_means_over_seeds_and_shares_are_of_the_models_own_full_width
 
 def test_the_summary_finds_costs_and_comparisons_in_the_graph(tmp_path: Path) -> None:
     models = made(tmp_path)
-    _, differences, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    found = answer(tmp_path, models, list(TASKS), FEW, "s")
+    differences, summary = found.differences, found.summary
     cost = {model.name: model.cost.total for model in summary.models}
     assert cost["base"].seconds == 0
     assert cost["matryoshka_from_fixed"].steps == 150
@@ -131,7 +132,8 @@ def test_the_smallest_dimension_must_hold_for_every_larger_one_too() -> None:
 
 def test_recommendations_rest_on_the_lower_end_of_the_interval(tmp_path: Path) -> None:
     models = made(tmp_path)
-    curves, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    found = answer(tmp_path, models, list(TASKS), FEW, "s")
+    curves, summary = found.curves, found.summary
     for row in summary.recommendations:
         points = curves.filter((pl.col("task") == "mean") & is_prefix(), variant=row.variant, task_type=row.task_type)
         kept = points.filter(pl.col("dim") >= row.dim)["share_low"]
@@ -159,7 +161,8 @@ def test_missing_scores_are_named_and_the_rest_is_answered(tmp_path: Path) -> No
     (tmp_path / "scores/matryoshka/s1/WordNetExamples.parquet").unlink()
     for seed in (0, 1):
         (tmp_path / f"scores/fixed/s{seed}/WordNetExamples.parquet").unlink()
-    curves, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    found = answer(tmp_path, models, list(TASKS), FEW, "s")
+    curves, summary = found.curves, found.summary
     assert Missing(variant="matryoshka", seed=1, task="WordNetExamples") in summary.missing
     assert len(summary.missing) == 3
     assert curves.filter(variant="matryoshka", task="WordNetExamples")["seeds"].unique().to_list() == [1]
@@ -173,7 +176,8 @@ def test_a_mean_is_over_the_largest_block_of_tasks_and_models_without_a_gap(tmp_
     (tmp_path / "scores/fixed/s0/Task0.parquet").unlink()  # one task of one model: that model has no mean
     for model in models:
         (tmp_path / f"scores/{model.name}/s0/Task3.parquet").unlink()
-    curves, _, _, summary = answer(tmp_path, models, list(tasks), FEW, "s")
+    found = answer(tmp_path, models, list(tasks), FEW, "s")
+    curves, summary = found.curves, found.summary
     means = curves.filter(task="mean")
     assert set(means["variant"]) == {model.name for model in models} - {"fixed"}
     assert set(means["tasks"]) == {3}
@@ -183,16 +187,16 @@ def test_a_mean_is_over_the_largest_block_of_tasks_and_models_without_a_gap(tmp_
 def test_without_values_the_notes_say_that_no_interval_is_known(tmp_path: Path) -> None:
     models = made(tmp_path)
     (tmp_path / "scores/matryoshka/s1/WordNetExamples.values.parquet").unlink()
-    _, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    summary = answer(tmp_path, models, list(TASKS), FEW, "s").summary
     assert any(note.startswith("WordNetExamples: no interval is known for matryoshka,") for note in summary.notes)
 
 
 def test_where_a_verdict_does_not_hold_the_notes_say_so(tmp_path: Path) -> None:
     models = made(tmp_path / "values")
-    _, _, _, summary = answer(tmp_path / "values", models, list(TASKS), FEW, "s")
+    summary = answer(tmp_path / "values", models, list(TASKS), FEW, "s").summary
     assert [note for note in summary.notes if note.startswith("Classification: Outcomes by test text are not known")]
     made(tmp_path / "outcomes", texts=300)
-    _, _, _, summary = answer(tmp_path / "outcomes", models, list(TASKS), FEW, "s")
+    summary = answer(tmp_path / "outcomes", models, list(TASKS), FEW, "s").summary
     assert not any("Outcomes by test text" in note for note in summary.notes)
     entry = summary.task_types["Classification"]
     assert entry.values == "test texts"
@@ -201,7 +205,8 @@ def test_where_a_verdict_does_not_hold_the_notes_say_so(tmp_path: Path) -> None:
 
 def test_what_could_have_been_found_stands_beside_what_the_data_cannot_tell(tmp_path: Path) -> None:
     models = made(tmp_path)
-    _, differences, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    found = answer(tmp_path, models, list(TASKS), FEW, "s")
+    differences, summary = found.differences, found.summary
     means = differences.filter(task="mean")
     unclear = means.filter(verdict="unclear")
     assert unclear.height
@@ -218,11 +223,11 @@ def test_one_seed_is_told_by_what_was_measured_not_by_what_was_asked_for(tmp_pat
     models = made(tmp_path)
     for path in tmp_path.glob("scores/matryoshka/s1/*.parquet"):
         path.unlink()
-    _, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    summary = answer(tmp_path, models, list(TASKS), FEW, "s").summary
     assert "One seed of matryoshka: no interval of theirs covers another training run." in summary.notes
     for path in tmp_path.glob("scores/*/s1/*.parquet"):
         path.unlink()
-    _, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    summary = answer(tmp_path, models, list(TASKS), FEW, "s").summary
     assert any(note.startswith("One seed: ") for note in summary.notes)
     assert set(summary.seeds.values()) == {1}
 
@@ -230,7 +235,7 @@ def test_one_seed_is_told_by_what_was_measured_not_by_what_was_asked_for(tmp_pat
 def test_a_task_type_that_is_all_in_domain_has_its_own_note(tmp_path: Path) -> None:
     tasks = {"FEVER": "Retrieval", "WordNetLexicographerFiles": "Classification"}
     models = made(tmp_path, (0,), tasks=tasks, corpus=MEDI_LIKE)
-    _, _, _, summary = answer(tmp_path, models, list(tasks), FEW, "s")
+    summary = answer(tmp_path, models, list(tasks), FEW, "s").summary
     assert any(note.startswith("Retrieval: every task is in domain") for note in summary.notes)
     assert any(note.startswith("Classification: no task is known to be in domain") for note in summary.notes)
 
@@ -238,7 +243,8 @@ def test_a_task_type_that_is_all_in_domain_has_its_own_note(tmp_path: Path) -> N
 def test_in_domain_is_told_by_names_and_texts_and_what_was_not_cleaned_is_said(tmp_path: Path) -> None:
     tasks = dict.fromkeys(["FEVER", "SciFact", "NFCorpus", "ArguAna"], "Retrieval")
     models = made(tmp_path, (0,), tasks=tasks, corpus=MEDI_LIKE)
-    curves, _, _, summary = answer(tmp_path, models, list(tasks), FEW, "s")
+    found = answer(tmp_path, models, list(tasks), FEW, "s")
+    curves, summary = found.curves, found.summary
     inside = {name: entry.in_domain for name, entry in summary.domains.items()}
     assert inside == {"FEVER": True, "SciFact": True, "NFCorpus": False, "ArguAna": False}
     assert "training task fever" in summary.domains["FEVER"].why
@@ -258,7 +264,7 @@ def test_in_domain_is_told_by_names_and_texts_and_what_was_not_cleaned_is_said(t
 def test_a_study_that_says_which_tasks_are_in_domain_is_believed(tmp_path: Path) -> None:
     tasks = dict.fromkeys(["FEVER", "SciFact", "NFCorpus", "ArguAna"], "Retrieval")
     models = made(tmp_path, (0,), tasks=tasks, corpus=MEDI_LIKE)
-    _, _, _, summary = answer(tmp_path, models, list(tasks), FEW, "s", in_domain=["ArguAna"])
+    summary = answer(tmp_path, models, list(tasks), FEW, "s", in_domain=["ArguAna"]).summary
     assert [entry.in_domain for entry in summary.domains.values()] == [False, False, False, True]
     assert {entry.why for entry in summary.domains.values()} == {"the study says so"}
     assert summary.domains["ArguAna"].cleaned == "no", "what the pairs were cleaned of is not for the study to say"
@@ -267,7 +273,7 @@ def test_a_study_that_says_which_tasks_are_in_domain_is_believed(tmp_path: Path)
 
 def test_models_that_saw_no_pairs_know_no_domain(tmp_path: Path) -> None:
     write_study(tmp_path, EMBEDDED_GRAPH[:1], TASKS, DIMENSIONS, corpus=MEDI_LIKE)
-    _, _, _, summary = answer(tmp_path, EMBEDDED_GRAPH[:1], list(TASKS), FEW, "s")
+    summary = answer(tmp_path, EMBEDDED_GRAPH[:1], list(TASKS), FEW, "s").summary
     assert summary.domains == {}
 
 
@@ -283,14 +289,16 @@ def test_a_small_study_says_what_it_cannot_say(
     tmp_path: Path, seeds: tuple[int, ...], tasks: dict[str, str], dimensions: list[int], note: str
 ) -> None:
     models = made(tmp_path, seeds, tasks=tasks, dimensions=dimensions)
-    curves, _, _, summary = answer(tmp_path, models, list(tasks), FEW, "s")
+    found = answer(tmp_path, models, list(tasks), FEW, "s")
+    curves, summary = found.curves, found.summary
     assert not curves.is_empty()
     assert any(note in line for line in summary.notes)
 
 
 def test_a_study_without_any_score_is_answered_by_what_is_missing(tmp_path: Path) -> None:
     models = seeded(EMBEDDED_GRAPH, (0,))
-    curves, differences, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    found = answer(tmp_path, models, list(TASKS), FEW, "s")
+    curves, differences, summary = found.curves, found.differences, found.summary
     assert curves.is_empty()
     assert differences.is_empty()
     assert len(summary.missing) == len(models) * len(TASKS)
@@ -298,7 +306,7 @@ def test_a_study_without_any_score_is_answered_by_what_is_missing(tmp_path: Path
 
 def test_random_draws_are_one_reduction_their_mean(tmp_path: Path) -> None:
     models = made(tmp_path, (0,), reductions=("prefix", "random-0", "random-1", "random-0:int8"))
-    curves, _, _, _ = answer(tmp_path, models, list(TASKS), FEW, "s")
+    curves = answer(tmp_path, models, list(TASKS), FEW, "s").curves
     assert set(curves.filter(dim=32)["codec"]) == {"prefix-32-float32", "random-32-float32", "random-32-int8"}
     table = pl.read_parquet(tmp_path / "scores/base/s0/WordNetExamples.parquet")
     draws = table.filter(transform="random", precision="float32", dim=32)["score"]
@@ -308,7 +316,7 @@ def test_random_draws_are_one_reduction_their_mean(tmp_path: Path) -> None:
 
 def test_bytes_follow_the_precision(tmp_path: Path) -> None:
     models = made(tmp_path, (0,), reductions=("prefix", "prefix:int8", "last:binary"), dimensions=[12, 384])
-    curves, _, _, _ = answer(tmp_path, models, list(TASKS), FEW, "s")
+    curves = answer(tmp_path, models, list(TASKS), FEW, "s").curves
     found = dict(curves.filter(dim=12).select("codec", "bytes").iter_rows())
     assert found == {"prefix-12-float32": 48, "prefix-12-int8": 12, "last-12-binary": 2}
 

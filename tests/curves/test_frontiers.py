@@ -15,6 +15,7 @@ from workflow_scripts.curves import page_tables, training_sentences
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.curves import answer
 from workflow_scripts.curves.indexes import ANY
+from workflow_scripts.curves.notes import ITS_OWN_RANKING
 from workflow_scripts.curves.schemas import (
     ALL_MODELS,
     CURVES_SCHEMA,
@@ -22,11 +23,13 @@ from workflow_scripts.curves.schemas import (
     REFERENCE,
     is_prefix,
 )
+from workflow_scripts.study.sections.own_task import NOT_JUDGED
 
 
 def test_the_cost_frontier_keeps_only_what_is_better_than_the_cheaper_with_confidence(tmp_path: Path) -> None:
     models = made(tmp_path)
-    curves, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    found = answer(tmp_path, models, list(TASKS), FEW, "s")
+    curves, summary = found.curves, found.summary
     for task_type in summary.task_types:
         steps = [step for step in summary.cost_frontier if step.task_type == task_type]
         assert steps[0].variant == "base"
@@ -47,7 +50,7 @@ def test_the_cost_frontier_goes_by_operations_whatever_the_clock_said(tmp_path: 
             manifest = json.loads(path.read_text())
             manifest["cost"] |= {"seconds": seconds, "flops": flops}
             path.write_text(json.dumps(manifest))
-    _, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    summary = answer(tmp_path, models, list(TASKS), FEW, "s").summary
     second = [step for step in summary.cost_frontier if step.task_type == "Retrieval"][1]
     assert (second.variant, second.order, second.unit, second.cost) == (
         "base_rotated",
@@ -60,7 +63,7 @@ def test_the_cost_frontier_goes_by_operations_whatever_the_clock_said(tmp_path: 
 def test_models_without_the_widest_dimensions_are_named_as_off_the_cost_frontier(tmp_path: Path) -> None:
     models = [*EMBEDDED_GRAPH[:3], Model("narrow", "base", trained=True, width=32, steps=10)]
     write_study(tmp_path, models, TASKS, DIMENSIONS)
-    _, _, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    summary = answer(tmp_path, models, list(TASKS), FEW, "s").summary
     assert summary.off_cost_frontier == {task_type: ["narrow"] for task_type in TASKS.values()}
 
 
@@ -72,7 +75,8 @@ def test_a_score_that_is_no_number_is_named_and_stays_off_the_cost_frontier(
     for path in tmp_path.glob("scores/base_rotated/s*/WordNetExamples.parquet"):
         spoilt = pl.when(pl.col("dim") == 32).then(pl.lit(score, pl.Float64)).otherwise("score").alias("score")
         pl.read_parquet(path).with_columns(spoilt).write_parquet(path)
-    _, differences, _, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    found = answer(tmp_path, models, list(TASKS), FEW, "s")
+    differences, summary = found.differences, found.summary
     assert summary.off_cost_frontier == {"Classification": [], "Retrieval": ["base_rotated"]}
     assert "base_rotated" not in [step.variant for step in summary.cost_frontier if step.task_type == "Retrieval"]
     assert "WordNetExamples: some scores of base_rotated are no numbers." in summary.notes
@@ -82,7 +86,8 @@ def test_a_score_that_is_no_number_is_named_and_stays_off_the_cost_frontier(
 
 def test_searches_are_on_the_frontier_by_bytes_in_memory_and_by_bytes_read(tmp_path: Path) -> None:
     models = made(tmp_path, (0,))
-    _, _, frontier, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    found = answer(tmp_path, models, list(TASKS), FEW, "s")
+    frontier, summary = found.frontier, found.summary
     read = frontier.filter(scope="base", of=OWN, resource="read", task_type="Retrieval", engine=ANY).sort("bytes")
     assert read.height
     assert read["bytes"].to_list() == read["bytes_read"].to_list()
@@ -93,7 +98,8 @@ def test_searches_are_on_the_frontier_by_bytes_in_memory_and_by_bytes_read(tmp_p
 
 def test_the_frontier_holds_what_no_smaller_codec_beats(tmp_path: Path) -> None:
     models = made(tmp_path, (0,), reductions=("prefix", "prefix:int8", "prefix:binary"))
-    curves, _, frontier, _ = answer(tmp_path, models, list(TASKS), FEW, "s")
+    found = answer(tmp_path, models, list(TASKS), FEW, "s")
+    curves, frontier = found.curves, found.frontier
     own = frontier.filter(scope="base", of=OWN, engine=ANY, resource="memory", task_type="Retrieval").sort("bytes")
     points = curves.filter(variant="base", task="mean", task_type="Retrieval")
     assert own["bytes"].is_sorted()
@@ -114,22 +120,41 @@ def test_the_frontier_holds_what_no_smaller_codec_beats(tmp_path: Path) -> None:
 
 def test_the_fewest_bytes_that_keep_a_share_do_so_with_confidence(tmp_path: Path) -> None:
     models = made(tmp_path, (0,), reductions=("prefix", "prefix:int8", "prefix:binary"))
-    _, _, frontier, summary = answer(tmp_path, models, list(TASKS), FEW, "s")
+    found = answer(tmp_path, models, list(TASKS), FEW, "s")
+    frontier, summary = found.frontier, found.summary
     assert summary.reference == {"Classification": "base", "Retrieval": "base"}
     chosen = [row for row in summary.storage if row.choice is not None]
     assert chosen
     points = frontier.filter(of=OWN, engine=ANY, resource="memory")
     for row in chosen:
-        if (
-            row.engine == ANY
-        ):  # the choice rests on the interval as measured; what is said of it is corrected for the choice
-            found = points.filter(scope=row.variant, task_type=row.task_type, choice=row.choice).row(0, named=True)
-            half_width = found["share"] - found["share_low"]
-            assert found["share_measured"] - half_width >= row.share - 1e-9
-            assert row.kept == pytest.approx(found["share_measured"], abs=0.02)
+        if row.engine == ANY:
+            point = points.filter(scope=row.variant, task_type=row.task_type, choice=row.choice).row(0, named=True)
+            assert (row.kept, row.kept_low) == (point["share"], point["share_low"])
+            assert point["share_low"] >= row.share
     by_engine = {row.engine: row.bytes or 0.0 for row in summary.storage if (row.variant, row.share) == ("base", 0.9)}
     assert by_engine[ANY] == by_engine["int8"] < by_engine["floats"]
     assert "product quantisation" not in by_engine, "nothing was measured for it"
     int8 = next(row for row in chosen if (row.engine, row.variant, row.share) == ("int8", "base", 0.9))
     assert int8.words == "all 384 dimensions at 8 bits"
     assert int8.fitted == "ranges"
+
+
+def test_without_judgements_models_are_set_beside_no_other_ranking_than_their_own(tmp_path: Path) -> None:
+    """There a score is the agreement with the model's own ranking at full width: a constant model would score 1."""
+    models = [
+        Model("base", None, width=384),
+        Model("base_rotated", "base", rotated=True, width=384),
+        Model("matryoshka", "base", nested=True, trained=True, width=384, steps=10),
+        Model("matryoshka_rotated", "matryoshka", rotated=True, width=384),
+    ]
+    write_study(tmp_path, models, {"documents": NOT_JUDGED}, [8, 32, 384], ("prefix", "prefix:int8"))
+    found = answer(tmp_path, models, ["documents"], FEW, "s")
+    pairs = set(found.differences.select("first", "second").iter_rows())
+    assert {frozenset(pair) for pair in pairs} == {
+        frozenset(pair) for pair in (("base_rotated", "base"), ("matryoshka_rotated", "matryoshka"))
+    }
+    assert set(found.frontier.filter(of=REFERENCE)["variant"]) <= {"base", "base_rotated"}
+    assert set(found.frontier.filter(of=OWN)["scope"]) == {model.name for model in models}
+    assert set(found.budget["variant"]) == {"base", "base_rotated"}
+    assert {step.variant for step in found.summary.cost_frontier} <= {"base", "base_rotated"}
+    assert ITS_OWN_RANKING in found.summary.notes

@@ -37,7 +37,7 @@ def test_so_many_queries_would_decide_it() -> None:
     first, second = studies(0.05, 40)
     one, other = (resampling.take(side, cells=[0]) for side in (first, second))
     variance = intervals.variance_of_difference(one, other, 0.95)
-    asked = power.needed(0.05, variance, 40, 0, 1, 0.95)
+    asked = power.needed(0.05, variance, 40, 1, 0.95)
     queries = int(asked.units[0])
     assert queries > 100
     p = intervals.p_values(intervals.difference(*studies(0.05, queries), 0.95))
@@ -48,7 +48,7 @@ def test_so_many_queries_would_decide_it() -> None:
 def test_where_seeds_hold_the_variance_no_number_of_queries_decides() -> None:
     one = np.ones(1)
     variance = Variance(0.01**2 * one, 0 * one, 0.02**2 * one, 0.0005 * one, 4 * one, 4 * one, np.inf * one)
-    asked = power.needed(0.05, variance, 300, 10, 3, 0.95)
+    asked = power.needed(0.05, variance, 300, 3, 0.95)
     assert np.isinf(asked.units).all()
     assert 3 < asked.seeds[0] < 30
 

@@ -164,8 +164,9 @@ def test_seeds_that_were_not_measured_are_not_in_the_intervals(tmp_path: Path, e
     def said(found: Found) -> str:
         return str(report_sentences.intervals_sentence(found.summary, found.curves))
 
-    assert "paired bootstrap, 200 resamples of the experiments (Classification) and queries (Retrieval)" in said(
-        embedded
+    assert (
+        "paired bootstrap, 200 resamples of the draws of training examples (Classification) and queries (Retrieval)"
+        in said(embedded)
     )
     assert "the spread between 2 training seeds is in them" in said(embedded)
     one = answered(tmp_path / "one", seeded(EMBEDDED_GRAPH, (0,)))
@@ -292,7 +293,7 @@ def test_what_mtebs_way_of_fitting_costs_stands_beside_ranges_of_training_texts(
     (said,) = report_sentences.compression(found.curves, "Retrieval", "base")
     at_full = found.curves.filter(task="mean", task_type="Retrieval", variant="base", dim=384)
     theirs, ours = (at_full.filter(precision=name)["share"].item() for name in ("mteb_int8", "int8"))
-    shown = rf"mteb's own int8 keeps {100 * theirs:.1f}% \(.*\) in 384 bytes; .* training texts it is {100 * ours:.1f}%"
+    shown = rf"mteb's own int8 keeps {100 * theirs:.1f}% \(.*\) in 384 bytes; .* training texts, queries in float32, it is {100 * ours:.1f}%"
     assert re.match(shown, plain(said))
     without = found.curves.filter(pl.col("precision") != "mteb_int8")
     assert report_sentences.compression(without, "Retrieval", "base") == []

@@ -58,9 +58,8 @@ def test_every_mean_of_the_curves_room_is_the_mean_of_mtebs_table(tmp_path: Path
         for path in (tmp_path / "scores").glob(f"*/s0/{task}.parquet"):
             pl.read_parquet(path).with_columns(pl.col("score") * 0.3).write_parquet(path)
     weights = study.task_weights
-    curves, differences, frontier, summary = answer(
-        tmp_path, models, study.task_names, Intervals(resamples=50), "s", weights=weights
-    )
+    found = answer(tmp_path, models, study.task_names, Intervals(resamples=50), "s", weights=weights)
+    curves, differences, frontier, summary = found.curves, found.differences, found.frontier, found.summary
 
     def means(column: str, **which: Any) -> dict[str, float]:
         rows = curves.filter(**which).filter(pl.col("task") != "mean")

@@ -1,32 +1,30 @@
-"""What training buys: the share kept against the training budget, and the difference to a rotation in and out of domain.
+"""What training buys: the best within some numbers of bytes, by training budget, beside what needs no training.
 
-Takes frontier.parquet, differences.parquet and summary.json; leaves two tables, which budget_figures.py and the report draw.
+Takes the groups with their samples; leaves the rows of budget.parquet. Takes differences.parquet and the summary; leaves the
+differences to a rotation in float32, in and out of domain. budget_figures.py and the report draw both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from workflow_scripts.curves import winner
+from workflow_scripts.curves.comparisons import verdicts
+from workflow_scripts.curves.frontier import Shares, candidates_of
+from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.indexes import ANY
-from workflow_scripts.curves.kinds import kinds, steps_of
-from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE, REFERENCE, rising
-from workflow_scripts.curves.summary import Answer
+from workflow_scripts.curves.intervals import Estimate, holm, p_values
+from workflow_scripts.curves.kinds import kinds, lines, steps_of
+from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE, REFERENCE, number
+from workflow_scripts.curves.summary import Answer, ModelEntry
+from workflow_scripts.study.sections.intervals import Intervals
 
-SHARES_OF_BYTES = (48, 24, 12)  # a panel each: the full width's bytes divided by these
-BUDGET_SCHEMA: dict[str, Any] = {
-    "task_type": pl.String,
-    "bytes": pl.Float64,
-    "kind": pl.String,
-    "variant": pl.String,
-    "steps": pl.Int64,
-    "seeds": pl.Int64,
-    "choice": pl.String,
-    "share": pl.Float64,
-    "share_low": pl.Float64,
-    "share_high": pl.Float64,
-}
+# A panel each: the full width's bytes divided by these. All coordinates at 1 bit are a 32nd of them, at 4 bits an 8th.
+SHARES_OF_BYTES = (192, 32, 8)
 
 
 def frontiers_of_models(frontier: pl.DataFrame) -> pl.DataFrame:
@@ -34,34 +32,72 @@ def frontiers_of_models(frontier: pl.DataFrame) -> pl.DataFrame:
     return frontier.filter((pl.col("of") == REFERENCE) & (pl.col("engine") == ANY) & (pl.col("resource") == "memory"))
 
 
-def budget_table(frontier: pl.DataFrame, answer: Answer) -> pl.DataFrame:
-    """BUDGET_SCHEMA: for some numbers of bytes, the best that each model keeps within them, as a share of the reference's full width,
-    by the training steps of the model and its ancestors."""
-    steps = steps_of(answer.models)
+def budget_rows(
+    group: Group,
+    shares: Shares,
+    reference: str,
+    models: list[ModelEntry],
+    trained: Collection[str],
+    intervals: Intervals,
+) -> list[dict[str, Any]]:
+    """BUDGET_SCHEMA: for some numbers of bytes, the best that each model keeps within them, as a share of the reference's full width;
+    and, of models made from the reference with training, by how much more than the best of those without. `trained`: the
+    models of which another seed, or draw of pairs, would be another model."""
+    steps, line_of = steps_of(models), lines(models)
+    full = group.full_width(reference)
+    assert full is not None, f"{reference}: no full width"
+    full_bytes, full_score = group.codecs[full].bytes, float(group.pick(reference, [full]).score.mean())
+    of_reference = [name for name in group.cells if line_of[name][0].name == reference and group.full_width(name)]
+    free = candidates_of(group, [name for name in of_reference if name not in trained], ANY, "memory")
     rows: list[dict[str, Any]] = []
-    shown = frontiers_of_models(frontier)
-    for task_type, reference in answer.reference.items():
-        of_type = shown.filter(pl.col("task_type") == task_type)
-        full = next(iter(of_type.filter(pl.col("scope") == reference)["full_bytes"]), 0.0)
-        for part in SHARES_OF_BYTES:
-            for kind, members in kinds(answer.models).items():
-                for model in members:
-                    points = rising(of_type.filter((pl.col("scope") == model.name) & (pl.col("bytes") <= full / part)))
-                    if points.is_empty():
-                        continue
-                    best = points.row(-1, named=True)
-                    rows.append(
-                        {
-                            "task_type": task_type,
-                            "bytes": full / part,
-                            "kind": kind,
-                            "variant": model.name,
-                            "steps": steps[model.name],
-                            "seeds": answer.seeds.get(model.name),
-                            **{name: best[name] for name in ("choice", "share", "share_low", "share_high")},
-                        }
-                    )
-    return pl.DataFrame(rows, schema=BUDGET_SCHEMA)
+    found: list[Estimate] = []
+    compared: list[int] = []
+    for size in (full_bytes / part for part in SHARES_OF_BYTES):
+        beside = shares.within(free, reference, size)
+        for kind, members in kinds(models).items():
+            for name in [member.name for member in members if group.full_width(member.name)]:
+                best = shares.within(candidates_of(group, [name], ANY, "memory"), reference, size)
+                if best is None:
+                    continue
+                chosen, point = best
+                row = {
+                    "task_type": group.task_type,
+                    "task": group.task,
+                    "bytes": size,
+                    "kind": kind,
+                    "variant": name,
+                    "steps": steps[name],
+                    "seeds": len(group.seeds[name]) if name in trained else None,
+                    "choice": chosen.cell,
+                    "share": number(point.corrected),
+                    "share_low": number(point.low),
+                    "share_high": number(point.high),
+                }
+                rows.append(row)
+                if name not in trained or name not in of_reference or beside is None:
+                    continue
+                untrained, other = beside
+                samples = group.pick(name, [chosen.cell]), group.pick(untrained.model, [untrained.cell])
+                found.append(winner.difference(point, other, samples, full_score, intervals.confidence))
+                compared.append(len(rows) - 1)
+                row |= {"free": untrained.model, "free_choice": untrained.cell, "larger": max(point.value, other.value)}
+    if not found:
+        return rows
+    joined = Estimate(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    p = p_values(joined)
+    corrected = holm(p)
+    larger = np.array([rows[place].pop("larger") for place in compared])
+    said = verdicts(joined, corrected, larger, intervals.confidence, intervals.margin)
+    for i, place in enumerate(compared):
+        rows[place] |= {
+            "difference": number(joined.value[i]),
+            "low": number(joined.low[i]),
+            "high": number(joined.high[i]),
+            "p": number(p[i]),
+            "p_corrected": number(corrected[i]),
+            "verdict": said[i],
+        }
+    return rows
 
 
 def domains_table(differences: pl.DataFrame, answer: Answer) -> pl.DataFrame:
@@ -88,5 +124,5 @@ def domains_table(differences: pl.DataFrame, answer: Answer) -> pl.DataFrame:
         first.replace_strict(steps, default=None, return_dtype=pl.Int64).alias("steps"),
         first.replace_strict(answer.seeds, default=None, return_dtype=pl.Int64).alias("seeds"),
         pl.col("second").alias("against"),
-        *("dim", "difference", "low", "high", "verdict"),
+        *("dim", "difference", "low", "high", "p_corrected", "verdict"),
     )

@@ -1,6 +1,6 @@
 """The figures of what training buys.
 
-Takes the tables of budget.py; leaves budget.svg and domains.svg. What needs no training of the encoder is a horizontal line: a
+Takes the tables that budget.py makes; leaves budget.svg and domains.svg. What needs no training of the encoder is a horizontal line: a
 budget pays where its line is above all of these.
 """
 
@@ -15,16 +15,18 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from workflow_scripts.curves.formats import byte_count, metric_name
 from workflow_scripts.curves.kinds import largest
-from workflow_scripts.curves.looks import looks_of, shorten, use_style
+from workflow_scripts.curves.looks import FAINT, ONE_SEED, hollow, looks_of, mixed_seeds, shorten, use_style
 from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE
 from workflow_scripts.curves.summary import Answer
 
-ONE_SEED = "one seed alone"
+DECIDED = "ring: told apart from the best untrained"
+MARKER, RING = 25, 130  # square points
 
 
 def draw_budget(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) -> Any:
     """A row per number of bytes, a column per task type. `all_kinds`: those of the study, in its order. Where some models have several
-    seeds, the markers of those with one are hollow: their intervals are shorter since they speak of one training."""
+    seeds, the markers of those with one are hollow: their intervals are shorter since they speak of one training. A ring: the
+    corrected verdict beside the best without training is better or worse."""
     types = list(answer.reference) or ["no scores"]
     sizes = sorted(set(table["bytes"])) or [0.0]
     order = list(dict.fromkeys(table["kind"]))
@@ -38,9 +40,9 @@ def draw_budget(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) -
         layout="constrained",
         sharex=True,
     )
+    table = table.filter(pl.col("task") == MEAN)
     budgets = sorted(set(table["steps"]) - {0})
-    counts = set(table.filter(pl.col("steps") > 0)["seeds"])
-    mixed = min(counts, default=1) == 1 < max(counts, default=1)
+    mixed = mixed_seeds(table.filter(pl.col("steps") > 0)["seeds"])
     for row, size in enumerate(sizes):
         for column, task_type in enumerate(types):
             axis = axes[row][column]
@@ -58,16 +60,21 @@ def draw_budget(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) -
     axes[len(sizes) // 2][0].set_ylabel(
         f"share of {shorten(next(iter(answer.reference.values()), 'nothing'), 16)}'s full width kept"
     )
-    if mixed:  # for the legend, behind all models
-        axes[-1][-1].scatter([], [], s=25, facecolor="white", edgecolor="#444444", label=ONE_SEED)
+    # for the legend, behind all models
+    if mixed:
+        axes[-1][-1].scatter([], [], s=MARKER, facecolor="white", edgecolor=FAINT, label=ONE_SEED)
+    if set(table["verdict"]) & {"better", "worse"}:
+        axes[-1][-1].scatter([], [], s=RING, facecolor="none", edgecolor="black", label=DECIDED)
     _legend(figure, axes)
     return figure
 
 
 def draw_domains(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) -> Any:
-    """A row per task type, a column in domain and one out of it; of each kind the model with the most steps. `all_kinds` as in
-    `draw_budget`."""
-    table = table.filter(pl.col("variant").is_in(list(largest(answer.models, set(table["variant"])))))
+    """A row per task type, a column in domain and one out of it; of each kind the model with the most steps. `all_kinds` and hollow
+    markers as in `draw_budget`."""
+    models = largest(answer.models, set(table["variant"]))
+    table = table.filter(pl.col("variant").is_in(list(models)))
+    mixed = mixed_seeds(table["seeds"])
     types = list(dict.fromkeys(table["task_type"])) or ["no differences"]
     sides = [side for side in (MEAN_INSIDE, MEAN_OUTSIDE, MEAN) if side in set(table["task"])] or [MEAN]
     order = list(dict.fromkeys(table["kind"]))
@@ -88,10 +95,12 @@ def draw_domains(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) 
             panel = table.filter((pl.col("task_type") == task_type) & (pl.col("task") == side))
             for place, kind in enumerate(order):
                 points = panel.filter(pl.col("kind") == kind).sort("dim")
-                shift = 1.06 ** (place - (len(order) - 1) / 2)
+                shift = 1.035 ** (place - (len(order) - 1) / 2)
                 x = [dim * shift for dim in points["dim"]]
                 axis.vlines(x, points["low"], points["high"], color=looks[kind]["color"], alpha=0.55, linewidth=1.2)
-                axis.plot(x, points["difference"], markersize=4, linewidth=1.4, label=kind, **looks[kind])
+                look = looks[kind] | hollow(mixed and 1 in points["seeds"])
+                name = next(model for model, its_kind in models.items() if its_kind == kind)
+                axis.plot(x, points["difference"], markersize=4.5, linewidth=1.4, label=name, **look)
             entry = answer.task_types.get(task_type)
             measure = metric_name(entry.metric) if entry else ""
             axis.axhline(0, color="#444444", linewidth=0.9, linestyle=(0, (2, 3)))
@@ -103,7 +112,9 @@ def draw_domains(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) 
     for column in range(len(sides)):
         axes[-1][column].set_xlabel("dimensions, float32")
     against = next(iter(table["against"]), "a rotation")
-    axes[len(types) // 2][0].set_ylabel(f"score less that of {shorten(against, 24)}")
+    axes[len(types) // 2][0].set_ylabel(f"difference in score from {shorten(against, 24)}")
+    if mixed:
+        axes[-1][-1].scatter([], [], s=MARKER, facecolor="white", edgecolor=FAINT, label=ONE_SEED)
     _legend(figure, axes)
     return figure
 
@@ -133,16 +144,12 @@ def _draw_kind(axis: Any, points: pl.DataFrame, style: dict[str, Any], shift: fl
     band = points.with_columns(x=pl.Series(x)).drop_nulls(["share_low", "share_high"])
     axis.vlines(band["x"], band["share_low"], band["share_high"], color=style["color"], alpha=0.5, linewidth=1.2)
     axis.plot(x, points["share"], markersize=5, linewidth=1.5, label=first["kind"], **style)
-    hollow = points.with_columns(x=pl.Series(x)).filter(pl.lit(mixed) & (pl.col("seeds") == 1))
-    axis.scatter(
-        hollow["x"],
-        hollow["share"],
-        s=25,
-        marker=style["marker"],
-        facecolor="white",
-        edgecolor=style["color"],
-        zorder=3,
-    )
+    placed = points.with_columns(x=pl.Series(x))
+    of_one = placed.filter(pl.lit(mixed) & (pl.col("seeds") == 1))
+    style = {"marker": style["marker"], "edgecolor": style["color"]}
+    axis.scatter(of_one["x"], of_one["share"], s=MARKER, facecolor="white", zorder=3, **style)
+    decided = placed.filter(pl.col("verdict").is_in(["better", "worse"]))
+    axis.scatter(decided["x"], decided["share"], s=RING, facecolor="none", edgecolor="black", linewidth=1.1, zorder=3)
 
 
 def _dress(axis: Any, ticks: list[int]) -> None:

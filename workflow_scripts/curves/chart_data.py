@@ -1,6 +1,6 @@
 """What the page's charts draw, by name: the rows of the first chart, then columns of all curves, differences and losses.
 
-Takes the answer and the room's tables; leaves plain lists for the page's JSON.
+Takes the room's tables and the summary; leaves plain lists for the page's JSON.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 import polars as pl
 
-from workflow_scripts.curves.budget import budget_table
 from workflow_scripts.curves.comparisons import QUESTIONS
+from workflow_scripts.curves.curves import Found
 from workflow_scripts.curves.describe import Stored, codec_words
-from workflow_scripts.curves.formats import metric_name, percent
+from workflow_scripts.curves.formats import between, metric_name, percent
 from workflow_scripts.curves.indexes import ANY, RESCORING
 from workflow_scripts.curves.report_sentences import advised
 from workflow_scripts.curves.schemas import ALL_MODELS, MEAN, OWN, PREFIX, REFERENCE, VERDICTS, Family, rising
@@ -114,15 +114,9 @@ def frontier_points(rows: pl.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def chart_data(
-    answer: Answer,
-    curves: pl.DataFrame,
-    differences: pl.DataFrame,
-    frontier: pl.DataFrame,
-    searches: pl.DataFrame,
-    training: list[dict[str, Any]],
-) -> dict[str, Any]:
+def chart_data(found: Found, searches: pl.DataFrame, training: list[dict[str, Any]]) -> dict[str, Any]:
     """What the charts below the first draw. Names stand once, in lists, and columns hold their places."""
+    answer, curves, differences = found.summary, found.curves, found.differences
     present = set(curves["variant"].to_list())
     models = [model.name for model in answer.models if model.name in present]
     models += [name for name in dict.fromkeys(curves["variant"]) if name not in models]
@@ -160,8 +154,8 @@ def chart_data(
             unit: [getattr(cost[m], unit) if m in cost else None for m in models]
             for unit in ("seconds", "steps", "flops")
         },
-        "trainings": _trainings(answer, frontier, models),
-        "budget": _budget(answer, frontier, models),
+        "trainings": _trainings(answer, found.frontier, models),
+        "budget": _budget(found.budget, models),
         "pairs": [
             {"question": QUESTIONS.get(question, question), "first": first, "second": second}
             for question, first, second in pairs.iter_rows()
@@ -208,9 +202,10 @@ def _trainings(answer: Answer, frontier: pl.DataFrame, models: list[str]) -> lis
     return panels
 
 
-def _budget(answer: Answer, frontier: pl.DataFrame, models: list[str]) -> dict[str, Any]:
-    """The share that each model keeps within some numbers of bytes, by the training steps up to it; nothing without training."""
-    table = budget_table(frontier, answer).filter(pl.col("variant").is_in(models)).drop_nulls("share")
+def _budget(budget: pl.DataFrame, models: list[str]) -> dict[str, Any]:
+    """The share that each model keeps within some numbers of bytes, by the training steps up to it, and how that stands beside the best
+    without training; nothing where nothing was trained."""
+    table = budget.filter((pl.col("task") == MEAN) & pl.col("variant").is_in(models)).drop_nulls("share")
     kinds = list(dict.fromkeys(table["kind"]))
     points = [
         {
@@ -221,10 +216,21 @@ def _budget(answer: Answer, frontier: pl.DataFrame, models: list[str]) -> dict[s
             "share": rounded([row["share"]])[0],
             "low": rounded([row["share_low"]])[0],
             "high": rounded([row["share_high"]])[0],
+            "verdict": row["verdict"],
+            "beside": _beside(row),
         }
         for row in table.iter_rows(named=True)
     ]
     return {"kinds": kinds, "points": points if table["steps"].sum() else []}
+
+
+def _beside(row: dict[str, Any]) -> str:
+    """`+1.2 points (+0.4 to +2.0), better than base`: a row of the budget table beside the best without training."""
+    if row["difference"] is None:
+        return "not compared"
+    ends = between(row["low"], row["high"], "{:+.1f}")
+    said = {"better": "better than", "worse": "worse than", "same": "the same as", "unclear": "not told apart from"}
+    return f"{100 * row['difference']:+.1f} points{f' ({ends})' if ends else ''}, {said[row['verdict']]} {row['free']}"
 
 
 def _differences(

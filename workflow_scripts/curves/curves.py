@@ -1,7 +1,7 @@
 """The answer: degradation curves with intervals, paired differences, recommendations.
 
 Takes all scores of a study and what every model cost; leaves curves.parquet, curves.csv, differences.parquet,
-frontier.parquet, agreement.parquet and summary.json. The same files leave the same bytes: nothing is timed here, and costs are as the manifests give them.
+frontier.parquet, budget.parquet, agreement.parquet and summary.json. The same files leave the same bytes: nothing is timed here, and costs are as the manifests give them.
 """
 
 from __future__ import annotations
@@ -16,19 +16,28 @@ from workflow_scripts.artefact import atomic_write
 from workflow_scripts.command_line import Settings, log, parse_settings, parser, run
 from workflow_scripts.curves import comparisons, costs
 from workflow_scripts.curves.agreement import Agreement, agreement_of
+from workflow_scripts.curves.budget import budget_rows
 from workflow_scripts.curves.collect import Model, graph_of, missing_scores, read_task
 from workflow_scripts.curves.domain import domains_of
 from workflow_scripts.curves.frontier import Shares, frontier_rows, reference_of, storage_advice
 from workflow_scripts.curves.groups import Group, group_of_task, means_of, task_types_of
 from workflow_scripts.curves.indexes import ANY, RESCORING
+from workflow_scripts.curves.kinds import rankings_of
 from workflow_scripts.curves.notes import adaptor_notes, notes_of, seeds_measured
 from workflow_scripts.curves.recommendations import recommendations
 from workflow_scripts.curves.report_sentences import advised
-from workflow_scripts.curves.schemas import CURVES_SCHEMA, DIFFERENCES_SCHEMA, FRONTIER_SCHEMA, MEAN
+from workflow_scripts.curves.schemas import (
+    BUDGET_SCHEMA,
+    CURVES_SCHEMA,
+    DIFFERENCES_SCHEMA,
+    FRONTIER_SCHEMA,
+    MEAN,
+)
 from workflow_scripts.curves.summary import Answer, StorageAdvice, write_answer
 from workflow_scripts.curves.tables import area_rows, curve_rows, difference_rows
 from workflow_scripts.study.configuration import Study, load_study
 from workflow_scripts.study.sections.intervals import Intervals
+from workflow_scripts.study.sections.own_task import NOT_JUDGED
 
 BEFORE_TRAINING = "A first report, of the models that need no training; curves/report.html will tell of all."
 
@@ -39,6 +48,7 @@ class Found(NamedTuple):
     curves: pl.DataFrame
     differences: pl.DataFrame
     frontier: pl.DataFrame
+    budget: pl.DataFrame
     summary: Answer
 
 
@@ -74,28 +84,35 @@ def answer(
             groups.append(group_of_task(scores, intervals, place, trained, (weights or {}).get(task, 1.0)))
     domains = domains_of(results, models, tasks, in_domain)
     means = means_of(groups, domains)
-    pairs = comparisons.pairs_of(models)
+    pairs, described = comparisons.pairs_of(models), costs.costs(results, models)
+    rankings = rankings_of(described)
     rows: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
     areas = []
     for group in [*means, *groups]:
         log.info("intervals of %s, %s", group.task_type, group.task)
         rows += curve_rows(group, intervals.confidence)
-        differences += difference_rows(group, pairs, intervals)
+        asked = [p for p in pairs if group.task_type != NOT_JUDGED or rankings[p.first] == rankings[p.second]]
+        differences += difference_rows(group, asked, intervals)
         areas += area_rows(group, intervals.confidence)
     curves = pl.DataFrame(rows, schema=CURVES_SCHEMA)
     difference_table = pl.DataFrame(differences, schema=DIFFERENCES_SCHEMA)
     missing = missing_scores(results, models, tasks)
-    described = costs.costs(results, models)
     of_types = [group for group in means if group.task == MEAN]
     reference = {group.task_type: name for group in of_types if (name := reference_of(group, described)) is not None}
+    alike = [compared(group, rankings, reference.get(group.task_type)) for group in of_types]
     points: list[dict[str, Any]] = []
     storage: list[StorageAdvice] = []
-    for group in of_types:
-        log.info("the frontier of %s", group.task_type)
-        shares = Shares(group, intervals.confidence)
-        points += frontier_rows(group, shares, reference.get(group.task_type), described)
-        storage += storage_advice(group, shares, reference.get(group.task_type))
+    budget: list[dict[str, Any]] = []
+    for group in means:
+        log.info("the frontier of %s, %s", group.task_type, group.task)
+        shares, base = Shares(group, intervals.confidence), reference.get(group.task_type)
+        beside = compared(group, rankings, base)
+        if group.task == MEAN:
+            points += frontier_rows(group, shares, base, beside, described)
+            storage += storage_advice(group, shares, base)
+        if base is not None and group.full_width(base) is not None:
+            budget += budget_rows(beside, shares, base, described, trained, intervals)
     summary = Answer(
         study=study,
         confidence=intervals.confidence,
@@ -107,15 +124,12 @@ def answer(
         domains=domains,
         reference=reference,
         storage=storage,
-        recommendations=recommendations(curves, means, intervals.confidence),
+        recommendations=recommendations(curves),
         comparisons=comparisons.comparisons(difference_table, described),
         areas=areas,
-        cost_frontier=[
-            step for group in of_types for step in costs.cost_frontier(group, described, intervals.confidence)
-        ],
+        cost_frontier=[step for group in alike for step in costs.cost_frontier(group, described, intervals.confidence)],
         off_cost_frontier={
-            group.task_type: [name for name in group.cells if name not in costs.comparable(group)[1]]
-            for group in of_types
+            group.task_type: [name for name in group.cells if name not in costs.comparable(group)[1]] for group in alike
         },
         missing=missing,
         notes=[*notes_of(models, groups, means, curves, missing, domains), *adaptor_notes(results, models)],
@@ -126,7 +140,21 @@ def answer(
         for engine in (ANY, RESCORING)
     ]
     summary = summary.model_copy(update={"advised": [row for row in first if row is not None]})
-    return Found(curves, difference_table, pl.DataFrame(points, schema=FRONTIER_SCHEMA), summary)
+    return Found(
+        curves,
+        difference_table,
+        pl.DataFrame(points, schema=FRONTIER_SCHEMA),
+        pl.DataFrame(budget, schema=BUDGET_SCHEMA),
+        summary,
+    )
+
+
+def compared(group: Group, rankings: dict[str, str], reference: str | None) -> Group:
+    """The group with the models whose scores can be set beside the reference's. Without judgements a score is the agreement with the
+    model's own ranking at full width, so there these are the ones with the same ranking."""
+    if group.task_type != NOT_JUDGED or reference is None:
+        return group
+    return group.of([name for name in group.cells if rankings[name] == rankings[reference]])
 
 
 def write_results(output: Path, found: Found, agreement: Agreement) -> None:
@@ -135,6 +163,7 @@ def write_results(output: Path, found: Found, agreement: Agreement) -> None:
         output.name: found.curves,
         "differences.parquet": found.differences,
         "frontier.parquet": found.frontier,
+        "budget.parquet": found.budget,
         "agreement.parquet": agreement.codecs,
     }
     for name, table in tables.items():

@@ -3,7 +3,8 @@
 Takes curves.parquet, frontier.parquet and summary.json; leaves curves.svg and curves.png, a column per task type, and beside
 them the frontiers that are drawn as frontier.csv. Above, the frontier of the model that the study starts from over all its
 codecs; below, where there are several models, what each keeps more or less in as many bytes; of models that differ in their
-training steps alone, the longest. Where models were trained, also budget.svg and domains.svg, with their tables (budget.py).
+training steps alone, the longest, hollow where it has one seed and others have several. Where models were trained, also
+budget.svg and domains.svg, with their tables (budget.py).
 """
 
 from __future__ import annotations
@@ -25,10 +26,21 @@ from workflow_scripts.curves.collect import read_table
 from workflow_scripts.curves.formats import byte_count, count, metric_name
 from workflow_scripts.curves.indexes import ANY, RESCORING
 from workflow_scripts.curves.kinds import largest, shown
-from workflow_scripts.curves.looks import COLOURS, DASHES, FAINT, looks_of, shorten, use_style
+from workflow_scripts.curves.looks import (
+    COLOURS,
+    DASHES,
+    FAINT,
+    ONE_SEED,
+    hollow,
+    looks_of,
+    mixed_seeds,
+    shorten,
+    use_style,
+)
 from workflow_scripts.curves.report_sentences import advised
 from workflow_scripts.curves.schemas import (
     ALL_MODELS,
+    BUDGET_SCHEMA,
     CURVES_SCHEMA,
     DIFFERENCES_SCHEMA,
     FRONTIER_SCHEMA,
@@ -60,12 +72,14 @@ def draw(curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer) -> Any:
     for column, task_type in enumerate(types):
         _draw_reference(axes[0][column], curves, frontier, answer, task_type)
         if several:
-            _draw_models(axes[1][column], frontier, task_type, answer.reference[task_type], models, looks)
+            _draw_models(axes[1][column], frontier, task_type, answer, models, looks)
             alike = len(models) < len(answer.models)
             axes[1][column].set_title("every model" if not alike else "each kind's longest training", fontsize=10.5)
         axes[-1][column].set_xlabel("bytes a vector in memory")
         if column == 0:
             axes[0][0].set_ylabel("share of full width kept")
+    if several and mixed_seeds(answer.seeds.values()):
+        axes[1][0].plot([], [], marker="o", linestyle="none", color=FAINT, label=ONE_SEED, **hollow(True))
     if several:
         axes[1][0].set_ylabel(f"percentage points against {shorten(next(iter(answer.reference.values())), 16)}")
     handles = dict(pair[::-1] for axis in axes.flat for pair in zip(*axis.get_legend_handles_labels(), strict=True))
@@ -107,6 +121,8 @@ def _draw_reference(axis: Any, curves: pl.DataFrame, frontier: pl.DataFrame, ans
     band = best.drop_nulls(["share_low", "share_high"])
     axis.vlines(band["bytes"], band["share_low"], band["share_high"], color=COLOURS[0], alpha=0.6, linewidth=1.3)
     if (chosen := advised(answer, task_type, variant, ANY)) is not None and chosen.bytes is not None:
+        style = {"color": "black", "marker": "*", "linestyle": "none"}
+        axis.plot([chosen.bytes], [chosen.kept], markersize=9, zorder=3, label="recommended", **style)
         axis.annotate(
             f"{byte_count(chosen.bytes)} bytes",
             (chosen.bytes, chosen.kept),
@@ -123,11 +139,12 @@ def _draw_models(
     axis: Any,
     frontier: pl.DataFrame,
     task_type: str,
-    reference: str,
+    answer: Answer,
     models: dict[str, str],
     looks: dict[str, dict[str, Any]],
 ) -> None:
     """What every model keeps more or less than the reference in as many bytes; where the reference keeps half and more."""
+    reference, mixed = answer.reference[task_type], mixed_seeds(answer.seeds.values())
     best = budget.frontiers_of_models(frontier).filter(
         (pl.col("task_type") == task_type) & (pl.col("scope") != ALL_MODELS)
     )
@@ -143,7 +160,8 @@ def _draw_models(
             axis.axhline(0, color=looks[kind]["color"], linewidth=2, label=model)
         elif line.height:
             points = 100 * (_within(line, sizes) - of_reference)
-            axis.plot(sizes["bytes"], points, markersize=4.5, linewidth=1.2, label=model, **looks[kind])
+            style = looks[kind] | hollow(mixed and answer.seeds.get(model) == 1)
+            axis.plot(sizes["bytes"], points, markersize=4.5, linewidth=1.2, label=model, **style)
     _dress(axis, "", best)
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.3g}" if round(value, 6) else "0"))
 
@@ -188,6 +206,13 @@ def save(figure: Any, svg: Path, png: Path) -> None:
         figure.savefig(part, format="png", dpi=160, metadata={"Software": None})
 
 
+def drawn_frontiers(frontier: pl.DataFrame) -> pl.DataFrame:
+    """The points that are drawn of every model, and of all together: FRONTIER_COLUMNS."""
+    of_models = budget.frontiers_of_models(frontier).select(FRONTIER_COLUMNS)
+    lines = [rising(line) for _, line in of_models.group_by(["task_type", "scope"], maintain_order=True)]
+    return pl.concat(lines) if lines else of_models
+
+
 def _write(table: pl.DataFrame, path: Path) -> None:
     with atomic_write(path) as part:
         table.write_csv(part, float_precision=6)
@@ -206,10 +231,11 @@ def main() -> None:
         answer = read_answer(beside("summary.json"))
         figure = draw(read_table(given.curves, list(CURVES_SCHEMA)), frontier, answer)
         save(figure, given.svg, given.png)
-        _write(budget.frontiers_of_models(frontier).select(FRONTIER_COLUMNS), given.svg.with_name("frontier.csv"))
+        _write(drawn_frontiers(frontier), given.svg.with_name("frontier.csv"))
         if any(model.trained for model in answer.models):
             differences = read_table(beside("differences.parquet"), list(DIFFERENCES_SCHEMA))
-            of_budget, of_domains = budget.budget_table(frontier, answer), budget.domains_table(differences, answer)
+            of_budget = read_table(beside("budget.parquet"), list(BUDGET_SCHEMA))
+            of_domains = budget.domains_table(differences, answer)
             _write(of_budget, given.svg.with_name("budget.csv"))
             _write(of_domains, given.svg.with_name("domains.csv"))
             of_study = shown(answer.models, set(frontier["scope"]))

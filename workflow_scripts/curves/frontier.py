@@ -68,6 +68,13 @@ class Shares:
             return []
         return winner.frontier(self.of(candidates, base), np.array([candidate.size for candidate in candidates]))
 
+    def within(self, candidates: list[Candidate], base: str, size: float) -> tuple[Candidate, winner.Winner] | None:
+        """The last point of the frontier, as it is drawn (`rising`), that takes at most `size`; None where nothing does."""
+        fitting = [candidate for candidate in candidates if candidate.size <= size]
+        points = self.frontier(fitting, base)
+        best = max(reversed(points), key=lambda point: point.corrected, default=None)
+        return None if best is None else (fitting[best.place], best)
+
     def fewest(self, candidates: list[Candidate], base: str, wanted: float) -> tuple[Candidate, winner.Winner] | None:
         """The first point of the frontier from which on all keep at least `wanted` with confidence."""
         if not candidates:
@@ -78,9 +85,10 @@ class Shares:
 
 
 def frontier_rows(
-    group: Group, shares: Shares, reference: str | None, models: list[ModelEntry]
+    group: Group, shares: Shares, reference: str | None, beside: Group, models: list[ModelEntry]
 ) -> list[dict[str, Any]]:
-    """Every point of every frontier of a task type: see FRONTIER_SCHEMA."""
+    """Every point of every frontier of a task type: see FRONTIER_SCHEMA. `beside`: the group with the models that can be set beside the
+    reference."""
     cost = {model.name: model.cost.total for model in models}
     rows = []
     measured = [model for model in group.cells if group.full_width(model) is not None]
@@ -89,7 +97,9 @@ def frontier_rows(
             base = reference if of == REFERENCE else scope
             if base is None or (scope, of) == (ALL_MODELS, OWN):
                 continue
-            members = measured if scope == ALL_MODELS else [scope]
+            members = [name for name in measured if name in beside.cells] if scope == ALL_MODELS else [scope]
+            if of == REFERENCE and not set(members) <= set(beside.cells):
+                continue
             for engine in (ANY, RESCORING):
                 for resource in RESOURCES:
                     candidates = candidates_of(group, members, engine, resource)

@@ -6,7 +6,6 @@ Takes `TaskScores`; leaves `Group`s, whose samples go to `statistics`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 
@@ -14,7 +13,6 @@ from workflow_scripts.curves import population, resampling
 from workflow_scripts.curves.collect import TaskScores, read_outcomes, read_values
 from workflow_scripts.curves.resampling import Sample
 from workflow_scripts.curves.schemas import (
-    CLASSIFICATION,
     MEAN,
     MEAN_INSIDE,
     MEAN_OUTSIDE,
@@ -52,6 +50,10 @@ class Group:
         """The model's sample of these codecs, in this order."""
         where = {cell: i for i, cell in enumerate(self.cells[model])}
         return resampling.take(self.samples[model], cells=[where[cell] for cell in cells])
+
+    def of(self, models: list[str]) -> Group:
+        """The same of some models alone."""
+        return replace(self, cells={model: cells for model, cells in self.cells.items() if model in models})
 
     def curve(self, model: str, family: Family = PREFIX) -> dict[int, str]:
         """The model's codecs of one family by their dimension, rising."""
@@ -180,11 +182,9 @@ def means_of(groups: list[Group], domains: dict[str, Domain]) -> list[Group]:
     return [mean for mean in means if mean is not None]
 
 
-def values_of(group: Group) -> Literal["test texts", "experiments", "queries"]:
+def values_of(group: Group) -> str:
     """What a group's scores are means of, and what is resampled."""
-    if group.outcomes:
-        return "test texts"
-    return "experiments" if group.task_type in CLASSIFICATION else "queries"
+    return "test texts" if group.outcomes else population.UNITS.get(group.task_type, "units")
 
 
 def task_types_of(means: list[Group]) -> dict[str, TaskType]:

@@ -126,11 +126,11 @@ def combine(sample: Sample, other: Sample, weight: Array) -> Sample:
     )
 
 
-def loadings(sample: Sample) -> tuple[Array, Array]:
+def loadings(sample: Sample, confidence: float) -> tuple[Array, Array]:
     """Two matrices (cells, columns) whose products with themselves add up to the covariances of the cells' mean scores:
     one of the units and draws, which other models share, one of the training seeds."""
     deviations, parts = sample.deviations.mean(1), sample.parts.mean(2)
-    variance = _variance(deviations, parts, sample, [_seeds_of(sample)], 0.95)
+    variance = _variance(deviations, parts, sample, [_seeds_of(sample)], confidence)
     units = (deviations - deviations.mean(1, keepdims=True)) / np.sqrt(deviations.shape[1])
     counted = sample.factor > 0
     weighted = parts[counted] * np.sqrt(sample.factor[counted])[:, None, None]

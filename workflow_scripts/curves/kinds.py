@@ -40,6 +40,15 @@ def lines(models: Sequence[M]) -> dict[str, list[M]]:
     return {model.name: line(model) for model in models}
 
 
+def rankings_of(models: Sequence[ModelEntry]) -> dict[str, str]:
+    """Each model with the one whose ranking it has at full width: a rotation that is not trained has its parent's."""
+    found: dict[str, str] = {}
+    for model in models:  # parents come first
+        turned = model.rotated and not model.trained and not model.adapted and model.parent in found
+        found[model.name] = found[str(model.parent)] if turned else model.name
+    return found
+
+
 class MaybeVectors(Protocol):
     """A model of which is known whether it is vectors of the user's own, without a model."""
 

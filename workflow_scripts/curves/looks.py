@@ -19,6 +19,7 @@ DASHES = ["-", (0, (5, 1.5)), (0, (1.5, 1.2))]
 # More than colours: what has a colour twice differs in its marker too.
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", "p", "*", "h"]
 FAINT = "#9a9a9a"
+ONE_SEED = "one seed alone"
 
 
 def use_style() -> None:
@@ -39,6 +40,17 @@ def look(position: int) -> dict[str, Any]:
 def looks_of(kinds: Iterable[str]) -> dict[str, dict[str, Any]]:
     """How each kind of models is drawn. `kinds`: those of the whole study, in its order."""
     return {kind: look(position) for position, kind in enumerate(kinds)}
+
+
+def mixed_seeds(seeds: Iterable[int | None]) -> bool:
+    """Whether some models have one training seed and some several, of these counts: then markers tell them apart."""
+    known = {count for count in seeds if count is not None}
+    return min(known, default=1) == 1 < max(known, default=1)
+
+
+def hollow(one_seed: bool) -> dict[str, Any]:
+    """How a model with one seed differs from its kind's look."""
+    return {"markerfacecolor": "white"} if one_seed else {}
 
 
 def shorten(name: str, limit: int = 40) -> str:

@@ -17,10 +17,15 @@ from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.kinds import of_vectors
 from workflow_scripts.curves.schemas import MEAN, MEANS
 from workflow_scripts.curves.summary import Domain, Missing
+from workflow_scripts.study.sections.own_task import NOT_JUDGED
 
 HELD_OUT = (
     "Vectors of your own are fitted on a sample of the documents (of labelled rows: on training rows), and no search sees that sample:"
     " scores are over the other documents, for every model alike."
+)
+ITS_OWN_RANKING = (
+    f"{NOT_JUDGED}: a score is the agreement with the model's own ranking at full width, so models are not compared there, but for a"
+    " rotation with its parent."
 )
 
 
@@ -57,6 +62,8 @@ def notes_of(
             notes.append(f"{mean.task_type}: the means leave out {', '.join(without)}, which not every model has.")
         if absent:
             notes.append(f"{mean.task_type}: no mean for {', '.join(absent)}, for want of scores that the others have.")
+    if len(models) > 1 and any(mean.task_type == NOT_JUDGED for mean in means):
+        notes.append(ITS_OWN_RANKING)
     seeds = seeds_measured(models, groups)
     alone = [name for name, count in seeds.items() if count == 1]
     if alone and len(alone) == len(seeds):

@@ -23,11 +23,10 @@ POWER = 0.8
 
 
 class Needed(NamedTuple):
-    """How many units (queries, test texts), training draws or seeds would show an effect with a power of 80%, each if only
-    they grew; inf where that alone never does."""
+    """How many units (queries, test texts) or seeds would show an effect with a power of 80%, each if only they grew; inf
+    where that alone never does."""
 
     units: Array
-    draws: Array
     seeds: Array
 
 
@@ -49,19 +48,18 @@ def needed(
     effect: float,
     variance: Variance,
     units: int,
-    draws: int,
     seeds: int | Array,
     confidence: float,
     comparisons: int = 1,
 ) -> Needed:
-    """How many units, draws or seeds would find a true difference of `effect`, each if the others stay as they are.
+    """How many units or seeds would find a true difference of `effect`, each if all else stays as it is.
 
-    `variance`: of the difference as measured with so many `units`, `draws` and `seeds`. The degrees of freedom count as
+    `variance`: of the difference as measured with so many `units` and `seeds`. The degrees of freedom count as
     they are, which is safe: more data bring more of them.
     """
     allowed = (effect / multiple(variance.df, confidence, comparisons)) ** 2
     found = []
-    for part, count in ((variance.units, units), (variance.draws, draws), (variance.seeds, seeds)):
+    for part, count in ((variance.units, units), (variance.seeds, seeds)):
         room = allowed - (variance.units + variance.draws + variance.seeds - part)
         with np.errstate(divide="ignore", invalid="ignore"):
             found.append(np.where(room > 0, np.ceil(np.fmax(count, count * part / room)), np.inf))

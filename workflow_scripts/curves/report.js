@@ -202,7 +202,7 @@
       const own = { kinds: kinds.map((_, i) => i), colours: kinds.map((_, i) => `var(--c${i % COLOURS})`),
         dashes: kinds.map((_, i) => DASHES[Math.floor(i / COLOURS) % DASHES.length]), shapes: kinds.map((_, i) => SHAPES[i % SHAPES.length]) };
       const all = data.budget.points.filter((p) => p.bytes === size && shown.has(p.model))
-        .map((p) => ({ ...p, name: data.models[p.model], interval: interval(p.low, p.high, percent) }));
+        .map((p) => ({ ...p, name: data.models[p.model], interval: interval(p.low, p.high, percent), decided: p.verdict === "better" || p.verdict === "worse" }));
       for (const { task_type: kind, reference } of data.trainings) {
         const here = all.filter((p) => p.task_type === kind), points = here.filter((p) => p.steps > 0);
         const chart = panel(box, `${kind}: share of the full width of ${reference}`);

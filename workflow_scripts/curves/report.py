@@ -1,6 +1,6 @@
 """The report that people show each other: one HTML file that opens from disk and asks the network for nothing.
 
-Takes curves.parquet, differences.parquet, frontier.parquet, summary.json, speed.json and the manifests of the study's
+Takes curves.parquet, differences.parquet, frontier.parquet, budget.parquet, summary.json, speed.json and the manifests of the study's
 rooms; leaves report.html, made from the templates beside this script: the answer and its chart, then tables, then what
 was run. Names from data are escaped by the templates, and in the page's JSON.
 """
@@ -26,7 +26,7 @@ from workflow_scripts.curves.describe import Names
 from workflow_scripts.curves.formats import kept, number, percent, plain
 from workflow_scripts.curves.page_tables import Speeds, Table, table, words
 from workflow_scripts.curves.provenance import Provenance, what_was_run
-from workflow_scripts.curves.schemas import CURVES_SCHEMA, DIFFERENCES_SCHEMA, FRONTIER_SCHEMA
+from workflow_scripts.curves.schemas import BUDGET_SCHEMA, CURVES_SCHEMA, DIFFERENCES_SCHEMA, FRONTIER_SCHEMA
 from workflow_scripts.curves.summary import Answer, read_answer
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -102,7 +102,7 @@ def page(found: Found, speeds: Speeds | None, extra: Extra, scripts: str) -> str
         ]
         for kind in answer.task_types
     }
-    data = chart_data(answer, curves, found.differences, found.frontier, extra.searches, extra.training)
+    data = chart_data(found, extra.searches, extra.training)
     here = Path(__file__)
     specs = {file.name.partition(".")[0]: file.read_text() for file in sorted((here.parent / "charts").glob("*.json"))}
     environment = jinja2.Environment(
@@ -217,6 +217,7 @@ def main() -> None:
             read_table(beside("curves.parquet"), list(CURVES_SCHEMA)),
             read_table(beside("differences.parquet"), list(DIFFERENCES_SCHEMA)),
             read_table(beside("frontier.parquet"), list(FRONTIER_SCHEMA)),
+            read_table(beside("budget.parquet"), list(BUDGET_SCHEMA)),
             read_answer(beside("summary.json")),
         )
         log.info("gathering what was run")

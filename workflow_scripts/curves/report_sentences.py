@@ -22,7 +22,7 @@ from workflow_scripts.curves.formats import (
     storage,
 )
 from workflow_scripts.curves.indexes import ANY, RESCORING
-from workflow_scripts.curves.schemas import MEAN, is_prefix
+from workflow_scripts.curves.schemas import CLASSIFICATION, MEAN, is_prefix
 from workflow_scripts.curves.summary import Answer, StorageAdvice
 
 # What the answer asks of a codec, and what it settles for where the data cannot promise that.
@@ -31,9 +31,9 @@ WANTED = (0.98, 0.95, 0.90)
 
 # What stands beside mteb's compression, whose int8 takes its ranges from each call of the encoder, and its binary 0 or 1.
 OWN_WAY = {
-    "int8": "with the ranges of training texts it is",
-    "binary": "with the signs as +1 and -1 it is",
-    "float8": "compared in float32 it is",
+    "int8": "with the ranges of training texts",
+    "binary": "with the signs as +1 and -1",
+    "float8": "compared in float32",
 }
 
 
@@ -78,7 +78,8 @@ def first_sentence(answer: Answer, curves: pl.DataFrame, task_type: str, names: 
 def _what_fitted(chosen: StorageAdvice, names: Names) -> str:
     """What the codec's axes, ranges and the like come from."""
     if names.by_name[chosen.variant].vectors:
-        fitted = f" Held-out documents fitted its {chosen.fitted}" if chosen.fitted else " Nothing is fitted for it"
+        texts = "Training rows" if chosen.task_type in CLASSIFICATION else "Held-out documents"
+        fitted = f" {texts} fitted its {chosen.fitted}" if chosen.fitted else " Nothing is fitted for it"
         return f"{fitted}; nothing was trained."
     if chosen.fitted:
         return f" Training texts fitted its {chosen.fitted}; nothing was trained."
@@ -188,13 +189,15 @@ def compression(curves: pl.DataFrame, task_type: str, variant: str | None) -> li
         if ours.is_empty() or ours["share"][0] is None:
             continue
         best = ours.row(0, named=True)
+        otherwise = "" if best["queries"] == row["queries"] else ", queries in float32,"
         said.append(
-            Markup("mteb's own {} keeps {}{} in {} bytes; {} {}{}.").format(
+            Markup("mteb's own {} keeps {}{} in {} bytes; {}{} it is {}{}.").format(
                 precision,
                 kept(row["share"]),
                 _within(row),
                 byte_count(row["bytes"]),
                 OWN_WAY[precision],
+                otherwise,
                 kept(best["share"]),
                 _within(best),
             )

@@ -137,6 +137,31 @@ FRONTIER_SCHEMA: dict[str, Any] = {
     "flops": pl.Float64,
 }
 
+# The best of each model within a number of bytes, as a share of the reference's full width, by training steps (parents'
+# included); and of what is trained the paired difference to the best without training, `free`, corrected for the choice of
+# both, with its verdict corrected for all models and numbers of bytes of the task or mean.
+BUDGET_SCHEMA: dict[str, Any] = {
+    "task_type": pl.String,
+    "task": pl.String,
+    "bytes": pl.Float64,
+    "kind": pl.String,
+    "variant": pl.String,
+    "steps": pl.Int64,
+    "seeds": pl.Int64,
+    "choice": pl.String,
+    "share": pl.Float64,
+    "share_low": pl.Float64,
+    "share_high": pl.Float64,
+    "free": pl.String,
+    "free_choice": pl.String,
+    "difference": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "p": pl.Float64,
+    "p_corrected": pl.Float64,
+    "verdict": pl.String,
+}
+
 
 def is_prefix() -> pl.Expr:
     """The rows of a table of codecs that keep the first coordinates in float32: the plain curve of dimensions."""

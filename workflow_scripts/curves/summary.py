@@ -61,7 +61,7 @@ class TaskType(Part):
     weights: dict[str, float] = {}
     metric: str
     chance: float | None
-    values: Literal["test texts", "experiments", "queries"]
+    values: str
     population: str
     units: int
     in_domain: list[str] = []

@@ -112,7 +112,7 @@ def difference_rows(group: Group, pairs: list[Pair], intervals: Intervals) -> li
         comparisons = max(1, int(np.isfinite(p).sum()))
         detectable[places] = power.smallest_effect(some, intervals.confidence, comparisons)
         variance = Variance(*(np.concatenate(parts)[places] for parts in zip(*variances, strict=True)))
-        counts = (group.units, 1, np.concatenate(seeds)[places])
+        counts = (group.units, np.concatenate(seeds)[places])
         asked = power.needed(intervals.margin, variance, *counts, intervals.confidence, comparisons)
         units_needed[places], seeds_needed[places] = asked.units, asked.seeds
     for i, row in enumerate(rows):

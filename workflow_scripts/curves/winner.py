@@ -1,7 +1,7 @@
 """What a codec that was chosen on the data truly keeps: estimate and interval corrected for the choice.
 
 Takes the shares (or scores) of candidates with how they vary together; leaves, for the best of them within a number of
-bytes or for the smallest that surely keeps enough, an estimate that the choice does not flatter.
+bytes, an estimate that the choice does not flatter, and the fewest bytes that surely keep enough.
 
 The best of thirty candidates that are equally good looks one to two standard errors better than it is, and its own
 interval covers what it keeps in 45 to 88% of studies instead of 95% (simulated, errors independent or correlated by
@@ -64,12 +64,7 @@ def of_share(sample: Sample, full: Sample, chance: float, confidence: float) -> 
     """
     estimate = intervals.share(sample, full, chance, confidence)
     kept = intervals.combine(sample, full, -np.nan_to_num(estimate.value))
-    return _candidates(estimate, kept, float(full.score.mean()) - chance)
-
-
-def of_score(sample: Sample, confidence: float) -> Candidates:
-    """The cells of one model by their score."""
-    return _candidates(intervals.level(sample, confidence), sample, 1.0)
+    return _candidates(estimate, kept, float(full.score.mean()) - chance, confidence)
 
 
 def join(parts: list[Candidates]) -> Candidates:
@@ -116,53 +111,38 @@ def frontier(candidates: Candidates, size: Array) -> list[Winner]:
     return rows
 
 
-def smallest(candidates: Candidates, wanted: float) -> Winner | None:
-    """The first candidate from which on the intervals of all lie at or above `wanted`; None where none does.
+def difference(
+    first: Winner, second: Winner, samples: tuple[Sample, Sample], over: float, confidence: float
+) -> Estimate:
+    """What one winner keeps more than the other, paired, one cell: as shares of the score `over`, corrected for both choices.
 
-    Candidates in rising size.
+    `samples`: the scores of both winners, a cell each, with the same resamples.
     """
-    return _first_that_keeps(candidates, np.arange(len(candidates.estimate.value)), wanted, None)
+    paired = intervals.difference(*samples, confidence)
+    flattery = over * ((first.value - first.corrected) - (second.value - second.corrected))
+    value, low, high = (part - flattery for part in paired[:3])
+    return paired._replace(
+        value=value / over, low=low / over, high=high / over, standard_error=paired.standard_error / over
+    )
 
 
 def fewest(candidates: Candidates, size: Array, wanted: float) -> Winner | None:
-    """The first point of the frontier (see there) from which on the intervals of all lie at or above `wanted`, corrected
-    for both choices: of the best within each size, and of the size; None where none does."""
-    places = np.flatnonzero(np.isfinite(candidates.estimate.value))
-    places = places[np.argsort(size[places], kind="stable")]
-    return _first_that_keeps(candidates, places, wanted, np.flatnonzero(np.diff(size[places], append=np.inf) > 0))
+    """The first point of the frontier (see there) from which on all keep at least `wanted` with their corrected lower ends;
+    None where the last does not.
+
+    Sizes are tried from the largest down to the first that fails, so their number needs no correction: a false claim needs the
+    first size that keeps too little to pass (fixed-sequence testing; Maurer, Hothorn and Lehmacher 1995).
+    """
+    found = None
+    for point in reversed(frontier(candidates, size)):
+        if not point.low >= wanted:
+            break
+        found = point
+    return found
 
 
-def _first_that_keeps(candidates: Candidates, places: Places, wanted: float, lasts: Places | None) -> Winner | None:
-    """The first of `places` from which on all keep `wanted` with their lower ends; or the first of `lasts` from which on
-    the best so far does."""
-    if not len(places):
-        return None
-    estimate = candidates.estimate
-    known = np.isfinite(estimate.low[places])
-    below = np.where(known, (estimate.value - estimate.low)[places], np.inf)
-
-    def choose(value: Array) -> tuple[npt.NDArray[np.bool_], Places]:
-        """Whether any keeps it, and which is chosen; `value` (places, halvings)."""
-        if lasts is None:
-            who = np.broadcast_to(np.arange(len(value))[:, None], value.shape)
-        else:
-            who = _running_argmax(value)[lasts]
-        surely = np.take_along_axis(value, who, 0) - below[who] >= wanted
-        enough = np.logical_and.accumulate(surely[::-1])[::-1]
-        return enough[-1], np.take_along_axis(who, enough.argmax(0)[None], 0)[0]
-
-    value = np.where(np.isfinite(estimate.value[places]), estimate.value[places], -np.inf)[:, None]
-    found, chosen = choose(value)
-    if not found[0]:
-        return None
-    noise = _noise(candidates, places)
-    any_chosen, of_half = choose(value + noise)
-    flattery = np.sqrt(2) * np.take_along_axis(noise, of_half[None], 0)[0][any_chosen].mean()
-    return _winner(candidates, int(places[chosen[0]]), float(flattery))
-
-
-def _candidates(estimate: Estimate, sample: Sample, over: float) -> Candidates:
-    shared, own = intervals.loadings(sample)
+def _candidates(estimate: Estimate, sample: Sample, over: float, confidence: float) -> Candidates:
+    shared, own = intervals.loadings(sample, confidence)
     return Candidates(estimate, (np.hstack([shared, own]) / over).astype(np.float32), own.shape[1])
 
 

@@ -76,7 +76,10 @@ def named(curves: Path, name: str, variant: str, task_type: str) -> Choice:
     )
     if table.height:
         row = table.row(0, named=True)
-        share = Share(row["share"], row["share_low"], row["share_high"], confidence, "frontier.parquet")
+        measured, low, high = row["share_measured"], row["share_low"], row["share_high"]
+        if None not in (low, high):  # the frontier's, which are corrected for having chosen it
+            low, high = (end + measured - row["share"] for end in (low, high))
+        share = Share(measured, low, high, confidence, "frontier.parquet")
         return Choice(name, variant, task_type, share, row["words"])
     return Choice(name, variant, task_type, Share(None, None, None, confidence, ""), "")
 
