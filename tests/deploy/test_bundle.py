@@ -16,6 +16,7 @@ from typing import Any, get_args
 
 import faiss
 import numpy as np
+import polars as pl
 import pytest
 from safetensors.numpy import load_file, save_file
 
@@ -390,3 +391,16 @@ def test_what_cannot_be_exported_is_one_line(tmp_path: Path) -> None:
         choice.stages_of("prefix-64-mteb_int8-coded", 384)
     with pytest.raises(InputError, match=r"found 'pca-64-binary'"):
         choice.stages_of("pca-64-binary>prefix-full-int8", 384)
+
+
+def test_a_search_that_the_study_names_has_its_share_as_measured(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"confidence": 0.95}')
+    curves = tmp_path / "curves.parquet"
+    keys = {"variant": ["base"], "task_type": ["Retrieval"]}
+    pl.DataFrame(keys | {"task": ["mean"], "codec": ["prefix-8-float32"]}).write_parquet(curves)
+    chosen = {"share_measured": [0.97], "share": [0.96], "share_low": [0.94], "share_high": [0.98]}
+    row = keys | {"choice": ["two stages"], "of": ["own full width"], "words": ["in words"]} | chosen
+    pl.DataFrame(row).write_parquet(tmp_path / "frontier.parquet")
+    found = choice.named(curves, "two stages", "base", "Retrieval")
+    assert found.share[:3] == pytest.approx((0.97, 0.95, 0.99)), "nothing was chosen, so nothing is corrected"
+    assert choice.named(curves, "another", "base", "Retrieval").share[:3] == (None, None, None)
