@@ -2,7 +2,8 @@
 
 A figure stands before a comment that names its place, such as `93.1% (92.0 to 94.2)<!-- budget.csv task_type=Retrieval bytes=64
 variant=base_rotated -->`: a table in docs/study/crossover-local/ (or `../crossover-mpnet/frontier.csv`) and what its one row
-is known by. In a table of the page a difference is bold where its row's verdict is better or worse, and nowhere else.
+is known by. In a table of the page a figure is bold where its row's verdict is better or worse, and nowhere else. The page's first table,
+of all verdicts, is what `verdict_table` makes of the tables.
 """
 
 from __future__ import annotations
@@ -65,6 +66,38 @@ def faults(page: str, folder: Path) -> list[str]:
         start = cited.end()
     found += [f"{figure} comes from no table" for figure in FIGURE.findall(rest + answer[start:])]
     return found
+
+
+def verdict_table(folder: Path) -> list[str]:
+    """Where each model with training is better or worse than what needs none: in bytes, and as floats in domain and out of it."""
+    in_bytes = pl.read_csv(folder / "budget.csv").filter(pl.col("task") == "mean", pl.col("verdict").is_not_null())
+    in_floats = pl.read_csv(folder / "domains.csv")
+    lines = []
+    for name in dict.fromkeys(in_bytes["variant"]):
+        model = in_bytes.filter(variant=name)
+        cells = [f"`{name}`", f"{model['steps'][0]:,}", str(model["seeds"][0])]
+        for task_type in ("Classification", "Retrieval"):
+            cells.append(where_decided(model.filter(task_type=task_type), "bytes"))
+            floats = in_floats.filter(variant=name, task_type=task_type)
+            cells += [where_decided(floats.filter(task=f"mean {side} domain"), "dim") for side in ("in", "out of")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def where_decided(rows: pl.DataFrame, size: str) -> str:
+    """`better at 48, 192; worse at 8`; `open` where no verdict is better or worse."""
+    sizes = {
+        verdict: [f"{value:g}" for value in rows.filter(verdict=verdict)[size].sort()]
+        for verdict in ("better", "worse")
+    }
+    said = [f"{verdict} at {', '.join(found)}" for verdict, found in sizes.items() if found]
+    return "; ".join(said) or "open"
+
+
+def test_the_first_table_has_every_verdict() -> None:
+    answer = PAGE.read_text().split("\n## The answer", 1)[1]
+    table = answer[answer.index("\n| | steps |") :].split("\n\n", 1)[0]
+    assert table.splitlines()[3:] == verdict_table(FOLDER / STUDY)
 
 
 @pytest.mark.parametrize("page", [PAGE, ROOT / "README.md"], ids=["the study's page", "README"])

@@ -130,7 +130,8 @@ def frontier_rows(
 
 def storage_advice(group: Group, shares: Shares, reference: str | None) -> list[StorageAdvice]:
     """The fewest bytes in memory that keep each share of a model's own full width; of the reference by what the index
-    takes, of the others in any index."""
+    takes, of the others in any index. An index that takes more has more to choose from, for which its interval is corrected: it may
+    need more bytes to be sure. The fewest over all kinds of index would be one more choice, and twice as often false (simulated)."""
     advice = []
     for model in group.cells:
         full = group.full_width(model)
@@ -138,7 +139,6 @@ def storage_advice(group: Group, shares: Shares, reference: str | None) -> list[
             continue
         floats = candidates_of(group, [model], "floats", "memory")
         without = candidates_of(group, [model], ANY, "memory")
-        fewest_so_far: dict[float, StorageAdvice] = {}
         for engine in ENGINES if model == reference else (ANY,):
             candidates = candidates_of(group, [model], engine, "memory")
             if (engine not in ("floats", ANY) and candidates == floats) or (
@@ -160,21 +160,16 @@ def storage_advice(group: Group, shares: Shares, reference: str | None) -> list[
                         "kept_low": number(point.low),
                         "kept_high": number(point.high),
                     }
-                row = StorageAdvice(
-                    task_type=group.task_type,
-                    variant=model,
-                    engine=engine,
-                    share=wanted,
-                    full_bytes=group.codecs[full].bytes,
-                    **found,
+                advice.append(
+                    StorageAdvice(
+                        task_type=group.task_type,
+                        variant=model,
+                        engine=engine,
+                        share=wanted,
+                        full_bytes=group.codecs[full].bytes,
+                        **found,
+                    )
                 )
-                # An index that takes more never needs more: a codec in between may have kept less.
-                least = fewest_so_far.get(wanted)
-                if engine in (ANY, RESCORING) and least is not None and (least.bytes or 0) < (row.bytes or np.inf):
-                    row = least.model_copy(update={"engine": engine})
-                if row.bytes is not None and (least is None or row.bytes < (least.bytes or 0)):
-                    fewest_so_far[wanted] = row
-                advice.append(row)
     return advice
 
 

@@ -103,7 +103,8 @@ def engine_table(answer: Answer, task_type: str, variant: str) -> Table:
     ]
     head = ["the index takes", *(f"keeps {percent(share)} in" for share in SHARES)]
     caption = Markup(
-        "{}: the fewest bytes a vector of {} in memory with which it keeps that share of its full width, with {} confidence."
+        "{}: the fewest bytes a vector of {} in memory with which it keeps that share of its full width, with {} confidence. An index"
+        " that takes more has more to choose from, which is corrected for: it may need more to be sure."
     )
     return table(head, rows, caption.format(task_type, code(variant), percent(answer.confidence)))
 

@@ -152,7 +152,8 @@ def more(answer: Answer, task_type: str, names: Names) -> list[Markup]:
             )
         )
     staged = advised(answer, task_type, variant, RESCORING)
-    if staged is not None and staged.bytes is not None and (chosen is None or staged.choice != chosen.choice):
+    fewer = staged is not None and (chosen is None or (staged.bytes or 0) < (chosen.bytes or 0))
+    if staged is not None and staged.bytes is not None and fewer:
         said.append(
             Markup("<b>With re-scoring,</b> {} bytes a vector in memory{}: {} keep {}{}.").format(
                 byte_count(staged.bytes),
