@@ -177,7 +177,7 @@ def ours(folder: Path, model: Path, threads: int) -> dict[str, float]:
     prepare = [sys.executable, "-m", "workflow_scripts.corpus.prepare", "--settings", settings]
     prepare += ["--threads", str(threads), "--source", str(folder / "pairs"), "--output", str(output / "corpus.json")]
     tokenise = [sys.executable, "-m", "workflow_scripts.corpus.tokenise", "--threads", str(threads)]
-    tokenise += ["--settings", json.dumps({"max_length": MAX_LENGTH}), "--pairs", str(output / "corpus.sha256")]
+    tokenise += ["--settings", json.dumps({"max_length": MAX_LENGTH}), "--pairs", str(output / "pairs.sha256")]
     tokenise += ["--model", str(model / "model.sha256"), "--output", str(output / "tokens" / "tokens.json")]
     first, second = run("ours, prepare", prepare, threads), run("ours, tokenise", tokenise, threads)
     return {

@@ -73,9 +73,9 @@ def write_corpus(folder: Path, model: Path, rows_per_task: int) -> None:
                 rows.append(texts | {"task_name": row["task_name"]} | instructions)
     pq.write_table(pa.Table.from_pylist(rows), folder / "pairs.parquet")
     pq.write_table(pa.table({"text": [row["query"] for row in rows]}), folder / "sample.parquet")
-    artefact.write_digests(folder / "corpus.sha256", [folder / "pairs.parquet", folder / "sample.parquet"])
+    artefact.write_digests(folder / "pairs.sha256", [folder / "pairs.parquet"])
     command = [sys.executable, "-m", "workflow_scripts.corpus.tokenise", "--threads", str(os.cpu_count())]
-    command += ["--settings", json.dumps({"max_length": MAX_LENGTH}), "--pairs", str(folder / "corpus.sha256")]
+    command += ["--settings", json.dumps({"max_length": MAX_LENGTH}), "--pairs", str(folder / "pairs.sha256")]
     command += ["--model", str(model / "model.sha256"), "--output", str(folder / "tokens.json")]
     subprocess.run(command, check=True, cwd=ROOT, stderr=subprocess.DEVNULL)
 

@@ -47,6 +47,8 @@ rule pairs:
         sample=f"{RESULTS}/corpus/sample.parquet",
         manifest=f"{RESULTS}/corpus/corpus.json",
         digest=f"{RESULTS}/corpus/corpus.sha256",
+        pairs_digest=f"{RESULTS}/corpus/pairs.sha256",
+        sample_digest=f"{RESULTS}/corpus/sample.sha256",
     log:
         f"{LOGS}/corpus/pairs.log",
     benchmark:
@@ -70,7 +72,7 @@ rule pairs:
 rule tokens:
     input:
         code=code("corpus"),
-        pairs=rules.pairs.output.digest,
+        pairs=rules.pairs.output.pairs_digest,
         model=f"{RESULTS}/models/{{root}}/s{STUDY.seeds[0]}/model.sha256",
     output:
         manifest=f"{RESULTS}/corpus/tokens/{{root}}/tokens.json",

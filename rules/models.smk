@@ -42,7 +42,7 @@ rule transform:
     input:
         code=code("models"),
         parent=parent_digest,
-        pairs=rules.pairs.output.digest,
+        sample=rules.pairs.output.sample_digest,
     output:
         manifest=f"{RESULTS}/models/{{model}}/s{{seed}}/model.json",
         digest=f"{RESULTS}/models/{{model}}/s{{seed}}/model.sha256",
@@ -66,7 +66,7 @@ rule transform:
         f"export {OFFLINE};"
         " export OMP_NUM_THREADS={threads};"
         " python -m workflow_scripts.models.transform --settings {params.settings:q}"
-        " --parent {input.parent:q} --pairs {input.pairs:q} --output {output.manifest:q} > {log:q} 2>&1"
+        " --parent {input.parent:q} --sample {input.sample:q} --output {output.manifest:q} > {log:q} 2>&1"
 
 
 rule encode_pairs:
@@ -103,7 +103,7 @@ rule adaptor:
         code=code("models"),
         parent=parent_digest,
         embeddings=parent_pairs,
-        pairs=rules.pairs.output.digest,
+        pairs=rules.pairs.output.pairs_digest,
         tokens=tokens_digest,
     output:
         manifest=f"{RESULTS}/models/{{model}}/s{{seed}}/model.json",
@@ -171,7 +171,8 @@ rule train:
     input:
         code=code("models"),
         parent=parent_digest,
-        pairs=rules.pairs.output.digest,
+        pairs=rules.pairs.output.pairs_digest,
+        sample=sample_of_rotation,
         tokens=tokens_digest,
     output:
         manifest=f"{RESULTS}/models/{{model}}/s{{seed}}/model.json",

@@ -176,13 +176,13 @@ def test_a_folders_files_are_on_the_disk_before_the_first_is_moved(
 ) -> None:
     done: list[str] = []
     replace = Path.replace
-
-    def replace_and_tell(path: Path, target: Path) -> Path:
-        done.append("replace")
-        return replace(path, target)
-
     monkeypatch.setattr("os.fsync", lambda _: done.append("fsync"))
-    monkeypatch.setattr(Path, "replace", replace_and_tell)
+
+    def noted(self: Path, target: str | Path) -> Path:
+        done.append("replace")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", noted)
     with artefact.atomic_folder(tmp_path / "folder") as part:
         for name in ("a", "b"):
             (part / name).touch()

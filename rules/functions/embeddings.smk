@@ -58,7 +58,7 @@ def parts_of_store(wildcards):
 def task_digest(wildcards):
     """The digest of the texts that a store is made of: a task's, or the training texts'."""
     if wildcards.task == TRAINING_TEXTS:
-        return rules.pairs.output.digest
+        return rules.pairs.output.sample_digest
     return f"{RESULTS}/tasks/{wildcards.task}/task.sha256"
 
 

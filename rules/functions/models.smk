@@ -20,6 +20,12 @@ def parent_digest(wildcards):
     return f"{RESULTS}/models/{parent}/s{seed}/model.sha256"
 
 
+def sample_of_rotation(wildcards):
+    """The digest of the training texts that a rotation is fitted on; none where a training starts without one."""
+    rotated = STUDY.variants[wildcards.model].rotate is not None
+    return rules.pairs.output.sample_digest if rotated else []
+
+
 def own_model(wildcards):
     """The files of a model that is a folder of the user's; none for one that is pinned."""
     kind, name, _ = parse_reference(GRAPH.reference_of(wildcards.model))

@@ -53,6 +53,15 @@ def test_the_four_layouts_give_the_same_pairs(rows: list[dict[str, object]], tmp
     assert {tuple(p[n] for n in COLUMNS) for p in pairs} <= {tuple(e[n] for n in COLUMNS) for e in expected}
 
 
+def test_another_sample_of_texts_leaves_the_digest_of_the_pairs(rows: list[dict[str, object]], tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", rows)
+    for size in (5, 9):
+        prepared(source, tmp_path / f"of_{size}", sample_texts=size)
+    few, more = ({path.name: path.read_text() for path in tmp_path.glob(f"of_{size}/*.sha256")} for size in (5, 9))
+    assert {name for name in few if few[name] != more[name]} == {"sample.sha256", "corpus.sha256"}
+    assert "pairs.sha256" in few
+
+
 def test_rows_of_a_task_lie_together_in_their_order(tmp_path: Path) -> None:
     mixed = [row(f"query {i}", f"positive {i}", f"negative {i}", task=f"task {i % 3}") for i in range(30)]
     _, pairs = prepared(write_jsonl(tmp_path / "mixed.jsonl", mixed), tmp_path / "out")

@@ -171,7 +171,7 @@ def test_a_folder_without_a_fast_tokenizer_is_one_line(
     pairs: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "workflow_scripts.corpus.tokenise", "--settings", '{"max_length": 16}']
-    command += ["--pairs", str(pairs[0].with_name("corpus.sha256")), "--model", str(tmp_path / "model.sha256")]
+    command += ["--pairs", str(pairs[0].with_name("pairs.sha256")), "--model", str(tmp_path / "model.sha256")]
     command += ["--output", str(tmp_path / "tokens.json")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 1

@@ -61,10 +61,10 @@ def test_each_distinct_text_is_encoded_once_under_its_prompt(
 
 def test_training_texts_are_a_store_too(model: Path, utterances: list[str], tmp_path: Path) -> None:
     pl.DataFrame({"text": utterances[:5]}).write_parquet(tmp_path / "sample.parquet")
-    (tmp_path / "corpus.sha256").write_text("corpus\n")
+    (tmp_path / "sample.sha256").write_text("corpus\n")
     output = tmp_path / "store" / "embeddings.json"
     half = json.dumps({"task": "training_texts", "encoding": {"precision": "float16"}})
-    encode_task(parse_settings(StoreSettings, half), model / "model.sha256", tmp_path / "corpus.sha256", output)
+    encode_task(parse_settings(StoreSettings, half), model / "model.sha256", tmp_path / "sample.sha256", output)
     store = open_store(output.parent)
     expected = SentenceTransformer(str(model), device="cpu").encode(utterances[:5], show_progress_bar=False)
     assert store.vectors.dtype == np.float16

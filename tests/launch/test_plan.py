@@ -162,6 +162,24 @@ def test_no_job_but_the_local_rules_may_reach_the_hub(project: Path) -> None:
         assert command.startswith("export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"), rule
 
 
+def test_only_rotations_and_the_training_texts_are_made_again_for_another_sample(project: Path) -> None:
+    result = snakemake(project, "--dry-run", "--configfile", "config.yaml")
+    assert result.returncode == 0, result.stderr
+    found: dict[str, set[tuple[str, str]]] = {"corpus": set(), "pairs": set(), "sample": set()}
+    for job in re.split(r"^\[.*\]$", result.stdout + result.stderr, flags=re.MULTILINE):
+        if match := re.search(r"^rule (\w+):\n +input: (.*)", job, re.MULTILINE):
+            model = re.search(r"wildcards: model=(\w+)", job)
+            for digest in re.findall(r"corpus/(\w+)\.sha256", match[2]):
+                found[digest].add((match[1], model[1] if model and match[1] == "train" else ""))
+    assert found["corpus"] == set()
+    assert found["sample"] == {
+        ("transform", ""),
+        ("embed_training_texts", ""),
+        ("train", "rotated_matryoshka_from_fixed"),
+    }
+    assert found["pairs"] >= {("tokens", ""), ("adaptor", ""), ("train", "fixed"), ("train", "matryoshka")}
+
+
 def test_braces_in_a_prompt_are_taken_as_they_are(project: Path, tmp_path: Path) -> None:
     prompts = {"query": "search {for}: ", "document": "{{x}}"}
     overlay = {"encoding": {"prompts": prompts}, "budget": {"tokens_per_second": 1000}}

@@ -98,14 +98,14 @@ def pairs(shared_data: Path) -> list[Pair]:
 
 @pytest.fixture(scope="session")
 def write_corpus(minilm: Path) -> Callable[[list[Pair], Path], tuple[Path, Path]]:
-    """Write corpus and tokens as docs/files.md says; gives (corpus.sha256, tokens.sha256)."""
+    """Write corpus and tokens as docs/files.md says; gives (pairs.sha256, tokens.sha256)."""
     tokenizer = AutoTokenizer.from_pretrained(minilm)
 
     def write(pairs: list[Pair], folder: Path) -> tuple[Path, Path]:
         folder.mkdir(parents=True, exist_ok=True)
         texts = sorted({text for pair in pairs for text in pair[2::2]})
         pq.write_table(pa.table({"text": texts}), folder / "sample.parquet")
-        artefact.write_digests(folder / "corpus.sha256", [folder / "sample.parquet"])
+        artefact.write_digests(folder / "pairs.sha256", [folder / "sample.parquet"])
         names = list(dict.fromkeys(pair[0] for pair in pairs))
         columns: dict[str, Any] = {"task": pa.array([names.index(pair[0]) for pair in pairs], pa.int32())}
         for column, place in (("query", 1), ("pos", 3), ("neg", 5)):
@@ -121,7 +121,7 @@ def write_corpus(minilm: Path) -> Callable[[list[Pair], Path], tuple[Path, Path]
         with pa.OSFile(str(tokens), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table, max_chunksize=16)  # several chunks, as a large file has
         artefact.write_digests(tokens.with_name("tokens.sha256"), [tokens])
-        return folder / "corpus.sha256", tokens.with_name("tokens.sha256")
+        return folder / "pairs.sha256", tokens.with_name("tokens.sha256")
 
     return write
 

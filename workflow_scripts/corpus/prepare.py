@@ -85,7 +85,10 @@ def prepare(settings: PairsSettings, source: str | None, output: Path, threads: 
         "versions": versions("numpy", "polars", "pyarrow"),
     }
     write_json(output, manifest)
-    write_digests(folder / "corpus.sha256", [folder / "pairs.parquet", folder / "sample.parquet"])
+    files = {name: folder / f"{name}.parquet" for name in ("pairs", "sample")}
+    for name, file in files.items():  # one each: only rotations, and codecs that are fitted, read the sample
+        write_digests(folder / f"{name}.sha256", [file])
+    write_digests(folder / "corpus.sha256", files.values())
     return manifest
 
 

@@ -223,7 +223,7 @@ def _batches(file: pq.ParquetFile, tokenizer: BulkTokenizer, tasks: dict[str, in
 def main() -> None:
     command = parser(__doc__, "max_length")
     command.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of the tokenizer")
-    command.add_argument("--pairs", required=True, type=Path, help="corpus.sha256; pairs.parquet lies beside it")
+    command.add_argument("--pairs", required=True, type=Path, help="pairs.sha256; pairs.parquet lies beside it")
     command.add_argument("--model", required=True, type=Path, help="model.sha256 of the folder with the tokenizer")
     command.add_argument(
         "--output", required=True, type=Path, help="the manifest, tokens.json; the rest lies beside it"

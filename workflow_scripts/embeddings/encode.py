@@ -111,7 +111,7 @@ def _keys_of_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_texts(task: str, digest: Path) -> TextsFile:
-    """The texts beside a task's `task.sha256`, or the training texts beside `corpus.sha256`.
+    """The texts beside a task's `task.sha256`, or the training texts beside `sample.sha256`.
 
     Raises `InputError` where the file has other columns, a missing text or an unknown prompt type.
     """
@@ -260,7 +260,7 @@ def main() -> None:
     arguments_of = parser(__doc__, "task, encoding")
     arguments_of.add_argument("--model", type=Path, required=True, help="model.sha256 in the model's folder")
     arguments_of.add_argument(
-        "--texts", type=Path, required=True, help="task.sha256 beside texts.parquet, or corpus.sha256"
+        "--texts", type=Path, required=True, help="task.sha256 beside texts.parquet, or sample.sha256"
     )
     arguments_of.add_argument("--output", type=Path, required=True, help="embeddings.json of the store to make")
     arguments_of.add_argument(

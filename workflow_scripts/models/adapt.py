@@ -1,7 +1,7 @@
 """Rule adaptor: a linear adaptor, learned on frozen embeddings of training pairs.
 
     python -m workflow_scripts.models.adapt --settings JSON --parent P/model.sha256 --embeddings s0.pairs/s0/pairs.sha256 \
-        --pairs corpus.sha256 --tokens tokens.sha256 --output M/s0/model.json
+        --pairs pairs.sha256 --tokens tokens.sha256 --output M/s0/model.json
 
 Takes a parent, the store of its training pairs and their tokens; leaves `models/<model>/s<seed>/`: the parent with one
 `Dense` behind it, as a rotation leaves it, and `training.parquet`. Where no penalty gains on the rotation (learn_adaptor.py), the
@@ -70,7 +70,7 @@ def main() -> None:
     parser = command_line.parser(__doc__, ", ".join(AdaptorSettings.model_fields))
     parser.add_argument("--parent", required=True, type=Path, help="the parent's model.sha256")
     parser.add_argument("--embeddings", required=True, type=Path, help="pairs.sha256, beside the store of the pairs")
-    parser.add_argument("--pairs", required=True, type=Path, help="corpus.sha256")
+    parser.add_argument("--pairs", required=True, type=Path, help="pairs.sha256")
     parser.add_argument("--tokens", required=True, type=Path, help="tokens.sha256, beside tokens.arrow")
     parser.add_argument("--output", required=True, type=Path, help="the model.json to make, in its folder")
     arguments = parser.parse_args()

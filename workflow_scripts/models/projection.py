@@ -86,17 +86,17 @@ def embedding_width(model: SentenceTransformer) -> int:
     return int(width)
 
 
-def sample_of(pairs_digest: Path) -> Path:
-    """`sample.parquet` beside the corpus' digest. Raises ModelError where it is not there."""
-    path = pairs_digest.parent / "sample.parquet"
+def sample_of(digest: Path) -> Path:
+    """`sample.parquet` beside a digest of the corpus. Raises ModelError where it is not there."""
+    path = digest.parent / "sample.parquet"
     if not path.is_file():
         raise ModelError(f"{path}: not there; expected the sample of training texts")
     return path
 
 
-def read_sample(pairs_digest: Path) -> list[str]:
-    """The texts of `sample.parquet` beside the corpus' digest. Raises ModelError where they are not there."""
-    path = sample_of(pairs_digest)
+def read_sample(digest: Path) -> list[str]:
+    """The texts of `sample.parquet` beside a digest of the corpus. Raises ModelError where they are not there."""
+    path = sample_of(digest)
     table = pq.read_table(path)
     if "text" not in table.column_names:
         raise ModelError(f"{path}: columns {table.column_names}; expected `text`")

@@ -1,6 +1,6 @@
 """Rule train: contrastive training of a parent model, at one dimension or many, after a rotation where asked.
 
-    python -m workflow_scripts.models.train --settings JSON --parent P/model.sha256 --pairs corpus.sha256 \
+    python -m workflow_scripts.models.train --settings JSON --parent P/model.sha256 --pairs pairs.sha256 \
         --tokens tokens.sha256 --output M/s0/model.json
     torchrun --nproc-per-node 2 -m workflow_scripts.models.train ...   # done by itself where `gpus` says so
 
@@ -111,8 +111,9 @@ def train(
     check_modules(model)
     projection = Fitting()
     if settings.rotate is not None or settings.width != embedding_width(model):
+        texts = [] if settings.rotate is None else read_sample(pairs)
         projection = append_projection(
-            model, read_sample(pairs), rotate=settings.rotate, width=settings.width, max_length=settings.max_length
+            model, texts, rotate=settings.rotate, width=settings.width, max_length=settings.max_length
         )
     freeze_projections(model)
     set_dropout(model, recipe.dropout)
@@ -236,7 +237,7 @@ def main() -> None:
     parser = command_line.parser(__doc__, ", ".join(TrainSettings.model_fields))
     parser.add_argument("--checkpoint-seconds", type=float, default=300.0, help="seconds between checkpoints")
     parser.add_argument("--parent", required=True, type=Path, help="the parent's model.sha256")
-    parser.add_argument("--pairs", required=True, type=Path, help="corpus.sha256, beside sample.parquet")
+    parser.add_argument("--pairs", required=True, type=Path, help="pairs.sha256, beside sample.parquet")
     parser.add_argument("--tokens", required=True, type=Path, help="tokens.sha256, beside tokens.arrow")
     parser.add_argument("--output", required=True, type=Path, help="the model.json to make, in its folder")
     parser.add_argument("--scratch", type=int, choices=[0, 1], default=0, help="1: read tokens from a copy in $TMPDIR")

@@ -1,7 +1,7 @@
 """Rule transform: a model made from its parent by one matrix, without training.
 
-    python -m workflow_scripts.models.transform --settings JSON --parent P/model.sha256 --pairs corpus.sha256 \
-        --output M/s0/model.json
+    python -m workflow_scripts.models.transform --settings JSON --parent P/model.sha256 \
+        --sample sample.sha256 --output M/s0/model.json
 
 Takes the parent's folder and `corpus/sample.parquet`; leaves `models/<model>/s<seed>/`, whose last module is a
 `Dense` without bias: the rotation onto principal axes (`rotate: pca`), the first `width` coordinates, or both. Nothing
@@ -38,12 +38,12 @@ class TransformSettings(Settings):
     max_length: int
 
 
-def transform(settings: TransformSettings, parent: Path, pairs: Path, output: Path) -> None:
+def transform(settings: TransformSettings, parent: Path, sample: Path, output: Path) -> None:
     """Make the model's folder. Raises ModelError with one line for what is wrong with the input."""
     started = time.monotonic()
     parent_manifest = read_manifest(parent)
     model = load_encoder(parent.parent)
-    texts = read_sample(pairs)
+    texts = read_sample(sample)
     fitting = append_projection(
         model, texts, rotate=settings.rotate, width=settings.width, max_length=settings.max_length
     )
@@ -57,7 +57,8 @@ def transform(settings: TransformSettings, parent: Path, pairs: Path, output: Pa
             flops=fitting.flops,
             device=model.device,
         ),
-        "pairs": read_digest(pairs),
+        "pairs": parent_manifest.get("pairs"),  # that its parent was trained on
+        "sample": read_digest(sample),
         "tokens": None,
         "versions": versions(),
     }
@@ -68,14 +69,14 @@ def transform(settings: TransformSettings, parent: Path, pairs: Path, output: Pa
 def main() -> None:
     parser = command_line.parser(__doc__, ", ".join(TransformSettings.model_fields))
     parser.add_argument("--parent", required=True, type=Path, help="the parent's model.sha256")
-    parser.add_argument("--pairs", required=True, type=Path, help="corpus.sha256, beside sample.parquet")
+    parser.add_argument("--sample", required=True, type=Path, help="sample.sha256, beside sample.parquet")
     parser.add_argument("--output", required=True, type=Path, help="the model.json to make, in its folder")
     arguments = parser.parse_args()
 
     def work() -> None:
         settings = command_line.parse_settings(TransformSettings, arguments.settings)
         with artefact.exclusive_lock(arguments.output.parent):
-            transform(settings, arguments.parent, arguments.pairs, arguments.output)
+            transform(settings, arguments.parent, arguments.sample, arguments.output)
 
     command_line.run(work)
 
