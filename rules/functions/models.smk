@@ -1,6 +1,6 @@
 # What decides the jobs of ../models.smk: their inputs and settings.
 
-from workflow_scripts.launch.costs import pairs_encoded
+from workflow_scripts.launch.costs import pairs_encoded, pairs_of_adaptor
 from workflow_scripts.study.references import parse_reference
 
 # Keys of `training` that are said per variant, or do not change the weights.
@@ -65,11 +65,6 @@ def made_settings(wildcards):
     return settings(**values)
 
 
-def pairs_of_adaptor(model):
-    """Training pairs that an adaptor uses."""
-    return STUDY.variants[model].pairs or STUDY.adaptor.pairs
-
-
 def encode_pairs_settings(wildcards):
     return settings(
         model=wildcards.model,
@@ -99,7 +94,7 @@ def recipe_of_adaptor(wildcards):
         parent=GRAPH.parent_of(model),
         seed=int(wildcards.seed),
         width=GRAPH.width_of(model),
-        pairs=pairs_of_adaptor(model),
+        pairs=pairs_of_adaptor(STUDY, model),
         nesting=GRAPH.nesting_of(model),
         nesting_weights=GRAPH.nesting_weights_of(model),
         objective=STUDY.variants[model].objective or STUDY.training.objective,

@@ -13,11 +13,11 @@ import numpy as np
 import polars as pl
 
 from workflow_scripts.curves import winner
-from workflow_scripts.curves.comparisons import verdicts
+from workflow_scripts.curves.comparisons import verdict_columns
 from workflow_scripts.curves.frontier import Shares, candidates_of
 from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.indexes import ANY
-from workflow_scripts.curves.intervals import Estimate, holm, p_values
+from workflow_scripts.curves.intervals import Estimate
 from workflow_scripts.curves.kinds import kinds, lines, steps_of
 from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE, REFERENCE, number
 from workflow_scripts.curves.summary import Answer, ModelEntry
@@ -51,16 +51,18 @@ def budget_rows(
     free = candidates_of(group, [name for name in of_reference if name not in trained], ANY, "memory")
     rows: list[dict[str, Any]] = []
     found: list[Estimate] = []
-    compared: list[int] = []
+    compared: list[dict[str, Any]] = []
+    larger: list[float] = []
+    of_kind = kinds(models)
     for size in (full_bytes / part for part in SHARES_OF_BYTES):
         beside = shares.within(free, reference, size)
-        for kind, members in kinds(models).items():
+        for kind, members in of_kind.items():
             for name in [member.name for member in members if group.full_width(member.name)]:
                 best = shares.within(candidates_of(group, [name], ANY, "memory"), reference, size)
                 if best is None:
                     continue
                 chosen, point = best
-                row = {
+                row: dict[str, Any] = {
                     "task_type": group.task_type,
                     "task": group.task,
                     "bytes": size,
@@ -79,24 +81,13 @@ def budget_rows(
                 untrained, other = beside
                 samples = group.pick(name, [chosen.cell]), group.pick(untrained.model, [untrained.cell])
                 found.append(winner.difference(point, other, samples, full_score, intervals.confidence))
-                compared.append(len(rows) - 1)
-                row |= {"free": untrained.model, "free_choice": untrained.cell, "larger": max(point.value, other.value)}
-    if not found:
-        return rows
-    joined = Estimate(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
-    p = p_values(joined)
-    corrected = holm(p)
-    larger = np.array([rows[place].pop("larger") for place in compared])
-    said = verdicts(joined, corrected, larger, intervals.confidence, intervals.margin)
-    for i, place in enumerate(compared):
-        rows[place] |= {
-            "difference": number(joined.value[i]),
-            "low": number(joined.low[i]),
-            "high": number(joined.high[i]),
-            "p": number(p[i]),
-            "p_corrected": number(corrected[i]),
-            "verdict": said[i],
-        }
+                row |= {"free": untrained.model, "free_choice": untrained.cell}
+                compared.append(row)
+                larger.append(max(point.value, other.value))
+    if compared:
+        joined = Estimate(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+        for row, columns in zip(compared, verdict_columns(joined, np.array(larger), intervals), strict=True):
+            row |= columns
     return rows
 
 

@@ -6,16 +6,17 @@ Nothing here knows a variant by its name.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from workflow_scripts.curves.collect import Model
-from workflow_scripts.curves.intervals import Estimate
+from workflow_scripts.curves.intervals import Estimate, holm, p_values
 from workflow_scripts.curves.kinds import lines, steps_of
-from workflow_scripts.curves.schemas import MEAN, VERDICTS
+from workflow_scripts.curves.schemas import MEAN, VERDICT_COLUMNS, VERDICTS, number
 from workflow_scripts.curves.summary import Comparison, ModelEntry
+from workflow_scripts.study.sections.intervals import Intervals
 
 MARGIN_OF_SCORE = 0.1  # within a margin above this share of their score, two models are not called the same
 
@@ -135,6 +136,18 @@ def verdicts(
         else:
             said.append("unclear")
     return said
+
+
+def verdict_columns(estimate: Estimate, larger: np.ndarray, intervals: Intervals) -> list[dict[str, Any]]:
+    """VERDICT_COLUMNS of each difference (cell) of one family: what is corrected together. `larger`: of the two scores, per cell."""
+    p = p_values(estimate)
+    corrected = holm(p)
+    said = verdicts(estimate, corrected, larger, intervals.confidence, intervals.margin)
+    columns = (estimate.value, estimate.low, estimate.high, p, corrected)
+    return [
+        dict(zip(VERDICT_COLUMNS, [*map(number, cell), verdict], strict=True))
+        for *cell, verdict in zip(*columns, said, strict=True)
+    ]
 
 
 def trained(models: list[Model]) -> set[str]:

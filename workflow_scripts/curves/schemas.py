@@ -87,6 +87,15 @@ CURVES_SCHEMA: dict[str, Any] = {
     "share_above_chance_low": pl.Float64,
     "share_above_chance_high": pl.Float64,
 }
+# A paired difference with its interval, its p-value as it is and corrected, and what that allows one to say.
+VERDICT_COLUMNS: dict[str, Any] = {
+    "difference": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "p": pl.Float64,
+    "p_corrected": pl.Float64,
+    "verdict": pl.String,
+}
 DIFFERENCES_SCHEMA: dict[str, Any] = {
     "question": pl.String,
     "first": pl.String,
@@ -94,12 +103,7 @@ DIFFERENCES_SCHEMA: dict[str, Any] = {
     "task": pl.String,
     "task_type": pl.String,
     "dim": pl.Int64,
-    "difference": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "p": pl.Float64,
-    "p_corrected": pl.Float64,
-    "verdict": pl.String,
+    **VERDICT_COLUMNS,
     "detectable": pl.Float64,
     "units_needed": pl.Float64,
     "seeds_needed": pl.Float64,
@@ -154,12 +158,7 @@ BUDGET_SCHEMA: dict[str, Any] = {
     "share_high": pl.Float64,
     "free": pl.String,
     "free_choice": pl.String,
-    "difference": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "p": pl.Float64,
-    "p_corrected": pl.Float64,
-    "verdict": pl.String,
+    **VERDICT_COLUMNS,
 }
 
 

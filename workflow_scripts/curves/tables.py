@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 
 from workflow_scripts.curves import population, power, resampling
-from workflow_scripts.curves.comparisons import Pair, verdicts
+from workflow_scripts.curves.comparisons import Pair, verdict_columns
 from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.intervals import (
     Estimate,
     Variance,
     difference,
-    holm,
     level,
-    p_values,
     share,
     variance_of_difference,
 )
@@ -102,27 +100,19 @@ def difference_rows(group: Group, pairs: list[Pair], intervals: Intervals) -> li
     if not rows:
         return []
     joined = Estimate(*(np.concatenate(parts) for parts in zip(*estimates, strict=True)))
-    p = p_values(joined)
-    corrected = holm(p)
-    detectable, units_needed, seeds_needed = (np.full(len(p), np.nan) for _ in range(3))
-    said = verdicts(joined, corrected, np.concatenate(larger), intervals.confidence, intervals.margin)
+    decided = verdict_columns(joined, np.concatenate(larger), intervals)
+    detectable, units_needed, seeds_needed = (np.full(len(rows), np.nan) for _ in range(3))
     if variances:
-        places = [i for i, verdict in enumerate(said) if verdict == "unclear"]
+        places = [i for i, columns in enumerate(decided) if columns["verdict"] == "unclear"]
         some = Estimate(*(part[places] for part in joined))
-        comparisons = max(1, int(np.isfinite(p).sum()))
+        comparisons = max(1, sum(columns["p"] is not None for columns in decided))
         detectable[places] = power.smallest_effect(some, intervals.confidence, comparisons)
         variance = Variance(*(np.concatenate(parts)[places] for parts in zip(*variances, strict=True)))
         counts = (group.units, np.concatenate(seeds)[places])
         asked = power.needed(intervals.margin, variance, *counts, intervals.confidence, comparisons)
         units_needed[places], seeds_needed[places] = asked.units, asked.seeds
     for i, row in enumerate(rows):
-        row |= {
-            "difference": number(joined.value[i]),
-            "low": number(joined.low[i]),
-            "high": number(joined.high[i]),
-            "p": number(p[i]),
-            "p_corrected": number(corrected[i]),
-            "verdict": said[i],
+        row |= decided[i] | {
             "detectable": number(detectable[i]),
             "units_needed": number(units_needed[i]),
             "seeds_needed": number(seeds_needed[i]),

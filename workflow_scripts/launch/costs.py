@@ -109,7 +109,12 @@ def adaptors_by_pairs(study: Study) -> dict[Job, list[tuple[str, int]]]:
 def pairs_encoded(study: Study, parent: str) -> int:
     """As many pairs as the largest adaptor of this parent uses: all adaptors of one seed share the store."""
     children = [model for model in study.graph.adapted if study.graph.parent_of(model) == parent]
-    return max(study.variants[model].pairs or study.adaptor.pairs for model in children)
+    return max(pairs_of_adaptor(study, model) for model in children)
+
+
+def pairs_of_adaptor(study: Study, model: str) -> int:
+    """Training pairs that an adaptor uses."""
+    return study.variants[model].pairs or study.adaptor.pairs
 
 
 def pairs_to_encode(
