@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import pytest
@@ -90,11 +91,25 @@ def test_where_some_models_have_several_seeds_those_with_one_are_hollow(found: F
         counted = table.with_columns(seeds=pl.col("variant").replace_strict(seeds, default=3, return_dtype=pl.Int64))
         figure = budget_figures.draw_budget(counted, found.summary, kinds_of(found))
         clouds = [drawn for drawn in figure.axes[0].collections if isinstance(drawn, PathCollection)]
+        plt.close(figure)
         points = sum(len(np.asarray(cloud.get_offsets())) for cloud in clouds)
         return points, looks.ONE_SEED in [text.get_text() for text in figure.legends[0].get_texts()]
 
     assert hollow({}) == (0, False)
     assert hollow(dict.fromkeys(table["variant"], 1)) == (0, False)
+    assert hollow({"matryoshka_40": 1}) == (1, True)
+
+
+def test_the_frontiers_picture_explains_hollow_markers_where_it_draws_some(found: Found) -> None:
+    def hollow(seeds: dict[str, int]) -> tuple[int, bool]:
+        counted = dict.fromkeys([model.name for model in MODELS if model.trained], 3) | seeds
+        figure = figures.draw(found.curves, found.frontier, found.summary.model_copy(update={"seeds": counted}))
+        lines = [line for line in figure.axes[-1].lines if len(np.asarray(line.get_xdata()))]
+        plt.close(figure)
+        explained = looks.ONE_SEED in [text.get_text() for text in figure.legends[0].get_texts()]
+        return sum(line.get_markerfacecolor() == "white" for line in lines), explained
+
+    assert hollow({}) == hollow({"matryoshka_10": 1}) == (0, False), "the longest training of each kind alone is drawn"
     assert hollow({"matryoshka_40": 1}) == (1, True)
 
 

@@ -60,6 +60,7 @@ def draw(curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer) -> Any:
     models, looks = largest(answer.models, scored), looks_of(shown(answer.models, scored))
     types = list(answer.reference) or ["no scores"]
     several = len(models) > 1 and bool(answer.reference)
+    mixed = mixed_seeds(answer.seeds.get(model) for model in models)
     use_style()
     rows = -(-len(models) // 4) if several else 1
     figure, axes = plt.subplots(
@@ -72,13 +73,13 @@ def draw(curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer) -> Any:
     for column, task_type in enumerate(types):
         _draw_reference(axes[0][column], curves, frontier, answer, task_type)
         if several:
-            _draw_models(axes[1][column], frontier, task_type, answer, models, looks)
+            _draw_models(axes[1][column], frontier, task_type, answer, models, looks, mixed)
             alike = len(models) < len(answer.models)
             axes[1][column].set_title("every model" if not alike else "each kind's longest training", fontsize=10.5)
         axes[-1][column].set_xlabel("bytes a vector in memory")
         if column == 0:
             axes[0][0].set_ylabel("share of full width kept")
-    if several and mixed_seeds(answer.seeds.values()):
+    if several and mixed:
         axes[1][0].plot([], [], marker="o", linestyle="none", color=FAINT, label=ONE_SEED, **hollow(True))
     if several:
         axes[1][0].set_ylabel(f"percentage points against {shorten(next(iter(answer.reference.values())), 16)}")
@@ -142,9 +143,10 @@ def _draw_models(
     answer: Answer,
     models: dict[str, str],
     looks: dict[str, dict[str, Any]],
+    mixed: bool,
 ) -> None:
     """What every model keeps more or less than the reference in as many bytes; where the reference keeps half and more."""
-    reference, mixed = answer.reference[task_type], mixed_seeds(answer.seeds.values())
+    reference = answer.reference[task_type]
     best = budget.frontiers_of_models(frontier).filter(
         (pl.col("task_type") == task_type) & (pl.col("scope") != ALL_MODELS)
     )
