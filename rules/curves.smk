@@ -1,7 +1,7 @@
 # curves: the answer. Degradation curves with intervals, figures, the report, and a card for each model.
 #
 # Takes: all scores of the study and every room's manifests. Leaves: curves/curves.parquet, curves.csv, frontier.parquet,
-# budget.parquet, agreement.parquet, differences.parquet, summary.json, speed.json, curves.svg, curves.png, report.html, cards/<model>/s<seed>/README.md.
+# budget.parquet, domains.parquet, agreement.parquet, differences.parquet, summary.json, speed.json, curves.svg, curves.png, report.html, cards/<model>/s<seed>/README.md.
 # first/report.html comes before any training ends, from the models that need none.
 # `snakemake partial_report` leaves partial/report.html, from the scores that are there already.
 
@@ -33,6 +33,7 @@ rule curves:
         differences=f"{RESULTS}/curves/differences.parquet",
         frontier=f"{RESULTS}/curves/frontier.parquet",
         budget=f"{RESULTS}/curves/budget.parquet",
+        domains=f"{RESULTS}/curves/domains.parquet",
         agreement=f"{RESULTS}/curves/agreement.parquet",
         summary=f"{RESULTS}/curves/summary.json",
     log:
@@ -83,7 +84,7 @@ rule figures:
         curves=rules.curves.output.curves,
         frontier=rules.curves.output.frontier,
         budget=rules.curves.output.budget,
-        differences=rules.curves.output.differences,
+        domains=rules.curves.output.domains,
         summary=rules.curves.output.summary,
     output:
         svg=report(
@@ -123,6 +124,7 @@ rule report:
         differences=rules.curves.output.differences,
         frontier=rules.curves.output.frontier,
         budget=rules.curves.output.budget,
+        domains=rules.curves.output.domains,
         agreement=rules.curves.output.agreement,
         summary=rules.curves.output.summary,
         speed=rules.speed.output.speed,

@@ -1,26 +1,26 @@
-"""What training buys: the best within some numbers of bytes, by training budget, beside what needs no training.
+"""What training buys beside what needs none: within some numbers of bytes, and at each number of dimensions in float32.
 
-Takes the groups with their samples; leaves the rows of budget.parquet. Takes differences.parquet and the summary; leaves the
-differences to a rotation in float32, in and out of domain. budget_figures.py and the report draw both.
+Takes the groups with their samples; leaves the rows of budget.parquet and of domains.parquet. budget_figures.py draws both, the
+report the first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from workflow_scripts.curves import winner
 from workflow_scripts.curves.comparisons import verdict_columns
-from workflow_scripts.curves.frontier import Shares, candidates_of
+from workflow_scripts.curves.frontier import Candidate, Shares, candidates_of
 from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.indexes import ANY
 from workflow_scripts.curves.intervals import Estimate
 from workflow_scripts.curves.kinds import kinds, lines, steps_of
 from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE, REFERENCE, number
-from workflow_scripts.curves.summary import Answer, ModelEntry
+from workflow_scripts.curves.summary import ModelEntry
 from workflow_scripts.study.sections.intervals import Intervals
 
 # A panel each: the full width's bytes divided by these. All coordinates at 1 bit are a 32nd of them, at 4 bits an 8th.
@@ -30,6 +30,13 @@ SHARES_OF_BYTES = (192, 32, 8)
 def frontiers_of_models(frontier: pl.DataFrame) -> pl.DataFrame:
     """The frontiers by bytes in memory without re-scoring, as shares of the reference's full width."""
     return frontier.filter((pl.col("of") == REFERENCE) & (pl.col("engine") == ANY) & (pl.col("resource") == "memory"))
+
+
+class Panel(NamedTuple):
+    """What every model chooses from, best first, for one comparison; `size`: of its codecs, in the panel's unit."""
+
+    size: float
+    candidates_of: Callable[[list[str]], list[Candidate]]
 
 
 def budget_rows(
@@ -43,29 +50,76 @@ def budget_rows(
     """BUDGET_SCHEMA: for some numbers of bytes, the best that each model keeps within them, as a share of the reference's full width;
     and, of models made from the reference with training, by how much more than the best of those without. `trained`: the
     models of which another seed, or draw of pairs, would be another model."""
-    steps, line_of = steps_of(models), lines(models)
     full = group.full_width(reference)
     assert full is not None, f"{reference}: no full width"
-    full_bytes, full_score = group.codecs[full].bytes, float(group.pick(reference, [full]).score.mean())
+
+    def within(size: float) -> Panel:
+        fitting = [c for c in candidates_of(group, list(group.cells), ANY, "memory") if c.size <= size]
+        return Panel(size, lambda names: [candidate for candidate in fitting if candidate.model in names])
+
+    panels = [within(group.codecs[full].bytes / part) for part in SHARES_OF_BYTES]
+    rows = _beside_the_free(group, shares, reference, models, trained, intervals, panels, over=1.0)
+    return [{"bytes": row.pop("size")} | row for row in rows]
+
+
+def domain_rows(
+    group: Group,
+    shares: Shares,
+    reference: str,
+    models: list[ModelEntry],
+    trained: Collection[str],
+    intervals: Intervals,
+) -> list[dict[str, Any]]:
+    """DOMAINS_SCHEMA: by how much more each model made from the reference with training scores than the best of those without,
+    at each number of first coordinates in float32. Parameters as in `budget_rows`."""
+    full = group.full_width(reference)
+    assert full is not None, f"{reference}: no full width"
+
+    def at(dim: int) -> Panel:
+        found = {name: group.curve(name).get(dim) for name in group.cells}
+        return Panel(dim, lambda names: [Candidate(name, cell, dim) for name in names if (cell := found[name])])
+
+    panels = [at(dim) for dim in group.curve(reference)]
+    score = float(group.pick(reference, [full]).score.mean())
+    rows = _beside_the_free(group, shares, reference, models, trained, intervals, panels, over=score)
+    return [row | {"dim": int(row["size"])} for row in rows if "verdict" in row]
+
+
+def _beside_the_free(
+    group: Group,
+    shares: Shares,
+    reference: str,
+    models: list[ModelEntry],
+    trained: Collection[str],
+    intervals: Intervals,
+    panels: list[Panel],
+    over: float,
+) -> list[dict[str, Any]]:
+    """A row for each panel and model: its best choice; and of models made from the reference with training the paired difference to
+    the best of those without, times `over`. Verdicts are corrected for all of these rows together."""
+    steps, line_of = steps_of(models), lines(models)
+    full = group.full_width(reference)
+    assert full is not None
+    full_score = float(group.pick(reference, [full]).score.mean())
     of_reference = [name for name in group.cells if line_of[name][0].name == reference and group.full_width(name)]
-    free = candidates_of(group, [name for name in of_reference if name not in trained], ANY, "memory")
+    free = [name for name in of_reference if name not in trained]
     rows: list[dict[str, Any]] = []
     found: list[Estimate] = []
     compared: list[dict[str, Any]] = []
     larger: list[float] = []
     of_kind = kinds(models)
-    for size in (full_bytes / part for part in SHARES_OF_BYTES):
-        beside = shares.within(free, reference, size)
+    for panel in panels:
+        beside = shares.best(panel.candidates_of(free), reference)
         for kind, members in of_kind.items():
             for name in [member.name for member in members if group.full_width(member.name)]:
-                best = shares.within(candidates_of(group, [name], ANY, "memory"), reference, size)
+                best = shares.best(panel.candidates_of([name]), reference)
                 if best is None:
                     continue
                 chosen, point = best
                 row: dict[str, Any] = {
                     "task_type": group.task_type,
                     "task": group.task,
-                    "bytes": size,
+                    "size": panel.size,
                     "kind": kind,
                     "variant": name,
                     "steps": steps[name],
@@ -80,10 +134,11 @@ def budget_rows(
                     continue
                 untrained, other = beside
                 samples = group.pick(name, [chosen.cell]), group.pick(untrained.model, [untrained.cell])
-                found.append(winner.difference(point, other, samples, full_score, intervals.confidence))
+                estimate = winner.difference(point, other, samples, full_score, intervals.confidence)
+                found.append(estimate.times(over))
                 row |= {"free": untrained.model, "free_choice": untrained.cell}
                 compared.append(row)
-                larger.append(max(point.value, other.value))
+                larger.append(over * max(point.value, other.value))
     if compared:
         joined = Estimate(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
         for row, columns in zip(compared, verdict_columns(joined, np.array(larger), intervals), strict=True):
@@ -91,29 +146,7 @@ def budget_rows(
     return rows
 
 
-def domains_table(differences: pl.DataFrame, answer: Answer) -> pl.DataFrame:
-    """Paired differences, in float32, of each model to a rotation of the reference, with the training steps of its line; in domain
-    and out of it where a task type has both, else over all of its tasks."""
-    kind_of = {model.name: kind for kind, members in kinds(answer.models).items() for model in members}
-    steps = steps_of(answer.models)
-    rotations = {m.name: m.parent for m in answer.models if m.rotated and not m.trained}
-    parts = []
-    for task_type, reference in answer.reference.items():
-        against = [name for name, parent in rotations.items() if parent == reference]
-        shown = differences.filter(
-            (pl.col("task_type") == task_type) & pl.col("first").is_in(list(kind_of)) & pl.col("second").is_in(against)
-        )
-        sides = shown.filter(pl.col("task").is_in([MEAN_INSIDE, MEAN_OUTSIDE]))
-        parts.append(shown.filter(pl.col("task") == MEAN) if sides.is_empty() else sides)
-    table = pl.concat(parts) if parts else differences.clear()
-    first = pl.col("first")
-    return table.select(
-        "task_type",
-        "task",
-        first.replace_strict(kind_of, default=None, return_dtype=pl.String).alias("kind"),
-        first.alias("variant"),
-        first.replace_strict(steps, default=None, return_dtype=pl.Int64).alias("steps"),
-        first.replace_strict(answer.seeds, default=None, return_dtype=pl.Int64).alias("seeds"),
-        pl.col("second").alias("against"),
-        *("dim", "difference", "low", "high", "p_corrected", "verdict"),
-    )
+def sides_of(table: pl.DataFrame) -> pl.DataFrame:
+    """Of domains.parquet the rows in domain and out of it where a task type has both, else those over all of its tasks."""
+    split = table.filter(pl.col("task").is_in([MEAN_INSIDE, MEAN_OUTSIDE]))["task_type"].unique()
+    return table.filter((pl.col("task") != MEAN) | ~pl.col("task_type").is_in(split.implode()))

@@ -60,18 +60,13 @@ def draw_budget(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) -
     axes[len(sizes) // 2][0].set_ylabel(
         f"share of {shorten(next(iter(answer.reference.values()), 'nothing'), 16)}'s full width kept"
     )
-    # for the legend, behind all models
-    if mixed:
-        axes[-1][-1].scatter([], [], s=MARKER, facecolor="white", edgecolor=FAINT, label=ONE_SEED)
-    if set(table["verdict"]) & {"better", "worse"}:
-        axes[-1][-1].scatter([], [], s=RING, facecolor="none", edgecolor="black", label=DECIDED)
-    _legend(figure, axes)
+    _legend(figure, axes, mixed, table["verdict"])
     return figure
 
 
 def draw_domains(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) -> Any:
-    """A row per task type, a column in domain and one out of it; of each kind the model with the most steps. `all_kinds` and hollow
-    markers as in `draw_budget`."""
+    """A row per task type, a column in domain and one out of it; of each kind the model with the most steps. `all_kinds`, rings and
+    hollow markers as in `draw_budget`."""
     models = largest(answer.models, set(table["variant"]))
     table = table.filter(pl.col("variant").is_in(list(models)))
     mixed = mixed_seeds(table["seeds"])
@@ -101,6 +96,7 @@ def draw_domains(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) 
                 look = looks[kind] | hollow(mixed and 1 in points["seeds"])
                 name = next(model for model, its_kind in models.items() if its_kind == kind)
                 axis.plot(x, points["difference"], markersize=4.5, linewidth=1.4, label=name, **look)
+                _ring(axis, points.with_columns(x=pl.Series(x, dtype=pl.Float64)), "difference")
             entry = answer.task_types.get(task_type)
             measure = metric_name(entry.metric) if entry else ""
             axis.axhline(0, color="#444444", linewidth=0.9, linestyle=(0, (2, 3)))
@@ -111,11 +107,8 @@ def draw_domains(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) 
             axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.2f}" if round(value, 4) else "0"))
     for column in range(len(sides)):
         axes[-1][column].set_xlabel("dimensions, float32")
-    against = next(iter(table["against"]), "a rotation")
-    axes[len(types) // 2][0].set_ylabel(f"difference in score from {shorten(against, 24)}")
-    if mixed:
-        axes[-1][-1].scatter([], [], s=MARKER, facecolor="white", edgecolor=FAINT, label=ONE_SEED)
-    _legend(figure, axes)
+    axes[len(types) // 2][0].set_ylabel("difference in score from the best untrained")
+    _legend(figure, axes, mixed, table["verdict"])
     return figure
 
 
@@ -148,8 +141,13 @@ def _draw_kind(axis: Any, points: pl.DataFrame, style: dict[str, Any], shift: fl
     of_one = placed.filter(pl.lit(mixed) & (pl.col("seeds") == 1))
     style = {"marker": style["marker"], "edgecolor": style["color"]}
     axis.scatter(of_one["x"], of_one["share"], s=MARKER, facecolor="white", zorder=3, **style)
+    _ring(axis, placed, "share")
+
+
+def _ring(axis: Any, placed: pl.DataFrame, y: str) -> None:
+    """A ring around each point whose corrected verdict is better or worse."""
     decided = placed.filter(pl.col("verdict").is_in(["better", "worse"]))
-    axis.scatter(decided["x"], decided["share"], s=RING, facecolor="none", edgecolor="black", linewidth=1.1, zorder=3)
+    axis.scatter(decided["x"], decided[y], s=RING, facecolor="none", edgecolor="black", linewidth=1.1, zorder=3)
 
 
 def _dress(axis: Any, ticks: list[int]) -> None:
@@ -163,7 +161,12 @@ def _dress(axis: Any, ticks: list[int]) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: Any, axes: Any) -> None:
+def _legend(figure: Any, axes: Any, mixed: bool, verdicts: pl.Series) -> None:
+    """The models, and behind them what a hollow marker and a ring mean, where there are such."""
+    if mixed:
+        axes[-1][-1].scatter([], [], s=MARKER, facecolor="white", edgecolor=FAINT, label=ONE_SEED)
+    if set(verdicts) & {"better", "worse"}:
+        axes[-1][-1].scatter([], [], s=RING, facecolor="none", edgecolor="black", label=DECIDED)
     handles = dict(pair[::-1] for axis in axes.flat for pair in zip(*axis.get_legend_handles_labels(), strict=True))
     if handles:
         labels = [shorten(name) for name in handles]

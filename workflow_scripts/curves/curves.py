@@ -1,7 +1,7 @@
 """The answer: degradation curves with intervals, paired differences, recommendations.
 
 Takes all scores of a study and what every model cost; leaves curves.parquet, curves.csv, differences.parquet,
-frontier.parquet, budget.parquet, agreement.parquet and summary.json. The same files leave the same bytes: nothing is timed here, and costs are as the manifests give them.
+frontier.parquet, budget.parquet, domains.parquet, agreement.parquet and summary.json. The same files leave the same bytes: nothing is timed here, and costs are as the manifests give them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from workflow_scripts.artefact import atomic_write
 from workflow_scripts.command_line import Settings, log, parse_settings, parser, run
 from workflow_scripts.curves import comparisons, costs
 from workflow_scripts.curves.agreement import Agreement, agreement_of
-from workflow_scripts.curves.budget import budget_rows
+from workflow_scripts.curves.budget import budget_rows, domain_rows
 from workflow_scripts.curves.collect import Model, graph_of, missing_scores, read_task
 from workflow_scripts.curves.domain import domains_of
 from workflow_scripts.curves.frontier import Shares, frontier_rows, reference_of, storage_advice
@@ -30,6 +30,7 @@ from workflow_scripts.curves.schemas import (
     BUDGET_SCHEMA,
     CURVES_SCHEMA,
     DIFFERENCES_SCHEMA,
+    DOMAINS_SCHEMA,
     FRONTIER_SCHEMA,
     MEAN,
 )
@@ -49,6 +50,7 @@ class Found(NamedTuple):
     differences: pl.DataFrame
     frontier: pl.DataFrame
     budget: pl.DataFrame
+    domains: pl.DataFrame
     summary: Answer
 
 
@@ -104,6 +106,7 @@ def answer(
     points: list[dict[str, Any]] = []
     storage: list[StorageAdvice] = []
     budget: list[dict[str, Any]] = []
+    sides: list[dict[str, Any]] = []
     for group in means:
         log.info("the frontier of %s, %s", group.task_type, group.task)
         shares, base = Shares(group, intervals.confidence), reference.get(group.task_type)
@@ -113,6 +116,7 @@ def answer(
             storage += storage_advice(group, shares, base)
         if base is not None and group.full_width(base) is not None:
             budget += budget_rows(beside, shares, base, described, trained, intervals)
+            sides += domain_rows(beside, shares, base, described, trained, intervals)
     summary = Answer(
         study=study,
         confidence=intervals.confidence,
@@ -145,6 +149,7 @@ def answer(
         difference_table,
         pl.DataFrame(points, schema=FRONTIER_SCHEMA),
         pl.DataFrame(budget, schema=BUDGET_SCHEMA),
+        pl.DataFrame(sides, schema=DOMAINS_SCHEMA),
         summary,
     )
 
@@ -164,6 +169,7 @@ def write_results(output: Path, found: Found, agreement: Agreement) -> None:
         "differences.parquet": found.differences,
         "frontier.parquet": found.frontier,
         "budget.parquet": found.budget,
+        "domains.parquet": found.domains,
         "agreement.parquet": agreement.codecs,
     }
     for name, table in tables.items():

@@ -42,7 +42,7 @@ from workflow_scripts.curves.schemas import (
     ALL_MODELS,
     BUDGET_SCHEMA,
     CURVES_SCHEMA,
-    DIFFERENCES_SCHEMA,
+    DOMAINS_SCHEMA,
     FRONTIER_SCHEMA,
     MEAN,
     OWN,
@@ -235,9 +235,8 @@ def main() -> None:
         save(figure, given.svg, given.png)
         _write(drawn_frontiers(frontier), given.svg.with_name("frontier.csv"))
         if any(model.trained for model in answer.models):
-            differences = read_table(beside("differences.parquet"), list(DIFFERENCES_SCHEMA))
             of_budget = read_table(beside("budget.parquet"), list(BUDGET_SCHEMA))
-            of_domains = budget.domains_table(differences, answer)
+            of_domains = budget.sides_of(read_table(beside("domains.parquet"), list(DOMAINS_SCHEMA)))
             _write(of_budget, given.svg.with_name("budget.csv"))
             _write(of_domains, given.svg.with_name("domains.csv"))
             of_study = shown(answer.models, set(frontier["scope"]))

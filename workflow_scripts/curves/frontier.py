@@ -68,12 +68,11 @@ class Shares:
             return []
         return winner.frontier(self.of(candidates, base), np.array([candidate.size for candidate in candidates]))
 
-    def within(self, candidates: list[Candidate], base: str, size: float) -> tuple[Candidate, winner.Winner] | None:
-        """The last point of the frontier, as it is drawn (`rising`), that takes at most `size`; None where nothing does."""
-        fitting = [candidate for candidate in candidates if candidate.size <= size]
-        points = self.frontier(fitting, base)
+    def best(self, candidates: list[Candidate], base: str) -> tuple[Candidate, winner.Winner] | None:
+        """The last point of the frontier as it is drawn (`rising`); None where there is none."""
+        points = self.frontier(candidates, base)
         best = max(reversed(points), key=lambda point: point.corrected, default=None)
-        return None if best is None else (fitting[best.place], best)
+        return None if best is None else (candidates[best.place], best)
 
     def fewest(self, candidates: list[Candidate], base: str, wanted: float) -> tuple[Candidate, winner.Winner] | None:
         """The first point of the frontier from which on all keep at least `wanted` with confidence."""

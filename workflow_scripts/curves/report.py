@@ -1,6 +1,6 @@
 """The report that people show each other: one HTML file that opens from disk and asks the network for nothing.
 
-Takes curves.parquet, differences.parquet, frontier.parquet, budget.parquet, summary.json, speed.json and the manifests of the study's
+Takes curves.parquet, differences.parquet, frontier.parquet, budget.parquet, domains.parquet, summary.json, speed.json and the manifests of the study's
 rooms; leaves report.html, made from the templates beside this script: the answer and its chart, then tables, then what
 was run. Names from data are escaped by the templates, and in the page's JSON.
 """
@@ -26,7 +26,13 @@ from workflow_scripts.curves.describe import Names
 from workflow_scripts.curves.formats import kept, number, percent, plain
 from workflow_scripts.curves.page_tables import Speeds, Table, table, words
 from workflow_scripts.curves.provenance import Provenance, what_was_run
-from workflow_scripts.curves.schemas import BUDGET_SCHEMA, CURVES_SCHEMA, DIFFERENCES_SCHEMA, FRONTIER_SCHEMA
+from workflow_scripts.curves.schemas import (
+    BUDGET_SCHEMA,
+    CURVES_SCHEMA,
+    DIFFERENCES_SCHEMA,
+    DOMAINS_SCHEMA,
+    FRONTIER_SCHEMA,
+)
 from workflow_scripts.curves.summary import Answer, read_answer
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -218,6 +224,7 @@ def main() -> None:
             read_table(beside("differences.parquet"), list(DIFFERENCES_SCHEMA)),
             read_table(beside("frontier.parquet"), list(FRONTIER_SCHEMA)),
             read_table(beside("budget.parquet"), list(BUDGET_SCHEMA)),
+            read_table(beside("domains.parquet"), list(DOMAINS_SCHEMA)),
             read_answer(beside("summary.json")),
         )
         log.info("gathering what was run")

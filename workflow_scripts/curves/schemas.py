@@ -161,6 +161,20 @@ BUDGET_SCHEMA: dict[str, Any] = {
     **VERDICT_COLUMNS,
 }
 
+# At each number of first coordinates in float32, by how much a model with training scores more than the best without, `free`:
+# columns as above, differences of scores.
+DOMAINS_SCHEMA: dict[str, Any] = {
+    "task_type": pl.String,
+    "task": pl.String,
+    "dim": pl.Int64,
+    "kind": pl.String,
+    "variant": pl.String,
+    "steps": pl.Int64,
+    "seeds": pl.Int64,
+    "free": pl.String,
+    **VERDICT_COLUMNS,
+}
+
 
 def is_prefix() -> pl.Expr:
     """The rows of a table of codecs that keep the first coordinates in float32: the plain curve of dimensions."""

@@ -121,9 +121,7 @@ def difference(
     paired = intervals.difference(*samples, confidence)
     flattery = over * ((first.value - first.corrected) - (second.value - second.corrected))
     value, low, high = (part - flattery for part in paired[:3])
-    return paired._replace(
-        value=value / over, low=low / over, high=high / over, standard_error=paired.standard_error / over
-    )
+    return paired._replace(value=value, low=low, high=high).times(1 / over)
 
 
 def fewest(candidates: Candidates, size: Array, wanted: float) -> Winner | None:
