@@ -19,7 +19,7 @@ from workflow_scripts.curves.looks import FAINT, ONE_SEED, hollow, looks_of, mix
 from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE
 from workflow_scripts.curves.summary import Answer
 
-DECIDED = "ring: told apart from the best untrained"
+DECIDED = "ring: better or worse than the best untrained"
 MARKER, RING = 25, 130  # square points
 
 
@@ -104,7 +104,7 @@ def draw_domains(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) 
                 f"{task_type} ({measure}), {side.removeprefix('mean ') if side != MEAN else 'all tasks'}", fontsize=10.5
             )
             _dress(axis, sorted(set(panel["dim"])))
-            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.2f}" if round(value, 4) else "0"))
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.3g}" if round(value, 4) else "0"))
     for column in range(len(sides)):
         axes[-1][column].set_xlabel("dimensions, float32")
     axes[len(types) // 2][0].set_ylabel("difference in score from the best untrained")
