@@ -6,7 +6,7 @@ report the first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.indexes import ANY
 from workflow_scripts.curves.intervals import Estimate
 from workflow_scripts.curves.kinds import kinds, lines, steps_of
-from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE, REFERENCE, number
+from workflow_scripts.curves.schemas import DOMAINS_SCHEMA, MEAN, MEAN_INSIDE, MEAN_OUTSIDE, REFERENCE, number
 from workflow_scripts.curves.summary import ModelEntry
 from workflow_scripts.study.sections.intervals import Intervals
 
@@ -33,10 +33,10 @@ def frontiers_of_models(frontier: pl.DataFrame) -> pl.DataFrame:
 
 
 class Panel(NamedTuple):
-    """What every model chooses from, best first, for one comparison; `size`: of its codecs, in the panel's unit."""
+    """What all models choose from at one size: a number of bytes, or of dimensions."""
 
     size: float
-    candidates_of: Callable[[list[str]], list[Candidate]]
+    candidates: list[Candidate]
 
 
 def budget_rows(
@@ -52,13 +52,10 @@ def budget_rows(
     models of which another seed, or draw of pairs, would be another model."""
     full = group.full_width(reference)
     assert full is not None, f"{reference}: no full width"
-
-    def within(size: float) -> Panel:
-        fitting = [c for c in candidates_of(group, list(group.cells), ANY, "memory") if c.size <= size]
-        return Panel(size, lambda names: [candidate for candidate in fitting if candidate.model in names])
-
-    panels = [within(group.codecs[full].bytes / part) for part in SHARES_OF_BYTES]
-    rows = _beside_the_free(group, shares, reference, models, trained, intervals, panels, over=1.0)
+    codecs = candidates_of(group, list(group.cells), ANY, "memory")
+    sizes = [group.codecs[full].bytes / part for part in SHARES_OF_BYTES]
+    panels = [Panel(size, [codec for codec in codecs if codec.size <= size]) for size in sizes]
+    rows = _beside_the_free(group, shares, reference, models, trained, intervals, panels, unit=1.0)
     return [{"bytes": row.pop("size")} | row for row in rows]
 
 
@@ -74,15 +71,18 @@ def domain_rows(
     at each number of first coordinates in float32. Parameters as in `budget_rows`."""
     full = group.full_width(reference)
     assert full is not None, f"{reference}: no full width"
-
-    def at(dim: int) -> Panel:
-        found = {name: group.curve(name).get(dim) for name in group.cells}
-        return Panel(dim, lambda names: [Candidate(name, cell, dim) for name in names if (cell := found[name])])
-
-    panels = [at(dim) for dim in group.curve(reference)]
+    curves = {name: group.curve(name) for name in group.cells}
+    panels = [
+        Panel(dim, [Candidate(name, curve[dim], dim) for name, curve in curves.items() if dim in curve])
+        for dim in curves[reference]
+    ]
     score = float(group.pick(reference, [full]).score.mean())
-    rows = _beside_the_free(group, shares, reference, models, trained, intervals, panels, over=score)
-    return [row | {"dim": int(row["size"])} for row in rows if "verdict" in row]
+    rows = _beside_the_free(group, shares, reference, models, trained, intervals, panels, unit=score)
+    return [
+        {"dim": row["size"]} | {key: row[key] for key in DOMAINS_SCHEMA if key in row}
+        for row in rows
+        if "verdict" in row
+    ]
 
 
 def _beside_the_free(
@@ -93,10 +93,10 @@ def _beside_the_free(
     trained: Collection[str],
     intervals: Intervals,
     panels: list[Panel],
-    over: float,
+    unit: float,
 ) -> list[dict[str, Any]]:
-    """A row for each panel and model: its best choice; and of models made from the reference with training the paired difference to
-    the best of those without, times `over`. Verdicts are corrected for all of these rows together."""
+    """A row for each panel and model: its best choice, as a share of the reference's full width; and of models made from the reference
+    with training the paired difference to the best of those without, times `unit`. Verdicts are corrected for all rows together."""
     steps, line_of = steps_of(models), lines(models)
     full = group.full_width(reference)
     assert full is not None
@@ -109,10 +109,10 @@ def _beside_the_free(
     larger: list[float] = []
     of_kind = kinds(models)
     for panel in panels:
-        beside = shares.best(panel.candidates_of(free), reference)
+        beside = shares.best([c for c in panel.candidates if c.model in free], reference)
         for kind, members in of_kind.items():
             for name in [member.name for member in members if group.full_width(member.name)]:
-                best = shares.best(panel.candidates_of([name]), reference)
+                best = shares.best([c for c in panel.candidates if c.model == name], reference)
                 if best is None:
                     continue
                 chosen, point = best
@@ -135,10 +135,10 @@ def _beside_the_free(
                 untrained, other = beside
                 samples = group.pick(name, [chosen.cell]), group.pick(untrained.model, [untrained.cell])
                 estimate = winner.difference(point, other, samples, full_score, intervals.confidence)
-                found.append(estimate.times(over))
+                found.append(estimate.times(unit))
                 row |= {"free": untrained.model, "free_choice": untrained.cell}
                 compared.append(row)
-                larger.append(over * max(point.value, other.value))
+                larger.append(unit * max(point.value, other.value))
     if compared:
         joined = Estimate(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
         for row, columns in zip(compared, verdict_columns(joined, np.array(larger), intervals), strict=True):

@@ -19,7 +19,7 @@ from workflow_scripts.curves.looks import FAINT, ONE_SEED, hollow, looks_of, mix
 from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE
 from workflow_scripts.curves.summary import Answer
 
-DECIDED = "ring: better or worse than the best untrained"
+DECIDED = "ring: better or worse than the untrained"
 MARKER, RING = 25, 130  # square points
 
 
