@@ -37,6 +37,8 @@ def limit_gpus():
     """On this machine one GPU at a time, where nobody says how many."""
     if on_this_machine() and gpu_limit() is None:
         workflow.register_resource("gpu", 1)
+        # Of what the scheduler was made without it would subtract nothing while a job runs.
+        workflow.scheduler.global_resources["gpu"] = 1
 
 
 def gpus(count):

@@ -43,7 +43,8 @@ def test_trainings_run_side_by_side_where_there_is_no_gpu(gpus: str, more: tuple
     assert f"gpu={asked}," in train[0]
 
 
-TWO_JOBS = """
+# With each job that ends, Snakemake chooses again what to start.
+JOBS = """
 include: "Snakefile"
 
 rule alone:
@@ -53,13 +54,21 @@ rule alone:
         gpu=gpus(2),
     shell:
         "mkdir running && sleep 1 && rmdir running"
+
+rule short:
+    output:
+        touch("{number}.short"),
+    shell:
+        "sleep 0.{wildcards.number}"
 """
 
 
 @pytest.mark.parametrize("gpus", ["0"], ids=["a GPU"], indirect=True)
 @pytest.mark.usefixtures("gpus")
 def test_jobs_take_turns_at_the_gpu_whatever_resources_are_given(project: Path) -> None:
-    (project / "two_jobs.smk").write_text(TWO_JOBS)
-    options = ("--snakefile", "two_jobs.smk", "--cores", "4", "--resources", "mem_mb=16000")
-    said = snakemake(project, *options, "--", "base.s0.alone", "fixed.s0.alone")
+    (project / "jobs.smk").write_text(JOBS)
+    options = ("--snakefile", "jobs.smk", "--cores", "4", "--resources", "mem_mb=16000")
+    said = snakemake(
+        project, *options, "--", *(f"{name}.s0.alone" for name in ("base", "fixed", "matryoshka")), "2.short", "5.short"
+    )
     assert said.returncode == 0, said.stderr
