@@ -207,12 +207,9 @@ def machine() -> str:
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
         name = f"{name or platform.processor()}, {torch.backends.cpu.get_cpu_capability()}"
     emulated = all(os.environ.get(key) == value for key, value in EMULATED.items())
-    return f"{name}{' (AVX2 emulated)' if emulated else ''}; bf16: {'yes' if rounds_fast() else 'no'}"
-
-
-def rounds_fast() -> bool:
-    """Whether bf16 is this machine's best dtype: it computes in it and no emulation of AVX2 is asked for."""
-    return computes_in_bf16(default_device()) and os.environ.get("ATEN_CPU_CAPABILITY") != "avx2"
+    return (
+        f"{name}{' (AVX2 emulated)' if emulated else ''}; bf16: {'yes' if computes_in_bf16(default_device()) else 'no'}"
+    )
 
 
 def encoding_figures(
@@ -225,7 +222,7 @@ def encoding_figures(
     """The figures, and `ways`: for each the seconds per task, the peak memory and the distance to the peer's vectors."""
     characters = CHARACTERS["quick" if quick else "full"] * (TIMES_ON_A_GPU if ON_GPU else 1)
     named = [way for way in WAYS if way in {PEER, "fp32", *chosen}]
-    named = [way for way in named if rounds_fast() or not ("bf16" in way or way == "auto")]
+    named = [way for way in named if computes_in_bf16(default_device()) or not ("bf16" in way or way == "auto")]
     ways = {way: Way(way, characters, threads) for way in named}
     for process in ways.values():
         process.read()  # ready

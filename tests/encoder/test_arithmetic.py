@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,13 @@ import torch
 from workflow_scripts.encoder.arithmetic import Precision, arithmetic
 from workflow_scripts.encoder.encoding import encode_texts
 from workflow_scripts.encoder.loading import load_encoder
+
+
+def test_a_processor_that_computes_as_one_with_avx2_has_no_bf16() -> None:
+    asked = "import torch; from workflow_scripts.encoder.arithmetic import computes_in_bf16 as has; print(has(torch.device('cpu')))"
+    emulated = os.environ | {"ATEN_CPU_CAPABILITY": "avx2"}
+    said = subprocess.run([sys.executable, "-c", asked], env=emulated, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "False"
 
 
 def test_mixed_is_nearer_than_bf16(model: Path, utterances: list[str]) -> None:

@@ -25,11 +25,13 @@ FP32_SHARE = 1 / 3
 
 
 def computes_in_bf16(device: torch.device) -> bool:
-    """Whether the device has bf16 arithmetic of its own, so that bf16 is faster than fp32."""
+    """Whether the device has bf16 arithmetic of its own, so that bf16 is faster than fp32. A processor that is told to compute as
+    one with AVX2 (ATEN_CPU_CAPABILITY=avx2) has none."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return bool(has_bf16) and torch.backends.cpu.get_cpu_capability() != "AVX2"
     return False
 
 
