@@ -222,7 +222,8 @@ def encoding_figures(
     """The figures, and `ways`: for each the seconds per task, the peak memory and the distance to the peer's vectors."""
     characters = CHARACTERS["quick" if quick else "full"] * (TIMES_ON_A_GPU if ON_GPU else 1)
     named = [way for way in WAYS if way in {PEER, "fp32", *chosen}]
-    named = [way for way in named if computes_in_bf16(default_device()) or not ("bf16" in way or way == "auto")]
+    if not computes_in_bf16(default_device()):
+        named = [way for way in named if not ("bf16" in way or way == "auto")]
     ways = {way: Way(way, characters, threads) for way in named}
     for process in ways.values():
         process.read()  # ready

@@ -19,7 +19,7 @@ from workflow_scripts.curves.groups import Group
 from workflow_scripts.curves.indexes import ANY
 from workflow_scripts.curves.intervals import Estimate
 from workflow_scripts.curves.kinds import kinds, lines, steps_of
-from workflow_scripts.curves.schemas import DOMAINS_SCHEMA, MEAN, MEAN_INSIDE, MEAN_OUTSIDE, REFERENCE, number
+from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE, REFERENCE, number
 from workflow_scripts.curves.summary import ModelEntry
 from workflow_scripts.study.sections.intervals import Intervals
 
@@ -39,68 +39,54 @@ class Panel(NamedTuple):
     candidates: list[Candidate]
 
 
-def budget_rows(
-    group: Group,
-    shares: Shares,
-    reference: str,
-    models: list[ModelEntry],
-    trained: Collection[str],
-    intervals: Intervals,
-) -> list[dict[str, Any]]:
-    """BUDGET_SCHEMA: for some numbers of bytes, the best that each model keeps within them, as a share of the reference's full width;
-    and, of models made from the reference with training, by how much more than the best of those without. `trained`: the
-    models of which another seed, or draw of pairs, would be another model."""
-    full = group.full_width(reference)
-    assert full is not None, f"{reference}: no full width"
+class Panels(NamedTuple):
+    """The panels of one table: the column of their sizes, and what its differences are in (1: shares of the reference's full width,
+    that width's score: scores)."""
+
+    column: str
+    unit: float
+    panels: list[Panel]
+
+
+def byte_panels(group: Group, reference: str) -> Panels:
+    """Of budget.parquet: all that takes at most some numbers of bytes."""
     codecs = candidates_of(group, list(group.cells), ANY, "memory")
+    full, _ = _full_width(group, reference)
     sizes = [group.codecs[full].bytes / part for part in SHARES_OF_BYTES]
-    panels = [Panel(size, [codec for codec in codecs if codec.size <= size]) for size in sizes]
-    rows = _beside_the_free(group, shares, reference, models, trained, intervals, panels, unit=1.0)
-    return [{"bytes": row.pop("size")} | row for row in rows]
+    return Panels("bytes", 1.0, [Panel(size, [codec for codec in codecs if codec.size <= size]) for size in sizes])
 
 
-def domain_rows(
-    group: Group,
-    shares: Shares,
-    reference: str,
-    models: list[ModelEntry],
-    trained: Collection[str],
-    intervals: Intervals,
-) -> list[dict[str, Any]]:
-    """DOMAINS_SCHEMA: by how much more each model made from the reference with training scores than the best of those without,
-    at each number of first coordinates in float32. Parameters as in `budget_rows`."""
-    full = group.full_width(reference)
-    assert full is not None, f"{reference}: no full width"
+def dimension_panels(group: Group, reference: str) -> Panels:
+    """Of domains.parquet: each number of first coordinates in float32."""
     curves = {name: group.curve(name) for name in group.cells}
     panels = [
         Panel(dim, [Candidate(name, curve[dim], dim) for name, curve in curves.items() if dim in curve])
         for dim in curves[reference]
     ]
-    score = float(group.pick(reference, [full]).score.mean())
-    rows = _beside_the_free(group, shares, reference, models, trained, intervals, panels, unit=score)
-    return [
-        {"dim": row["size"]} | {key: row[key] for key in DOMAINS_SCHEMA if key in row}
-        for row in rows
-        if "verdict" in row
-    ]
+    return Panels("dim", _full_width(group, reference)[1], panels)
 
 
-def _beside_the_free(
+def _full_width(group: Group, reference: str) -> tuple[str, float]:
+    """The codec of the reference's full width, and its score."""
+    full = group.full_width(reference)
+    assert full is not None, f"{reference}: no full width"
+    return full, float(group.pick(reference, [full]).score.mean())
+
+
+def rows_beside_the_free(
     group: Group,
     shares: Shares,
     reference: str,
     models: list[ModelEntry],
     trained: Collection[str],
     intervals: Intervals,
-    panels: list[Panel],
-    unit: float,
+    table: Panels,
 ) -> list[dict[str, Any]]:
     """A row for each panel and model: its best choice, as a share of the reference's full width; and of models made from the reference
-    with training the paired difference to the best of those without, times `unit`. Verdicts are corrected for all rows together."""
+    with training, by how much more than the best of those without, paired. Verdicts are corrected for all rows together. `trained`:
+    the models of which another seed, or draw of pairs, would be another model."""
     steps, line_of = steps_of(models), lines(models)
-    full = group.full_width(reference)
-    assert full is not None
-    full_score = float(group.pick(reference, [full]).score.mean())
+    _, full_score = _full_width(group, reference)
     of_reference = [name for name in group.cells if line_of[name][0].name == reference and group.full_width(name)]
     free = [name for name in of_reference if name not in trained]
     rows: list[dict[str, Any]] = []
@@ -108,7 +94,7 @@ def _beside_the_free(
     compared: list[dict[str, Any]] = []
     larger: list[float] = []
     of_kind = kinds(models)
-    for panel in panels:
+    for panel in table.panels:
         beside = shares.best([c for c in panel.candidates if c.model in free], reference)
         for kind, members in of_kind.items():
             for name in [member.name for member in members if group.full_width(member.name)]:
@@ -119,7 +105,7 @@ def _beside_the_free(
                 row: dict[str, Any] = {
                     "task_type": group.task_type,
                     "task": group.task,
-                    "size": panel.size,
+                    table.column: panel.size,
                     "kind": kind,
                     "variant": name,
                     "steps": steps[name],
@@ -135,10 +121,10 @@ def _beside_the_free(
                 untrained, other = beside
                 samples = group.pick(name, [chosen.cell]), group.pick(untrained.model, [untrained.cell])
                 estimate = winner.difference(point, other, samples, full_score, intervals.confidence)
-                found.append(estimate.times(unit))
+                found.append(estimate.times(table.unit))
                 row |= {"free": untrained.model, "free_choice": untrained.cell}
                 compared.append(row)
-                larger.append(unit * max(point.value, other.value))
+                larger.append(table.unit * max(point.value, other.value))
     if compared:
         joined = Estimate(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
         for row, columns in zip(compared, verdict_columns(joined, np.array(larger), intervals), strict=True):

@@ -16,7 +16,7 @@ from workflow_scripts.artefact import atomic_write
 from workflow_scripts.command_line import Settings, log, parse_settings, parser, run
 from workflow_scripts.curves import comparisons, costs
 from workflow_scripts.curves.agreement import Agreement, agreement_of
-from workflow_scripts.curves.budget import budget_rows, domain_rows
+from workflow_scripts.curves.budget import byte_panels, dimension_panels, rows_beside_the_free
 from workflow_scripts.curves.collect import Model, graph_of, missing_scores, read_task
 from workflow_scripts.curves.domain import domains_of
 from workflow_scripts.curves.frontier import Shares, frontier_rows, reference_of, storage_advice
@@ -115,8 +115,9 @@ def answer(
             points += frontier_rows(group, shares, base, beside, described)
             storage += storage_advice(group, shares, base)
         if base is not None and group.full_width(base) is not None:
-            budget += budget_rows(beside, shares, base, described, trained, intervals)
-            sides += domain_rows(beside, shares, base, described, trained, intervals)
+            given = (beside, shares, base, described, trained, intervals)
+            budget += rows_beside_the_free(*given, byte_panels(beside, base))
+            sides += rows_beside_the_free(*given, dimension_panels(beside, base))
     summary = Answer(
         study=study,
         confidence=intervals.confidence,
@@ -149,7 +150,7 @@ def answer(
         difference_table,
         pl.DataFrame(points, schema=FRONTIER_SCHEMA),
         pl.DataFrame(budget, schema=BUDGET_SCHEMA),
-        pl.DataFrame(sides, schema=DOMAINS_SCHEMA),
+        pl.DataFrame(sides, schema=DOMAINS_SCHEMA).drop_nulls("verdict"),
         summary,
     )
 
