@@ -29,6 +29,12 @@ def texts(utterances: list[str]) -> list[str]:
     return [*utterances[:30], long, "", utterances[0], "naïve 東京 🙂"]
 
 
+def test_an_encoder_keeps_off_attention_that_plans_for_each_shape(model: Path) -> None:
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    load_encoder(model, device="cpu")
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
 @pytest.mark.parametrize("prompt", [None, "", "query: "])
 def test_embeddings_equal_those_of_sentence_transformers(
     encoder: SentenceTransformer, texts: list[str], prompt: str | None

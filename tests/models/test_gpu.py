@@ -146,6 +146,15 @@ def test_losses_are_read_in_groups_and_none_is_lost(tmp_path: Path, bert: Path, 
     assert rows["loss"].is_finite().all()
 
 
+def test_no_shape_of_a_batch_needs_a_plan(bert: Path, utterances: list[str]) -> None:
+    model = load_encoder(bert.parent)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+        encode_texts(model, utterances[:64], batch_tokens=128, precision="bf16")
+    called = {event.key for event in profiled.key_averages()}
+    assert "aten::scaled_dot_product_attention" in called
+    assert not [name for name in called if "cudnn_attention" in name]
+
+
 def test_embeddings_are_the_processors(minilm: Path, utterances: list[str]) -> None:
     texts = [*utterances[:200], " ".join(utterances[:60]), ""]
     expected = encode_texts(load_encoder(minilm, "cpu"), texts)
