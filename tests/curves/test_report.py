@@ -277,7 +277,7 @@ class Visit:
 @pytest.mark.browser
 def test_charts_are_drawn_without_complaint_and_without_network(chromium: Any, small_report: Path) -> None:
     visit = Visit(chromium, small_report)
-    for box in ("frontier", "trainings", "budget", "curves", "cost", "search", "difference", "training"):
+    for box in ("frontier", "trainings", "budget", "floats", "curves", "cost", "search", "difference", "training"):
         assert visit.page.locator(f"#{box}-panels svg.marks path").count() > 0, box
     for select in ("measure", "group", "family", "budget-bytes", "cost-unit", "pair", "training-run", "search-unit"):
         values = visit.page.locator(f"#{select} option").evaluate_all("all => all.map(o => o.value)")

@@ -1,7 +1,7 @@
 """What training buys beside what needs none: within some numbers of bytes, and at each number of dimensions in float32.
 
-Takes the groups with their samples; leaves the rows of budget.parquet and of domains.parquet. budget_figures.py draws both, the
-report the first.
+Takes the groups with their samples; leaves the rows of budget.parquet and of domains.parquet. budget_figures.py and the report draw
+both.
 """
 
 from __future__ import annotations

@@ -12,11 +12,13 @@ from typing import Any
 
 import polars as pl
 
+from workflow_scripts.curves.budget import sides_of
 from workflow_scripts.curves.comparisons import QUESTIONS
 from workflow_scripts.curves.curves import Found
 from workflow_scripts.curves.describe import Stored, codec_words
 from workflow_scripts.curves.formats import between, metric_name, percent
 from workflow_scripts.curves.indexes import ANY, RESCORING
+from workflow_scripts.curves.kinds import largest
 from workflow_scripts.curves.report_sentences import advised
 from workflow_scripts.curves.schemas import ALL_MODELS, MEAN, OWN, PREFIX, REFERENCE, VERDICTS, Family, rising
 from workflow_scripts.curves.summary import Answer, StorageAdvice
@@ -127,6 +129,7 @@ def chart_data(found: Found, searches: pl.DataFrame, training: list[dict[str, An
         dict.fromkeys(family_of), key=lambda family: (family != PREFIX, family.transform != "prefix", str(family))
     )
     pairs = differences.select("question", "first", "second").unique(maintain_order=True)
+    budget = _budget(found.budget, models)
     cost = {model.name: model.cost.total for model in answer.models}
     return {
         "confidence": percent(answer.confidence),
@@ -155,7 +158,8 @@ def chart_data(found: Found, searches: pl.DataFrame, training: list[dict[str, An
             for unit in ("seconds", "steps", "flops")
         },
         "trainings": _trainings(answer, found.frontier, models),
-        "budget": _budget(found.budget, models),
+        "budget": budget,
+        "floats": _floats(found, models, budget["kinds"]),
         "pairs": [
             {"question": QUESTIONS.get(question, question), "first": first, "second": second}
             for question, first, second in pairs.iter_rows()
@@ -217,20 +221,40 @@ def _budget(budget: pl.DataFrame, models: list[str]) -> dict[str, Any]:
             "low": rounded([row["share_low"]])[0],
             "high": rounded([row["share_high"]])[0],
             "verdict": row["verdict"],
-            "beside": _beside(row),
+            "beside": _beside(row, 100, "{:+.1f}", " points"),
         }
         for row in table.iter_rows(named=True)
     ]
     return {"kinds": kinds, "points": points if table["steps"].sum() else []}
 
 
-def _beside(row: dict[str, Any]) -> str:
-    """`+1.2 points (+0.4 to +2.0), better than base`: a row of the budget table beside the best without training."""
+def _floats(found: Found, models: list[str], kinds: list[str]) -> list[dict[str, Any]]:
+    """By how much the first coordinates of each kind's most trained model score more, in float32, than the best without training.
+    `kinds`: those of the budget's points, so that both charts have one look for each."""
+    shown = largest(found.summary.models, set(found.domains["variant"]))
+    table = sides_of(found.domains).filter(pl.col("variant").is_in([name for name in shown if name in models]))
+    return [
+        {
+            "kind": kinds.index(row["kind"]),
+            "model": models.index(row["variant"]),
+            **{name: row[name] for name in ("task_type", "task", "dim", "steps", "verdict")},
+            "value": rounded([row["difference"]])[0],
+            "low": rounded([row["low"]])[0],
+            "high": rounded([row["high"]])[0],
+            "beside": _beside(row, 1, "{:+.4f}", ""),
+        }
+        for row in table.iter_rows(named=True)
+    ]
+
+
+def _beside(row: dict[str, Any], times: float, form: str, unit: str) -> str:
+    """`+1.2 points (+0.4 to +2.0), better than base`: a model beside the best without training, its difference `times` so much."""
     if row["difference"] is None:
         return "not compared"
-    ends = between(row["low"], row["high"], "{:+.1f}")
+    ends = between(row["low"], row["high"], form, times)
     said = {"better": "better than", "worse": "worse than", "same": "the same as", "unclear": "not told apart from"}
-    return f"{100 * row['difference']:+.1f} points{f' ({ends})' if ends else ''}, {said[row['verdict']]} {row['free']}"
+    value = form.format(times * row["difference"])
+    return f"{value}{unit}{f' ({ends})' if ends else ''}, {said[row['verdict']]} {row['free']}"
 
 
 def _differences(

@@ -196,13 +196,24 @@
       return jobs;
     }
 
+    // The kinds of models that a chart has lines for, as others have models.
+    const looksOfKinds = (kinds) => ({ kinds: kinds.map((_, i) => i), colours: kinds.map((_, i) => `var(--c${i % COLOURS})`),
+      dashes: kinds.map((_, i) => DASHES[Math.floor(i / COLOURS) % DASHES.length]), shapes: kinds.map((_, i) => SHAPES[i % SHAPES.length]) });
+    const decided = (p) => p.verdict === "better" || p.verdict === "worse";
+
+    function legendOfKinds(box, kinds, own, points) {
+      const list = document.createElement("p");
+      list.className = "legend";
+      kinds.forEach((name, i) => { if (points.some((p) => p.kind === i)) { entry(list, mark(own.colours[i], own.dashes[i], own.shapes[i]), name); } });
+      if (box.nextElementSibling && box.nextElementSibling.className === "legend") { box.nextElementSibling.remove(); }
+      box.after(list);
+    }
+
     function drawBudget() {
       if (!byId("budget-panels")) { return []; }
-      const box = clear("budget-panels"), jobs = [], size = Number(byId("budget-bytes").value), { kinds } = data.budget;
-      const own = { kinds: kinds.map((_, i) => i), colours: kinds.map((_, i) => `var(--c${i % COLOURS})`),
-        dashes: kinds.map((_, i) => DASHES[Math.floor(i / COLOURS) % DASHES.length]), shapes: kinds.map((_, i) => SHAPES[i % SHAPES.length]) };
+      const box = clear("budget-panels"), jobs = [], size = Number(byId("budget-bytes").value), { kinds } = data.budget, own = looksOfKinds(kinds);
       const all = data.budget.points.filter((p) => p.bytes === size && shown.has(p.model))
-        .map((p) => ({ ...p, name: data.models[p.model], interval: interval(p.low, p.high, percent), decided: p.verdict === "better" || p.verdict === "worse" }));
+        .map((p) => ({ ...p, name: data.models[p.model], interval: interval(p.low, p.high, percent), decided: decided(p) }));
       for (const { task_type: kind, reference } of data.trainings) {
         const here = all.filter((p) => p.task_type === kind), points = here.filter((p) => p.steps > 0);
         const chart = panel(box, `${kind}: share of the full width of ${reference}`);
@@ -211,11 +222,22 @@
           { ...looks, ...own, title: `share of ${reference.slice(0, 24)}'s full width`, axis: ".0%", xtitle: "training steps",
             ticks: distinct(points.map((p) => p.steps)), domain: shares(here) }, { points, free: here.filter((p) => p.steps === 0) }));
       }
-      const list = document.createElement("p");
-      list.className = "legend";
-      kinds.forEach((name, i) => { if (all.some((p) => p.kind === i)) { entry(list, mark(own.colours[i], own.dashes[i], own.shapes[i]), name); } });
-      if (box.nextElementSibling && box.nextElementSibling.className === "legend") { box.nextElementSibling.remove(); }
-      box.after(list);
+      legendOfKinds(box, kinds, own, all);
+      return jobs;
+    }
+
+    function drawFloats() {
+      if (!byId("floats-panels")) { return []; }
+      const box = clear("floats-panels"), jobs = [], { kinds } = data.budget, own = looksOfKinds(kinds);
+      const all = data.floats.filter((p) => shown.has(p.model)).map((p) => ({ ...p, name: data.models[p.model], decided: decided(p) }));
+      for (const [g, { task_type: kind, task }] of data.groups.entries()) {
+        if (!data.floats.some((p) => p.task_type === kind && p.task === task)) { continue; }
+        const points = all.filter((p) => p.task_type === kind && p.task === task), chart = panel(box, groupTitle(g));
+        if (!points.length) { say(chart, "No trained model is switched on."); continue; }
+        jobs.push(() => draw(chart, "floats", `what training adds at each dimension in float32, ${groupTitle(g)}`,
+          { ...own, title: "difference in score", ticks: distinct(points.map((p) => p.dim)) }, { points, zero: [{ zero: 0 }] }));
+      }
+      legendOfKinds(box, kinds, own, all);
       return jobs;
     }
 
@@ -295,7 +317,7 @@
         { dims: series, colours: series.map((_, i) => `var(--c${i % COLOURS})`), dashes: series.map((_, i) => DASHES[Math.floor(i / COLOURS) % 3]) }, { points })];
     }
 
-    const CHARTS = [drawTrainings, drawBudget, drawCost, drawCurves, drawSearches, drawDifferences, drawTraining];
+    const CHARTS = [drawTrainings, drawBudget, drawFloats, drawCost, drawCurves, drawSearches, drawDifferences, drawTraining];
     const turns = new Map();
     let working = 0;
 

@@ -177,7 +177,9 @@ def more(answer: Answer, task_type: str, names: Names) -> list[Markup]:
 
 def compression(curves: pl.DataFrame, task_type: str, variant: str | None) -> list[Markup]:
     """What mteb's way of fitting its own compression costs: beside the same precision fitted on training texts, at full
-    width, queries coded alike where that was measured."""
+    width, queries coded alike where that was measured. Nothing where no model is known."""
+    if variant is None:
+        return []
     of_model = curves.filter(pl.col("task") == MEAN, pl.col("task_type") == task_type, pl.col("variant") == variant)
     said = []
     for row in of_model.filter(pl.col("precision").str.starts_with("mteb_")).sort("dim").iter_rows(named=True):
