@@ -12,11 +12,12 @@ from matplotlib.collections import PathCollection
 
 from testing.made_study import MEDI_LIKE, write_study
 from tests.study.studies import STUDIES, study_of
-from workflow_scripts.curves import budget, budget_figures, figures, looks
+from workflow_scripts.curves import budget, budget_figures, chart_data, figures, looks
 from workflow_scripts.curves.collect import Model, graph_of
 from workflow_scripts.curves.costs import costs
 from workflow_scripts.curves.curves import Found, answer
-from workflow_scripts.curves.kinds import kinds, largest, shown, steps_of
+from workflow_scripts.curves.kinds import kinds, largest, steps_of
+from workflow_scripts.curves.report import searches_of
 from workflow_scripts.study.sections.intervals import Intervals
 
 MODELS = [
@@ -40,7 +41,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
 
 
 def kinds_of(found: Found) -> list[str]:
-    return shown(found.summary.models, set(found.frontier["scope"]))
+    return list(kinds(found.summary.models))
 
 
 def test_models_that_differ_in_their_steps_alone_are_one_kind(tmp_path: Path) -> None:
@@ -78,9 +79,7 @@ def test_the_table_of_budgets_has_the_best_within_so_many_bytes(found: Found) ->
         ).filter(pl.col("bytes") <= row["bytes"])
         assert row["share"] == within["share"].max()
         assert row["share_low"] < row["share"] < row["share_high"]
-    lines = [
-        line.get_label() for line in budget_figures.draw_budget(table, found.summary, kinds_of(found)).axes[0].lines
-    ]
+    lines = [line.get_label() for line in budget_figures.draw_budget(table, found.summary).axes[0].lines]
     assert [str(label) for label in lines] == ["base", "base_rotated", "fixed", "matryoshka", "from_fixed_40"]
 
 
@@ -89,7 +88,7 @@ def test_where_some_models_have_several_seeds_those_with_one_are_hollow(found: F
 
     def hollow(seeds: dict[str, int]) -> tuple[int, bool]:
         counted = table.with_columns(seeds=pl.col("variant").replace_strict(seeds, default=3, return_dtype=pl.Int64))
-        figure = budget_figures.draw_budget(counted, found.summary, kinds_of(found))
+        figure = budget_figures.draw_budget(counted, found.summary)
         clouds = [drawn for drawn in figure.axes[0].collections if isinstance(drawn, PathCollection)]
         plt.close(figure)
         points = sum(len(np.asarray(cloud.get_offsets())) for cloud in clouds)
@@ -111,6 +110,48 @@ def test_the_frontiers_picture_explains_hollow_markers_where_it_draws_some(found
 
     assert hollow({}) == hollow({"matryoshka_10": 1}) == (0, False), "the longest training of each kind alone is drawn"
     assert hollow({"matryoshka_40": 1}) == (1, True)
+
+
+def test_a_kind_keeps_its_models_whatever_another_model_is_called(tmp_path: Path) -> None:
+    models = [
+        Model("base", None, width=384),
+        *(Model(f"rotated_{steps}", "base", rotated=True, trained=True, width=384, steps=steps) for steps in (60, 250)),
+        Model("rotated", "base", rotated=True, width=384),
+    ]
+    of_kind = {kind: [model.name for model in members] for kind, members in kinds(costs(tmp_path, models)).items()}
+    assert of_kind == {"base": ["base"], "rotated_250": ["rotated_60", "rotated_250"], "rotated": ["rotated"]}
+
+
+def test_a_model_that_lacks_a_task_is_drawn_where_it_has_a_mean(found: Found) -> None:
+    def without_mean(table: pl.DataFrame) -> pl.DataFrame:
+        return table.filter((pl.col("kind") != "matryoshka") | (pl.col("task") != "mean"))
+
+    less = found._replace(budget=without_mean(found.budget), domains=without_mean(found.domains))
+    data = chart_data.chart_data(less, searches_of([]), [])
+    matryoshka = data["kinds"].index("matryoshka")
+    assert matryoshka not in {point["kind"] for point in data["budget"]}
+    assert matryoshka in {point["kind"] for point in data["floats"]}
+    assert budget_figures.draw_budget(less.budget, less.summary).axes
+    assert budget_figures.draw_domains(budget.sides_of(less.domains), less.summary).axes
+
+
+def test_each_task_types_reference_is_named_where_they_differ(found: Found) -> None:
+    axes = budget_figures.draw_budget(found.budget, found.summary).axes
+    assert "base's full width" in axes[1].get_ylabel()
+    both = {"Retrieval": "base", "Classification": "fixed_10"}
+    axes = budget_figures.draw_budget(found.budget, found.summary.model_copy(update={"reference": both})).axes
+    assert [axis.get_title().endswith(f"{name}'s") for axis, name in zip(axes, both.values(), strict=False)] == [
+        True
+    ] * 2
+
+
+def test_the_same_is_a_matter_of_scores_in_bytes_as_in_floats(tmp_path: Path) -> None:
+    write_study(tmp_path, MODELS, TASKS, [8, 32, 128, 384], ("prefix", "prefix:int8", "prefix:binary"))
+    found = answer(tmp_path, MODELS, list(TASKS), Intervals(resamples=100, confidence=0.99, margin=0.01), "s")
+    full = found.curves.filter(variant="base", codec="prefix-384-float32", task="mean")["score"][0]
+    undecided = found.budget.drop_nulls("verdict").filter(~pl.col("verdict").is_in(["better", "worse"]))
+    ends = pl.max_horizontal(pl.col("low").abs(), pl.col("high").abs())
+    assert undecided.filter(ends > 0.01, ends * full <= 0.01)["verdict"].to_list() == ["same"] * 3
 
 
 def test_what_is_trained_is_set_beside_the_best_without_training(found: Found) -> None:
@@ -141,7 +182,7 @@ def test_a_ring_says_that_a_model_is_told_apart_from_the_best_without_training(f
     table = found.budget.filter(task="mean").with_columns(
         verdict=pl.when(pl.col("variant") == "fixed_40").then(pl.lit("better")).otherwise(pl.lit("unclear"))
     )
-    figure = budget_figures.draw_budget(table, found.summary, kinds_of(found))
+    figure = budget_figures.draw_budget(table, found.summary)
     for axis in figure.axes:
         points = sum(len(np.asarray(c.get_offsets())) for c in axis.collections if isinstance(c, PathCollection))
         assert points == 1
@@ -160,7 +201,7 @@ def test_no_interval_makes_a_panel_flat(found: Found) -> None:
     wide = table.with_columns(
         share_high=pl.when(pl.col("variant") == "matryoshka_40").then(30.0).otherwise("share_high")
     )
-    low, high = budget_figures.draw_budget(wide, found.summary, kinds_of(found)).axes[0].get_ylim()
+    low, high = budget_figures.draw_budget(wide, found.summary).axes[0].get_ylim()
     assert high - low < 3
 
 
@@ -177,7 +218,7 @@ def test_the_table_of_domains_has_every_model_on_either_side_and_the_figure_each
         gain = row["difference"] - (score[row["variant"]] - score[row["free"]])
         assert -1e-9 <= gain <= (row["high"] - row["low"]) / 4
         assert (row["verdict"] in ("better", "worse")) == (row["p_corrected"] < 0.05)
-    axes = budget_figures.draw_domains(table, found.summary, kinds_of(found)).axes
+    axes = budget_figures.draw_domains(table, found.summary).axes
     assert len(axes) == 2
     longest = table.filter(task="mean in domain", variant="fixed_40").sort("dim")["difference"].to_list()
     (line,) = [line for line in axes[0].lines if line.get_label() == "fixed_40"]
@@ -188,8 +229,8 @@ def test_a_study_without_scores_has_empty_tables_and_figures(tmp_path: Path) -> 
     nothing = answer(tmp_path, MODELS, list(TASKS), Intervals(resamples=100), "s")
     tables = (nothing.budget, nothing.domains)
     assert all(table.is_empty() for table in tables)
-    assert budget_figures.draw_budget(tables[0], nothing.summary, kinds_of(nothing)).axes
-    assert budget_figures.draw_domains(tables[1], nothing.summary, kinds_of(nothing)).axes
+    assert budget_figures.draw_budget(tables[0], nothing.summary).axes
+    assert budget_figures.draw_domains(tables[1], nothing.summary).axes
 
 
 def test_a_kind_has_one_colour_and_marker_in_all_figures(found: Found) -> None:
@@ -201,8 +242,8 @@ def test_a_kind_has_one_colour_and_marker_in_all_figures(found: Found) -> None:
         figure: {named.get(line.get_label(), line.get_label()): line for axis in axes for line in axis.lines}
         for figure, axes in {
             "main": main.axes[len(main.axes) // 2 :],
-            "budget": budget_figures.draw_budget(of_budget, found.summary, kinds_of(found)).axes,
-            "domains": budget_figures.draw_domains(of_domains, found.summary, kinds_of(found)).axes,
+            "budget": budget_figures.draw_budget(of_budget, found.summary).axes,
+            "domains": budget_figures.draw_domains(of_domains, found.summary).axes,
         }.items()
     }
     for kind in kinds_of(found):

@@ -53,6 +53,19 @@ def test_where_seeds_hold_the_variance_no_number_of_queries_decides() -> None:
     assert 3 < asked.seeds[0] < 30
 
 
+def test_three_seeds_under_a_correction_find_nothing_and_some_more_do() -> None:
+    one = np.ones(1)
+    variance = Variance(1e-6 * one, 0 * one, 9e-6 * one, 1e-5 * one, 2 * one, 2 * one, np.inf * one)
+    assert power.multiple(variance.df, 0.95, 150)[0] > 50  # too few degrees of freedom for any difference
+    asked = power.needed(0.01, variance, 3000, 3, 0.95, 150)
+    seeds = int(asked.seeds[0])
+    assert 4 < seeds < 15
+    rng = np.random.default_rng(0)
+    differences = 0.01 + 0.003 * np.sqrt(3) * rng.standard_normal((4000, seeds)) + 1e-3 * rng.standard_normal((4000, 1))
+    p = stats.ttest_1samp(differences, 0, axis=1).pvalue
+    assert np.mean(p < 0.05 / 150) > 0.7
+
+
 def test_intervals_name_their_population() -> None:
     assert (
         population.phrase("Classification", True, 0.05, False, 1) == "over other test texts and other training examples"

@@ -19,7 +19,7 @@ from workflow_scripts.curves.describe import Names, Stored, codec_words, what_wa
 from workflow_scripts.curves.indexes import ANY
 from workflow_scripts.curves.provenance import what_was_run
 from workflow_scripts.curves.schemas import is_prefix
-from workflow_scripts.curves.summary import Comparison
+from workflow_scripts.curves.summary import Comparison, StorageAdvice
 from workflow_scripts.study.sections.intervals import Intervals
 
 FEW = Intervals(resamples=200)
@@ -307,3 +307,20 @@ def test_the_models_table_says_which_pooling_was_guessed(tmp_path: Path, embedde
         models = embedded.summary.model_copy(update={"models": [base.model_copy(update={"seeds": [0]})]})
         said.append(str(what_was_run(tmp_path, models, {"tasks": []}).models))
     assert ["(guessed)" in table for table in said] == [False, True]
+
+
+def test_another_model_that_keeps_as_much_in_fewer_bytes_is_named_though_it_keeps_more_elsewhere(
+    tmp_path: Path,
+) -> None:
+    summary = answered(tmp_path, seeded(EMBEDDED_GRAPH, (0,))).summary
+    kind, base = next(iter(summary.reference.items()))
+    of_base = next(row for row in summary.storage if (row.task_type, row.variant, row.engine) == (kind, base, ANY))
+
+    def row(variant: str, share: float, size: float) -> StorageAdvice:
+        update = {"variant": variant, "share": share, "bytes": size, "choice": "c", "words": "all of it"}
+        return of_base.model_copy(update=update)
+
+    rows = [row(base, 0.95, 384), row("fixed", 0.98, 512), row("fixed", 0.95, 96)]
+    some = summary.model_copy(update={"storage": rows})
+    said = report_sentences.more(some, kind, Names(some))
+    assert any("96" in plain(one) and "fixed" in plain(one) for one in said)

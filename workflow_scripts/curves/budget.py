@@ -23,6 +23,7 @@ from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE, REF
 from workflow_scripts.curves.summary import ModelEntry
 from workflow_scripts.study.sections.intervals import Intervals
 
+DIFFERENCE = ("difference", "low", "high")
 # A panel each: the full width's bytes divided by these. All coordinates at 1 bit are a 32nd of them, at 4 bits an 8th.
 SHARES_OF_BYTES = (192, 32, 8)
 
@@ -40,20 +41,19 @@ class Panel(NamedTuple):
 
 
 class Panels(NamedTuple):
-    """The panels of one table: the column of their sizes, and what its differences are in (1: shares of the reference's full width,
-    that width's score: scores)."""
+    """The panels of one table: the column of their sizes, and the score that its differences are shares of (1: they are scores)."""
 
     column: str
-    unit: float
+    over: float
     panels: list[Panel]
 
 
 def byte_panels(group: Group, reference: str) -> Panels:
     """Of budget.parquet: all that takes at most some numbers of bytes."""
     codecs = candidates_of(group, list(group.cells), ANY, "memory")
-    full, _ = _full_width(group, reference)
+    full, score = _full_width(group, reference)
     sizes = [group.codecs[full].bytes / part for part in SHARES_OF_BYTES]
-    return Panels("bytes", 1.0, [Panel(size, [codec for codec in codecs if codec.size <= size]) for size in sizes])
+    return Panels("bytes", score, [Panel(size, [codec for codec in codecs if codec.size <= size]) for size in sizes])
 
 
 def dimension_panels(group: Group, reference: str) -> Panels:
@@ -63,7 +63,7 @@ def dimension_panels(group: Group, reference: str) -> Panels:
         Panel(dim, [Candidate(name, curve[dim], dim) for name, curve in curves.items() if dim in curve])
         for dim in curves[reference]
     ]
-    return Panels("dim", _full_width(group, reference)[1], panels)
+    return Panels("dim", 1.0, panels)
 
 
 def _full_width(group: Group, reference: str) -> tuple[str, float]:
@@ -120,15 +120,15 @@ def rows_beside_the_free(
                     continue
                 untrained, other = beside
                 samples = group.pick(name, [chosen.cell]), group.pick(untrained.model, [untrained.cell])
-                estimate = winner.difference(point, other, samples, full_score, intervals.confidence)
-                found.append(estimate.times(table.unit))
+                found.append(winner.difference(point, other, samples, full_score, intervals.confidence))
                 row |= {"free": untrained.model, "free_choice": untrained.cell}
                 compared.append(row)
-                larger.append(table.unit * max(point.value, other.value))
+                larger.append(full_score * max(point.value, other.value))
     if compared:
         joined = Estimate(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
         for row, columns in zip(compared, verdict_columns(joined, np.array(larger), intervals), strict=True):
             row |= columns
+            row |= {name: number(columns[name] / table.over) for name in DIFFERENCE if columns[name] is not None}
     return rows
 
 

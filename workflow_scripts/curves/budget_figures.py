@@ -6,7 +6,6 @@ budget pays where its line is above all of these.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,7 +13,7 @@ import polars as pl
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from workflow_scripts.curves.formats import byte_count, metric_name
-from workflow_scripts.curves.kinds import largest
+from workflow_scripts.curves.kinds import kinds, largest
 from workflow_scripts.curves.looks import FAINT, ONE_SEED, hollow, looks_of, mixed_seeds, shorten, use_style
 from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE
 from workflow_scripts.curves.summary import Answer
@@ -23,14 +22,14 @@ DECIDED = "ring: better or worse than the untrained"
 MARKER, RING = 25, 130  # square points
 
 
-def draw_budget(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) -> Any:
-    """A row per number of bytes, a column per task type. `all_kinds`: those of the study, in its order. Where some models have several
+def draw_budget(table: pl.DataFrame, answer: Answer) -> Any:
+    """A row per number of bytes, a column per task type. Where some models have several
     seeds, the markers of those with one are hollow: their intervals are shorter since they speak of one training. A ring: the
     corrected verdict beside the best without training is better or worse."""
     types = list(answer.reference) or ["no scores"]
     sizes = sorted(set(table["bytes"])) or [0.0]
     order = list(dict.fromkeys(table["kind"]))
-    looks = looks_of(all_kinds)
+    looks = looks_of(kinds(answer.models))
     use_style()
     figure, axes = plt.subplots(
         len(sizes),
@@ -43,6 +42,7 @@ def draw_budget(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) -
     table = table.filter(pl.col("task") == MEAN)
     budgets = sorted(set(table["steps"]) - {0})
     mixed = mixed_seeds(table.filter(pl.col("steps") > 0)["seeds"])
+    one_reference = len(set(answer.reference.values())) <= 1
     for row, size in enumerate(sizes):
         for column, task_type in enumerate(types):
             axis = axes[row][column]
@@ -50,22 +50,24 @@ def draw_budget(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) -
             for place, kind in enumerate(order):
                 shift = 1.04 ** (place - (len(order) - 1) / 2)
                 _draw_kind(axis, panel.filter(pl.col("kind") == kind).sort("steps"), looks[kind], shift, mixed)
-            axis.set_title(f"{task_type}, at most {byte_count(size)} bytes", fontsize=10.5)
+            against = (
+                "" if one_reference else f"\nshares of {shorten(answer.reference.get(task_type, 'nothing'), 32)}'s"
+            )
+            axis.set_title(f"{task_type}, at most {byte_count(size)} bytes{against}", fontsize=10.5)
             _dress(axis, budgets)
             if panel.height:  # of horizontal lines alone matplotlib would show all from 0 to 1
                 axis.set_ylim(*_limits(panel))
             axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 1):g}%"))
     for column in range(len(types)):
         axes[-1][column].set_xlabel("training steps, parents' included")
-    axes[len(sizes) // 2][0].set_ylabel(
-        f"share of {shorten(next(iter(answer.reference.values()), 'nothing'), 16)}'s full width kept"
-    )
+    whose = f"{shorten(next(iter(answer.reference.values()), 'nothing'), 16)}'s" if one_reference else "the"
+    axes[len(sizes) // 2][0].set_ylabel(f"share of {whose} full width kept")
     _legend(figure, axes, mixed, table["verdict"])
     return figure
 
 
-def draw_domains(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) -> Any:
-    """A row per task type, a column in domain and one out of it; of each kind the model with the most steps. `all_kinds`, rings and
+def draw_domains(table: pl.DataFrame, answer: Answer) -> Any:
+    """A row per task type, a column in domain and one out of it; of each kind the model with the most steps. Rings and
     hollow markers as in `draw_budget`."""
     models = largest(answer.models, set(table["variant"]))
     table = table.filter(pl.col("variant").is_in(list(models)))
@@ -73,7 +75,7 @@ def draw_domains(table: pl.DataFrame, answer: Answer, all_kinds: Sequence[str]) 
     types = list(dict.fromkeys(table["task_type"])) or ["no differences"]
     sides = [side for side in (MEAN_INSIDE, MEAN_OUTSIDE, MEAN) if side in set(table["task"])] or [MEAN]
     order = list(dict.fromkeys(table["kind"]))
-    looks = looks_of(all_kinds)
+    looks = looks_of(kinds(answer.models))
     use_style()
     figure, axes = plt.subplots(
         len(types),

@@ -18,7 +18,7 @@ from workflow_scripts.curves.curves import Found
 from workflow_scripts.curves.describe import Stored, codec_words
 from workflow_scripts.curves.formats import between, metric_name, percent
 from workflow_scripts.curves.indexes import ANY, RESCORING
-from workflow_scripts.curves.kinds import largest
+from workflow_scripts.curves.kinds import kinds, largest
 from workflow_scripts.curves.report_sentences import advised
 from workflow_scripts.curves.schemas import ALL_MODELS, MEAN, OWN, PREFIX, REFERENCE, VERDICTS, Family, rising
 from workflow_scripts.curves.summary import Answer, StorageAdvice
@@ -129,7 +129,7 @@ def chart_data(found: Found, searches: pl.DataFrame, training: list[dict[str, An
         dict.fromkeys(family_of), key=lambda family: (family != PREFIX, family.transform != "prefix", str(family))
     )
     pairs = differences.select("question", "first", "second").unique(maintain_order=True)
-    budget = _budget(found.budget, models)
+    of_kinds = list(kinds(answer.models))
     cost = {model.name: model.cost.total for model in answer.models}
     return {
         "confidence": percent(answer.confidence),
@@ -158,8 +158,9 @@ def chart_data(found: Found, searches: pl.DataFrame, training: list[dict[str, An
             for unit in ("seconds", "steps", "flops")
         },
         "trainings": _trainings(answer, found.frontier, models),
-        "budget": budget,
-        "floats": _floats(found, models, budget["kinds"]),
+        "kinds": of_kinds,
+        "budget": _budget(found.budget, models, of_kinds),
+        "floats": _floats(found, models, of_kinds),
         "pairs": [
             {"question": QUESTIONS.get(question, question), "first": first, "second": second}
             for question, first, second in pairs.iter_rows()
@@ -206,14 +207,13 @@ def _trainings(answer: Answer, frontier: pl.DataFrame, models: list[str]) -> lis
     return panels
 
 
-def _budget(budget: pl.DataFrame, models: list[str]) -> dict[str, Any]:
+def _budget(budget: pl.DataFrame, models: list[str], of_kinds: list[str]) -> list[dict[str, Any]]:
     """The share that each model keeps within some numbers of bytes, by the training steps up to it, and how that stands beside the best
     without training; nothing where nothing was trained."""
     table = budget.filter((pl.col("task") == MEAN) & pl.col("variant").is_in(models)).drop_nulls("share")
-    kinds = list(dict.fromkeys(table["kind"]))
     points = [
         {
-            "kind": kinds.index(row["kind"]),
+            "kind": of_kinds.index(row["kind"]),
             "model": models.index(row["variant"]),
             "what": row["choice"],
             **{name: row[name] for name in ("task_type", "bytes", "steps")},
@@ -225,17 +225,16 @@ def _budget(budget: pl.DataFrame, models: list[str]) -> dict[str, Any]:
         }
         for row in table.iter_rows(named=True)
     ]
-    return {"kinds": kinds, "points": points if table["steps"].sum() else []}
+    return points if table["steps"].sum() else []
 
 
-def _floats(found: Found, models: list[str], kinds: list[str]) -> list[dict[str, Any]]:
-    """By how much the first coordinates of each kind's most trained model score more, in float32, than the best without training.
-    `kinds`: those of the budget's points, so that both charts have one look for each."""
+def _floats(found: Found, models: list[str], of_kinds: list[str]) -> list[dict[str, Any]]:
+    """By how much the first coordinates of each kind's most trained model score more, in float32, than the best without training."""
     shown = largest(found.summary.models, set(found.domains["variant"]))
     table = sides_of(found.domains).filter(pl.col("variant").is_in([name for name in shown if name in models]))
     return [
         {
-            "kind": kinds.index(row["kind"]),
+            "kind": of_kinds.index(row["kind"]),
             "model": models.index(row["variant"]),
             **{name: row[name] for name in ("task_type", "task", "dim", "steps", "verdict")},
             "value": rounded([row["difference"]])[0],

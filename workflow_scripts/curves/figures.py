@@ -25,7 +25,7 @@ from workflow_scripts.curves import budget, budget_figures
 from workflow_scripts.curves.collect import read_table
 from workflow_scripts.curves.formats import byte_count, count, metric_name
 from workflow_scripts.curves.indexes import ANY, RESCORING
-from workflow_scripts.curves.kinds import largest, shown
+from workflow_scripts.curves.kinds import kinds, largest
 from workflow_scripts.curves.looks import (
     COLOURS,
     DASHES,
@@ -57,9 +57,10 @@ LEAST_SHARE = 0.5  # what keeps less would press everything of interest to the t
 def draw(curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer) -> Any:
     """The figure of the means over each type's tasks."""
     scored = set(frontier["scope"])
-    models, looks = largest(answer.models, scored), looks_of(shown(answer.models, scored))
+    models, looks = largest(answer.models, scored), looks_of(kinds(answer.models))
     types = list(answer.reference) or ["no scores"]
     several = len(models) > 1 and bool(answer.reference)
+    one_reference = len(set(answer.reference.values())) <= 1
     mixed = mixed_seeds(answer.seeds.get(model) for model in models)
     use_style()
     rows = -(-len(models) // 4) if several else 1
@@ -75,14 +76,17 @@ def draw(curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer) -> Any:
         if several:
             _draw_models(axes[1][column], frontier, task_type, answer, models, looks, mixed)
             alike = len(models) < len(answer.models)
-            axes[1][column].set_title("every model" if not alike else "each kind's longest training", fontsize=10.5)
+            title = "every model" if not alike else "each kind's longest training"
+            against = "" if one_reference else f", against {shorten(answer.reference[task_type], 24)}"
+            axes[1][column].set_title(title + against, fontsize=10.5)
         axes[-1][column].set_xlabel("bytes a vector in memory")
         if column == 0:
             axes[0][0].set_ylabel("share of full width kept")
     if several and mixed:
         axes[1][0].plot([], [], marker="o", linestyle="none", color=FAINT, label=ONE_SEED, **hollow(True))
     if several:
-        axes[1][0].set_ylabel(f"percentage points against {shorten(next(iter(answer.reference.values())), 16)}")
+        against = shorten(next(iter(answer.reference.values())), 16) if one_reference else "the model named above"
+        axes[1][0].set_ylabel(f"percentage points against {against}")
     handles = dict(pair[::-1] for axis in axes.flat for pair in zip(*axis.get_legend_handles_labels(), strict=True))
     if handles:
         figure.legend(
@@ -239,10 +243,9 @@ def main() -> None:
             of_domains = budget.sides_of(read_table(beside("domains.parquet"), list(DOMAINS_SCHEMA)))
             _write(of_budget, given.svg.with_name("budget.csv"))
             _write(of_domains, given.svg.with_name("domains.csv"))
-            of_study = shown(answer.models, set(frontier["scope"]))
             for name, drawn in (
-                ("budget", budget_figures.draw_budget(of_budget, answer, of_study)),
-                ("domains", budget_figures.draw_domains(of_domains, answer, of_study)),
+                ("budget", budget_figures.draw_budget(of_budget, answer)),
+                ("domains", budget_figures.draw_domains(of_domains, answer)),
             ):
                 save(drawn, given.svg.with_name(f"{name}.svg"), given.png.with_name(f"{name}.png"))
 

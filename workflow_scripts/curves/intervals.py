@@ -234,11 +234,11 @@ def _variance(
     of_seeds = np.sum(between, axis=0)
     total = joint + of_seeds
     joint_df, interval_df = (
-        _welch(np.array([joint, *between]), np.array([own, *seeds_df])) for own in (joint_df, interval_df)
+        welch(np.array([joint, *between]), np.array([own, *seeds_df])) for own in (joint_df, interval_df)
     )
     # Few seeds may agree by luck, or leave the component at 0: never narrower than the seeds alone would be.
     tail = (1 - confidence) / 2
-    seen, seen_df = np.sum(alone, axis=0), _welch(np.array(alone), np.array(seeds_df))
+    seen, seen_df = np.sum(alone, axis=0), welch(np.array(alone), np.array(seeds_df))
     more = stats.t.isf(tail, seen_df) * np.sqrt(seen) > stats.t.isf(tail, joint_df) * np.sqrt(total)
     total, joint_df, interval_df = (
         np.where(more, known, part) for known, part in ((seen, total), (seen_df, joint_df), (seen_df, interval_df))
@@ -246,7 +246,7 @@ def _variance(
     return Variance(units, draws, of_seeds, total, joint_df, interval_df, telling)
 
 
-def _welch(variances: Array, dfs: Array) -> Array:
+def welch(variances: Array, dfs: Array) -> Array:
     """Welch and Satterthwaite's degrees of freedom of a sum of variances. Both (parts, cells)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         joint: Array = variances.sum(0) ** 2 / (variances**2 / dfs).sum(0)

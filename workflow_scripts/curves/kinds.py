@@ -76,7 +76,8 @@ def steps_of(models: Sequence[OfLine]) -> dict[str, int]:
 
 def kinds(models: Sequence[ModelEntry]) -> dict[str, list[ModelEntry]]:
     """The models by kind, each with rising steps. A kind is called as its models are, without the numbers where these tell
-    several apart: `matryoshka` of `matryoshka_60` and `matryoshka_250`."""
+    several apart: `matryoshka` of `matryoshka_60` and `matryoshka_250`; as its last model where another has that name."""
+    names = {model.name for model in models}
     total, found = steps_of(models), dict[tuple[object, ...], list[ModelEntry]]()
     for line in lines(models).values():
         shape = tuple((m.nested, m.rotated, m.trained, m.adapted, m.width) for m in line)
@@ -88,9 +89,9 @@ def kinds(models: Sequence[ModelEntry]) -> dict[str, list[ModelEntry]]:
         if len(set(budgets)) < len(budgets):  # what tells them apart is not their steps
             named |= {model.name: [model] for model in rising}
             continue
-        names = {NUMBER.sub("", model.name) for model in rising} if len(rising) > 1 else {rising[0].name}
-        name = names.pop() if len(names) == 1 else rising[-1].name
-        named[name if name not in named else rising[-1].name] = rising
+        without = {NUMBER.sub("", model.name) for model in rising} if len(rising) > 1 else {rising[0].name}
+        taken = named.keys() | (names - {model.name for model in rising})
+        named[without.pop() if len(without) == 1 and not without & taken else rising[-1].name] = rising
     return named
 
 
@@ -100,8 +101,3 @@ def largest(models: Sequence[ModelEntry], scored: Container[str]) -> dict[str, s
     for kind, members in kinds(models).items():
         chosen |= {model.name: kind for model in [m for m in members if m.name in scored][-1:]}
     return {model.name: chosen[model.name] for model in models if model.name in chosen}
-
-
-def shown(models: Sequence[ModelEntry], scored: Container[str]) -> list[str]:
-    """The kinds of which a model is scored, in the study's order."""
-    return [kind for kind, members in kinds(models).items() if any(model.name in scored for model in members)]

@@ -96,8 +96,11 @@ def engine_table(answer: Answer, task_type: str, variant: str) -> Table:
     found = {
         (row.engine, row.share): row for row in answer.storage if (row.task_type, row.variant) == (task_type, variant)
     }
+    known = any(
+        row.choice is not None for row in found.values()
+    )  # with intervals the full width at least keeps all of itself
     rows = [
-        [Cell(engine), *(_storage_cell(found.get((engine, share))) for share in SHARES)]
+        [Cell(engine), *(_storage_cell(found.get((engine, share)), known) for share in SHARES)]
         for engine in ENGINES
         if any((engine, share) in found for share in SHARES)
     ]
@@ -109,11 +112,14 @@ def engine_table(answer: Answer, task_type: str, variant: str) -> Table:
     return table(head, rows, caption.format(task_type, code(variant), percent(answer.confidence)))
 
 
-def _storage_cell(row: StorageAdvice | None) -> Cell:
+def _storage_cell(row: StorageAdvice | None, known: bool) -> Cell:
+    """`known`: whether there are intervals."""
     if row is None:
         return Cell(words=True)
+    if not known:
+        return Cell("no interval", words=True)
     if row.choice is None or row.bytes is None:
-        return Cell("only the full width", (f"{byte_count(row.full_bytes)} B",), words=True)
+        return Cell("not sure of fewer than all", (f"{byte_count(row.full_bytes)} B",), words=True)
     interval = between(row.kept_low, row.kept_high)
     said = f"{kept(row.kept)}{f' ({interval})' if interval else ''}"
     return Cell(f"{byte_count(row.bytes)} B", (row.words, said), words=True, strong=True)
@@ -171,7 +177,7 @@ def recommendation_table(
         f"The smallest dimension from which on the {percent(answer.confidence)} interval stays at or above the share"
         " of the model's own full-width score. Small print: float32 storage for a million vectors"
         + (f", and exact searches per second here over {speeds.vectors:,} vectors" if speeds else "")
-        + "; keeps: the share that the dimension keeps, corrected for having been chosen on these data; perhaps: the dimension by the estimate alone, where the interval is too wide to be sure"
+        + "; keeps: the share that the dimension keeps; perhaps: the dimension by the estimate alone, where the interval is too wide to be sure"
         + ("; above guessing: where it is another once the score of guessing is taken off" if chances else "")
         + "."
     )

@@ -16,10 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from workflow_scripts.curves.intervals import Estimate, Variance
+from workflow_scripts.curves.intervals import Estimate, Variance, welch
 from workflow_scripts.curves.resampling import Array
 
 POWER = 0.8
+SEEDS = (*range(2, 31), 40, 50, 70, 100)  # numbers of seeds that are tried
 
 
 class Needed(NamedTuple):
@@ -54,13 +55,29 @@ def needed(
 ) -> Needed:
     """How many units or seeds would find a true difference of `effect`, each if all else stays as it is.
 
-    `variance`: of the difference as measured with so many `units` and `seeds`. The degrees of freedom count as
+    `variance`: of the difference as measured with so many `units` and `seeds`. For more units the degrees of freedom count as
     they are, which is safe: more data bring more of them.
     """
     allowed = (effect / multiple(variance.df, confidence, comparisons)) ** 2
-    found = []
-    for part, count in ((variance.units, units), (variance.seeds, seeds)):
-        room = allowed - (variance.units + variance.draws + variance.seeds - part)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found.append(np.where(room > 0, np.ceil(np.fmax(count, count * part / room)), np.inf))
-    return Needed(*found)
+    room = allowed - (variance.draws + variance.seeds)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        of_units = np.where(room > 0, np.ceil(np.fmax(units, units * variance.units / room)), np.inf)
+    return Needed(of_units, _seeds_needed(effect, variance, units, np.asarray(seeds), confidence, comparisons))
+
+
+def _seeds_needed(
+    effect: float, variance: Variance, units: int, seeds: Array, confidence: float, comparisons: int
+) -> Array:
+    """The fewest of some numbers of seeds that would find the effect. Few seeds leave few degrees of freedom, which say more than
+    their variance does: with three and a correction for a hundred comparisons nothing is ever found."""
+    joint = variance.units + variance.draws
+    alone = variance.total > joint + variance.seeds  # the seeds' own scores say more than the sum of the parts
+    spread = seeds * np.where(alone, variance.total, variance.seeds)  # of one seed
+    found = np.full(joint.shape, np.inf)
+    for count in reversed(SEEDS):
+        of_seeds = spread / count
+        total = np.where(alone, of_seeds, joint + of_seeds)
+        df = np.where(alone, count - 1.0, welch(np.array([joint, of_seeds]), np.array([[units - 1.0], [count - 1.0]])))
+        enough = np.sqrt(total) * multiple(df, confidence, comparisons) <= effect
+        found = np.where(enough & (count > seeds) & (spread > 0), count, found)
+    return found

@@ -211,8 +211,8 @@
 
     function drawBudget() {
       if (!byId("budget-panels")) { return []; }
-      const box = clear("budget-panels"), jobs = [], size = Number(byId("budget-bytes").value), { kinds } = data.budget, own = looksOfKinds(kinds);
-      const all = data.budget.points.filter((p) => p.bytes === size && shown.has(p.model))
+      const box = clear("budget-panels"), jobs = [], size = Number(byId("budget-bytes").value), { kinds } = data, own = looksOfKinds(kinds);
+      const all = data.budget.filter((p) => p.bytes === size && shown.has(p.model))
         .map((p) => ({ ...p, name: data.models[p.model], interval: interval(p.low, p.high, percent), decided: decided(p) }));
       for (const { task_type: kind, reference } of data.trainings) {
         const here = all.filter((p) => p.task_type === kind), points = here.filter((p) => p.steps > 0);
@@ -228,7 +228,7 @@
 
     function drawFloats() {
       if (!byId("floats-panels")) { return []; }
-      const box = clear("floats-panels"), jobs = [], { kinds } = data.budget, own = looksOfKinds(kinds);
+      const box = clear("floats-panels"), jobs = [], { kinds } = data, own = looksOfKinds(kinds);
       const all = data.floats.filter((p) => shown.has(p.model)).map((p) => ({ ...p, name: data.models[p.model], decided: decided(p) }));
       for (const [g, { task_type: kind, task }] of data.groups.entries()) {
         if (!data.floats.some((p) => p.task_type === kind && p.task === task)) { continue; }
@@ -371,7 +371,7 @@
       data.groups.forEach((_, g) => { if (!means.includes(g) && !sides.includes(g)) { option(byId(id), g, groupTitle(g)); } });
     }
     data.families.forEach((name, f) => option(byId("family"), f, name));
-    if (byId("budget-bytes")) { distinct(data.budget.points.map((p) => p.bytes)).forEach((b) => option(byId("budget-bytes"), b, b)); }
+    if (byId("budget-bytes")) { distinct(data.budget.map((p) => p.bytes)).forEach((b) => option(byId("budget-bytes"), b, b)); }
     if (byId("cost-dim")) {
       const dims = distinct(curves.dim);
       dims.forEach((d) => option(byId("cost-dim"), d, d));

@@ -215,10 +215,16 @@ def _within(row: dict[str, Any]) -> str:
 
 def _other_model(answer: Answer, task_type: str, chosen: StorageAdvice | None, names: Names) -> Markup | None:
     """The model whose own full width is kept in the fewest bytes, where that is not the one that the study starts from."""
-    rows = [row for model in answer.models if (row := advised(answer, task_type, model.name, ANY)) is not None]
-    if chosen is None or chosen.bytes is None:
+    if chosen is None or (size := chosen.bytes) is None:
         return None
-    better = [row for row in rows if row.share == chosen.share and row.bytes is not None and row.bytes < chosen.bytes]
+    better = [
+        row
+        for row in answer.storage
+        if (row.task_type, row.engine, row.share) == (task_type, ANY, chosen.share)
+        and row.variant != chosen.variant
+        and row.bytes is not None
+        and row.bytes < size
+    ]
     if not better:
         return None
     least = min(better, key=lambda row: row.bytes or 0)

@@ -102,7 +102,7 @@ class Recommendation(Part):
     """The smallest prefix dimension of a model that keeps a share of its full-width score.
 
     `dim`: with confidence; `dim_by_estimate`: by the estimate alone; `dim_above_chance`: with confidence, of the score
-    above guessing. `kept`, with its interval: the share that `dim` keeps, corrected for its choice. None where none does or
+    above guessing. `kept`, with its interval: the share that `dim` keeps, as measured. None where none does or
     nothing is known.
     """
 

@@ -114,14 +114,14 @@ def frontier(candidates: Candidates, size: Array) -> list[Winner]:
 def difference(
     first: Winner, second: Winner, samples: tuple[Sample, Sample], over: float, confidence: float
 ) -> Estimate:
-    """What one winner keeps more than the other, paired, one cell: as shares of the score `over`, corrected for both choices.
+    """By how much one winner scores higher than the other, paired, one cell: corrected for both choices.
 
-    `samples`: the scores of both winners, a cell each, with the same resamples.
+    The winners are shares of the score `over`; `samples`: the scores of both, a cell each, with the same resamples.
     """
     paired = intervals.difference(*samples, confidence)
     flattery = over * ((first.value - first.corrected) - (second.value - second.corrected))
     value, low, high = (part - flattery for part in paired[:3])
-    return paired._replace(value=value, low=low, high=high).times(1 / over)
+    return paired._replace(value=value, low=low, high=high)
 
 
 def fewest(candidates: Candidates, size: Array, wanted: float) -> Winner | None:
