@@ -93,7 +93,13 @@ def first_report_settings(wildcards):
     }
     study["training"] = {"max_length": STUDY.training.max_length}
     study["seeds"] = study["seeds"][:1]
-    return json.dumps({"study": study, "before_training": True})
+    return json.dumps(
+        {
+            "study": study,
+            "before_training": True,
+            "held_out": STUDY.fits_on_held_out,
+        }
+    )
 
 
 def page_assets():

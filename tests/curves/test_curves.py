@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,14 +15,15 @@ import pytest
 import yaml
 
 from testing.made_study import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
+from testing.vector_files import write_npy
 from tests.conftest import ROOT
 from tests.curves.hand_made import DIMENSIONS, FEW, made
 from tests.study.studies import STUDIES, study_of
 from workflow_scripts.curves import comparisons
 from workflow_scripts.curves.collect import Model, graph_of
-from workflow_scripts.curves.curves import answer
+from workflow_scripts.curves.curves import StudySettings, answer, notes_of_settings
 from workflow_scripts.curves.intervals import Estimate
-from workflow_scripts.curves.notes import adaptor_notes
+from workflow_scripts.curves.notes import HELD_OUT, adaptor_notes
 from workflow_scripts.curves.recommendations import smallest_dimension
 from workflow_scripts.curves.schemas import (
     MEAN_INSIDE,
@@ -385,3 +387,26 @@ def test_an_adaptor_that_is_a_rotation_or_held_nothing_out_has_a_note(
     assert "Own: of 1,000 scored queries 7 have an answer that" in adaptor_notes(tmp_path, [model])[-1]
     said = "Held-out queries of the pairs got no better" if recipe["held_out"] else "Few pairs: nothing was held out"
     assert all(said in found for found in of_vectors)
+
+
+def test_a_note_says_that_documents_are_held_out_where_they_are_and_before_training_too(tmp_path: Path) -> None:
+    for name, rows in (("documents", 12), ("queries", 3)):
+        write_npy(tmp_path / f"{name}.npy", np.ones((rows, 6), dtype=np.float32))
+    (tmp_path / "pairs.tsv").write_text("query-id\tcorpus-id\n0\t1\n")
+    ours: dict[str, Any] = {
+        "study": "s",
+        "dimensions": [2],
+        "tasks": [str(tmp_path)],
+        "codecs": {"transforms": ["prefix"], "precisions": ["float32"]},
+        "variants": {"ours": {"vectors": str(tmp_path)}},
+    }
+    adapted = ours | {"variants": ours["variants"] | {"a": {"parent": "ours", "adaptor": "linear"}}}
+
+    def notes(study: dict[str, Any], **said: bool) -> list[str]:
+        return notes_of_settings(StudySettings(study=study, **said), load_study(study))
+
+    assert notes(ours) == []
+    assert notes(adapted) == [HELD_OUT]
+    before = notes(ours, before_training=True, held_out=True)  # the first report's study is without its adaptors
+    assert len(before) == 2
+    assert before[1] == HELD_OUT

@@ -112,6 +112,22 @@ def test_an_adaptor_of_vectors_needs_no_text_and_no_model(folder: Path) -> None:
     assert "pairs" not in graph.files["ours"]["own"], "vectors alone are the store's files"
 
 
+def test_what_is_searched_depends_on_an_adaptor_and_not_on_its_codecs(folder: Path) -> None:
+    (folder / "pairs.tsv").write_text("query-id\tcorpus-id\n0\t1\n")
+
+    def held_out(transforms: list[str], **variants: dict[str, Any]) -> bool:
+        raw = {"study": "s", "dimensions": [2], "tasks": [str(folder)]}
+        codecs = {"transforms": transforms, "precisions": ["float32", "binary"]}
+        return load_study(
+            raw | {"codecs": codecs, "variants": {"ours": {"vectors": str(folder)}, **variants}}
+        ).fits_on_held_out
+
+    assert held_out(["prefix"], a=LINEAR), "the adaptor starts at axes of documents"
+    assert held_out(["prefix", "pca"], a=LINEAR)
+    assert held_out(["prefix", "pca"])
+    assert not held_out(["prefix"])
+
+
 def test_pairs_are_found_under_two_names_or_named_and_not_asked_for_where_nothing_is_learned(folder: Path) -> None:
     files = {"documents": str(folder / "documents.npy"), "queries": str(folder / "queries.npy")}
     assert study(folder, files).graph.pairs == study(folder).graph.pairs == {}

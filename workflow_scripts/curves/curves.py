@@ -23,7 +23,7 @@ from workflow_scripts.curves.frontier import Shares, frontier_rows, reference_of
 from workflow_scripts.curves.groups import Group, group_of_task, means_of, task_types_of
 from workflow_scripts.curves.indexes import ANY, RESCORING
 from workflow_scripts.curves.kinds import rankings_of
-from workflow_scripts.curves.notes import adaptor_notes, notes_of, seeds_measured
+from workflow_scripts.curves.notes import HELD_OUT, adaptor_notes, notes_of, seeds_measured
 from workflow_scripts.curves.recommendations import recommendations
 from workflow_scripts.curves.report_sentences import advised
 from workflow_scripts.curves.schemas import (
@@ -59,11 +59,18 @@ class StudySettings(Settings):
 
     study: dict[str, Any]
     before_training: bool = False  # of a study's models, those that need no training
+    held_out: bool = False  # for a model that is left out of `study`
 
 
 def study_of(settings: str) -> Study:
     """The study from a rule's `--settings` argument."""
     return load_study(parse_settings(StudySettings, settings).study)
+
+
+def notes_of_settings(settings: StudySettings, study: Study) -> list[str]:
+    """What the settings alone tell a reader of any result: which models are left out, and which documents."""
+    told = {BEFORE_TRAINING: settings.before_training, HELD_OUT: settings.held_out or study.fits_on_held_out}
+    return [note for note, holds in told.items() if holds]
 
 
 def answer(
@@ -189,11 +196,11 @@ def main() -> None:
     given = arguments.parse_args()
 
     def work() -> None:
-        study = study_of(given.settings)
+        settings = parse_settings(StudySettings, given.settings)
+        study = load_study(settings.study)
         models, tasks = graph_of(study), study.task_names
         found = answer(given.results, models, tasks, study.intervals, study.study, study.in_domain, study.task_weights)
-        if parse_settings(StudySettings, given.settings).before_training:
-            found.summary.notes.insert(0, BEFORE_TRAINING)
+        found.summary.notes[:0] = notes_of_settings(settings, study)
         write_results(given.output, found, agreement_of(given.results, models, tasks, study.intervals))
 
     run(work)

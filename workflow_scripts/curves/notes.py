@@ -20,8 +20,8 @@ from workflow_scripts.curves.summary import Domain, Missing
 from workflow_scripts.study.sections.own_task import NOT_JUDGED
 
 HELD_OUT = (
-    "Vectors of your own are fitted on a sample of the documents (of labelled rows: on training rows), and no search sees that sample:"
-    " scores are over the other documents, for every model alike."
+    "Codecs and adaptors of your own vectors are fitted on a sample of the documents (of labelled rows: on training rows), and no search"
+    " sees that sample: scores are over the other documents, for every model alike."
 )
 ITS_OWN_RANKING = (
     f"{NOT_JUDGED}: a score is the agreement with the model's own ranking at full width, so models are not compared there, but for a"
@@ -39,8 +39,6 @@ def notes_of(
 ) -> list[str]:
     """What this study cannot tell, in sentences."""
     notes = []
-    if any(model.vectors for model in models):
-        notes.append(HELD_OUT)
     if missing:
         notes.append(f"Missing scores: {len(missing)} (listed under What was run).")
     for mean in means:

@@ -61,6 +61,11 @@ def page(study: Study, results: Path, rate: float | None, basis: str, limits: Li
     lines.append(f"  {human(sum(size for _, size in fills)):>10}  in all")
     lines += ["", "Jobs", *(f"  {count:>10,}  {rule}" for rule, count in counts.items())]
     lines.append(f"  {sum(counts.values()):>10,}  in all")
+    if study.fits_on_held_out:
+        lines += [
+            "",
+            f"Held out of every search: {study.corpus.sample_texts:,} documents of each task, a quarter at most; own vectors are fitted on them.",
+        ]
     if not study.encodes:
         return "\n".join([*lines, "", "Nothing is encoded: no GPU is needed."]) + "\n"
     of_models = costs(study, results)

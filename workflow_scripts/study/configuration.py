@@ -261,8 +261,10 @@ class Study(Section):
 
     @property
     def fits_on_held_out(self) -> bool:
-        """Whether a codec of the user's own vectors is fitted, so that documents are held out."""
-        return any(codec.is_fitted for model in self.graph.of_vectors for codec in self.codecs_of(model))
+        """Whether a codec of the user's own vectors is fitted, or an adaptor of them learned, which starts at axes of the same
+        documents: so they are held out of every model's searches."""
+        learned = any(model not in self.graph.own for model in self.graph.of_vectors)
+        return learned or any(codec.is_fitted for model in self.graph.of_vectors for codec in self.codecs_of(model))
 
     def codecs_of(self, model: str) -> list[Codec]:
         """Every codec that the model is scored with, those of its searches included."""
