@@ -5,7 +5,9 @@ Takes a folder on this machine; leaves the model, in float32. Safetensors alone,
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ TOKENIZER_FILES = (
     "added_tokens.json",
 )
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+TEXT_LENGTHS = ("query_length", "document_length")  # of a model that reads these two differently
 LFS_POINTER = b"version https://git-lfs"
 
 
@@ -216,7 +219,7 @@ def limit_length(model: SentenceTransformer, max_length: int | None, name: str =
             model.max_seq_length = int(min(limits))
         except AttributeError:
             log.info("the model has no maximum length: texts are encoded whole")
-    for kind in ("query_length", "document_length"):  # of a model that reads these two differently
+    for kind in TEXT_LENGTHS:
         if (length := _own_length(getattr(first, kind, None), name)) is not None:
             limits.append(length)
             setattr(first, kind, min([length, *(limit for limit in (positions, max_length) if limit is not None)]))
@@ -224,6 +227,21 @@ def limit_length(model: SentenceTransformer, max_length: int | None, name: str =
         raise EncoderError(
             f"{name}: texts are cut at {min(limits)} tokens, and {special} are special ones: none is left for a word"
         )
+
+
+@contextlib.contextmanager
+def limited_length(model: SentenceTransformer, max_length: int) -> Iterator[None]:
+    """Cut texts at `max_length` tokens while the block runs; all lengths of the model are its own again behind it, as they
+    are saved with it. Raises as `limit_length`."""
+    first: Any = model[0]
+    own = {name: getattr(first, name) for name in ("max_seq_length", *TEXT_LENGTHS) if hasattr(first, name)}
+    try:
+        limit_length(model, max_length)
+        yield
+    finally:
+        for name, length in own.items():
+            if getattr(first, name) != length:  # what was not lowered may have no setter
+                setattr(first, name, length)
 
 
 def _own_length(length: Any, name: str) -> int | None:

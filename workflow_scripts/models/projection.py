@@ -18,7 +18,7 @@ import torch
 from workflow_scripts import artefact
 from workflow_scripts.axes import principal_axes
 from workflow_scripts.encoder.encoding import encode, resolve_precision
-from workflow_scripts.encoder.loading import limit_length
+from workflow_scripts.encoder.loading import limited_length
 from workflow_scripts.models.folder import ModelError, encoder_flops
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def append_projection(
 ) -> Fitting:
     """Append the first `width` principal axes of the texts' embeddings, or the first `width` coordinates as they are.
 
-    Texts are cut at `max_length` tokens while they are encoded; the model's own maximum stays. Raises ModelError where
+    Texts are cut at `max_length` tokens while they are encoded; the model's own lengths stay. Raises ModelError where
     `width` is above the model's.
     """
     started = time.monotonic()
@@ -64,14 +64,13 @@ def append_projection(
     if rotate is None:
         append_dense(model, np.eye(width, full, dtype=np.float32))
         return Fitting()
-    own_length = model.max_seq_length
-    limit_length(model, max_length)
-    with artefact.Progress("encode training texts", len(texts), "texts") as progress:
+    with (
+        limited_length(model, max_length),
+        artefact.Progress("encode training texts", len(texts), "texts") as progress,
+    ):
         encoded = encode(
             model, texts, prompt="", precision=resolve_precision("fp32", model.device), progress=progress.add
         )
-    if model.max_seq_length != own_length:
-        model.max_seq_length = own_length
     append_dense(model, principal_axes(encoded.vectors)[:width])
     squared_lengths = encoded.tokens**2 / max(len(texts), 1)  # as if all texts were equally long
     flops = encoder_flops(model, encoded.tokens, squared_lengths, backward=False)
