@@ -202,5 +202,5 @@ rule train:
         " export OMP_NUM_THREADS={threads};"
         # in the shell's place: SLURM's TERM goes to all, and a shell that ended would take the training with it
         " exec python -m workflow_scripts.models.train --settings {params.settings:q}"
-        " --checkpoint-seconds {resources.checkpoint_seconds} --parent {input.parent:q} --pairs {input.pairs:q}"
+        " --gpus {resources.gpu} --checkpoint-seconds {resources.checkpoint_seconds} --parent {input.parent:q} --pairs {input.pairs:q}"
         " --tokens {input.tokens:q} --scratch {resources.scratch} --output {output.manifest:q} > {log:q} 2>&1"

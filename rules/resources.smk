@@ -1,7 +1,8 @@
 # What jobs ask for: a GPU, memory that grows with each attempt, and their turn. Time, threads and disk stand at each rule.
 #
 # Takes: the study (common.smk). The profile grants what is asked for: profiles/default one job with a GPU at a time,
-# profiles/slurm the GPUs of its partition. No rule of its own.
+# profiles/slurm the GPUs of its partition; of several in one machine (`--resources gpu=2`) each job takes free ones itself
+# (encoder/gpus.py). No rule of its own.
 
 from workflow_scripts.launch.machine import has_gpu
 

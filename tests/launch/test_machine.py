@@ -35,12 +35,13 @@ def gpus(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("more", [(), ("--resources", "mem_mb=16000")], ids=["as it comes", "with --resources"])
 def test_trainings_run_side_by_side_where_there_is_no_gpu(gpus: str, more: tuple[str, ...], project: Path) -> None:
     wanted = "results/embedded/models/fixed/s0/model.json"
-    said = snakemake(project, "--dry-run", "--cores", "4", *more, "--", wanted).stdout
+    said = snakemake(project, "--dry-run", "--printshellcmds", "--cores", "4", *more, "--", wanted).stdout
     train = re.search(r"^rule train:\n(?:    .*\n)*", said, re.MULTILINE)
     assert train, said
     threads, asked = (4, 1) if gpus else (2, 0)  # one job has the GPU and all cores, or two share the cores
     assert f"threads: {threads}\n" in train[0]
     assert f"gpu={asked}," in train[0]
+    assert f" --gpus {asked} " in said, "as many as were granted, not as the study would like"
 
 
 # With each job that ends, Snakemake chooses again what to start.

@@ -124,19 +124,22 @@ with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
     print(*workflow._workflow._localrules)
     print(*[rule.name for rule in workflow._workflow.rules if "gpu" in rule.resources])
     print(*[rule.name for rule in workflow._workflow.rules if not rule.norun])
+    shells = " ".join(rule.shellcmd for rule in workflow._workflow.rules if "gpu" in rule.resources).split()
+    print(*[module for option, module in zip(shells, shells[1:]) if option == "-m"])
 """
 
 
-def rules(project: Path) -> tuple[set[str], set[str], set[str]]:
-    """The rules that run on the login node, those that ask for a GPU, and all that make something, as Snakemake reads them."""
+def rules(project: Path) -> list[set[str]]:
+    """The rules that run on the login node, those that ask for a GPU, and all that make something, as Snakemake reads them;
+    then the scripts of those that ask for a GPU."""
     command = [sys.executable, "-c", RULES]
     said = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout.splitlines()
-    return {*said[0].split()}, {*said[1].split()}, {*said[2].split()}
+    return [{*line.split()} for line in said]
 
 
 def test_the_cluster_sends_every_job_that_asks_for_a_gpu_where_one_is(project: Path) -> None:
     asked = yaml.safe_load((project / "profiles" / "slurm" / "profile.yaml").read_text())
-    local, on_a_gpu, made = rules(project)
+    local, on_a_gpu, made, _ = rules(project)
     assert {rule for rule, of in asked["set-resources"].items() if of["slurm_partition"] == "gpu"} == on_a_gpu
     assert on_a_gpu <= asked["set-threads"].keys()
 
@@ -148,8 +151,16 @@ def test_the_cluster_sends_every_job_that_asks_for_a_gpu_where_one_is(project: P
     assert named["processor"] == made - on_a_gpu - local
 
 
+def test_every_job_that_asks_for_a_gpu_takes_one_that_is_free(project: Path) -> None:
+    scripts = rules(project)[-1]
+    assert "workflow_scripts.models.train" in scripts
+    for script in scripts:
+        source = project.joinpath(*script.split(".")).with_suffix(".py").read_text()
+        assert "take_gpus(" in source, script
+
+
 def test_no_job_but_the_local_rules_may_reach_the_hub(project: Path) -> None:
-    local, _, _ = rules(project)
+    local, *_ = rules(project)
     files = [*STUDIES["medi"], "tests/full_study/sizes.yaml"]
     result = snakemake(project, "--dry-run", "--printshellcmds", "--configfile", *files)
     assert result.returncode == 0, result.stderr

@@ -25,6 +25,7 @@ from tests.conftest import ROOT
 from tests.models.conftest import FAMILIES, Pair, first_batch, settings_of, tiny_model, weights_of
 from workflow_scripts.artefact import write_digests
 from workflow_scripts.encoder.loading import load_encoder
+from workflow_scripts.models import train as training_script
 from workflow_scripts.models.fetch import FetchSettings, fetch
 from workflow_scripts.models.folder import ModelError
 from workflow_scripts.models.health import check_health
@@ -150,6 +151,25 @@ def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path, bert: 
     two = tmp_path / "two" / "m" / "s0" / "model.json"
     assert_same_training(one, two, bert)
     assert json.loads(two.read_text())["recipe"]["processes"] == 2
+
+
+@pytest.mark.parametrize(("granted", "taken"), [("1", 1), ("2", 2), ("0", 2), ("4", 2)])
+def test_a_training_runs_on_the_gpus_that_it_was_granted(
+    granted: str, taken: int, tmp_path: Path, bert: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[tuple[str, int]] = []
+
+    def launch(count: int) -> None:
+        called.append(("launch", count))
+        raise SystemExit
+
+    monkeypatch.setattr(training_script, "take_gpus", lambda count: called.append(("take", count)))
+    monkeypatch.setattr(training_script, "launch_processes", launch)
+    call = command(tmp_path, bert, corpus, "--gpus", granted, training={"gpus": 2})
+    monkeypatch.setattr(sys, "argv", ["train", *call[2:]])
+    with pytest.raises(SystemExit):
+        training_script.main()
+    assert called == [("take", taken), ("launch", taken)]
 
 
 def test_a_task_of_fewer_texts_than_processes_is_trained_on_as_by_one(

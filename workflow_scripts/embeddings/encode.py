@@ -24,6 +24,7 @@ from workflow_scripts.embeddings.manifest import StoreSettings, code_and_version
 from workflow_scripts.embeddings.prompts import names_of_prompts, prompt_for
 from workflow_scripts.encoder.arithmetic import Precision
 from workflow_scripts.encoder.encoding import Role, encode, resolve_precision, resolve_prompt
+from workflow_scripts.encoder.gpus import take_gpus
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.store import ROWS_PER_SHARD, StoreError, StoreWriter, keys_of
 from workflow_scripts.study.sections.encoding import HOW
@@ -277,6 +278,7 @@ def main() -> None:
 
     def work() -> None:
         settings = parse_settings(StoreSettings, arguments.settings)
+        take_gpus(1)
         with exclusive_lock(arguments.output):
             part = tuple(arguments.part) if arguments.part else None
             encode_task(settings, arguments.model, arguments.texts, arguments.output, arguments.rows_per_shard, part)

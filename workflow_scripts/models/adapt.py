@@ -16,6 +16,7 @@ from pathlib import Path
 
 from workflow_scripts import artefact, command_line
 from workflow_scripts.artefact import log
+from workflow_scripts.encoder.gpus import take_gpus
 from workflow_scripts.encoder.loading import default_device, load_encoder
 from workflow_scripts.models.adapted import AdaptorSettings, learned_from, recipe_of, write_losses
 from workflow_scripts.models.batches import Tokens
@@ -77,6 +78,7 @@ def main() -> None:
 
     def work() -> None:
         settings = command_line.parse_settings(AdaptorSettings, arguments.settings)
+        take_gpus(1)
         with artefact.exclusive_lock(arguments.output.parent):
             adapt(
                 settings,

@@ -90,10 +90,10 @@ def all_reduce_gradients(parameters: Iterable[torch.nn.Parameter], ranks: Ranks)
 
 
 def torchrun_command(gpus: int, available: int, arguments: list[str]) -> list[str] | None:
-    """torchrun with one process for each of the GPUs asked for that are available; None where one process does."""
+    """torchrun with one process for each of the GPUs granted that are available; None where one process does."""
     count = min(gpus, available)
     if count < gpus:
-        log.info("training.gpus is %d, %d are available: training with %d process(es)", gpus, count, max(count, 1))
+        log.info("%d GPUs are granted, %d are available: training with %d process(es)", gpus, count, max(count, 1))
     if count <= 1:
         return None
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count)]
@@ -105,7 +105,7 @@ def torchrun_command(gpus: int, available: int, arguments: list[str]) -> list[st
 
 
 def launch_processes(gpus: int) -> None:
-    """Replace this process by torchrun with one process per GPU, where several are asked for and available."""
+    """Replace this process by torchrun with one process per GPU, where several are granted and available."""
     if gpus == 1 or "WORLD_SIZE" in os.environ:
         return
     if command := torchrun_command(gpus, torch.cuda.device_count(), sys.argv[1:]):

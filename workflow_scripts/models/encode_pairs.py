@@ -21,6 +21,7 @@ import torch
 from workflow_scripts import artefact, command_line
 from workflow_scripts.command_line import Settings
 from workflow_scripts.encoder.arithmetic import Precision, arithmetic
+from workflow_scripts.encoder.gpus import take_gpus
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.models.batches import COLUMNS, Text, Tokens, micro_batches
 from workflow_scripts.models.folder import cost, encoder_flops, read_digest, versions
@@ -124,6 +125,7 @@ def main() -> None:
 
     def work() -> None:
         settings = command_line.parse_settings(EncodePairsSettings, arguments.settings)
+        take_gpus(1)
         with artefact.exclusive_lock(arguments.output):
             encode_pairs(settings, arguments.model, arguments.tokens, arguments.output)
 

@@ -29,6 +29,7 @@ from workflow_scripts import artefact, command_line
 from workflow_scripts.artefact import log
 from workflow_scripts.command_line import Settings
 from workflow_scripts.encoder.encoding import resolve_precision
+from workflow_scripts.encoder.gpus import take_gpus
 from workflow_scripts.encoder.loading import default_device, load_encoder
 from workflow_scripts.models import checkpoints
 from workflow_scripts.models.batches import Order, Tokens, account, assemble, training_order
@@ -235,6 +236,7 @@ def train(
 
 def main() -> None:
     parser = command_line.parser(__doc__, ", ".join(TrainSettings.model_fields))
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs granted, of `training.gpus`; 0: as many as are seen")
     parser.add_argument("--checkpoint-seconds", type=float, default=300.0, help="seconds between checkpoints")
     parser.add_argument("--parent", required=True, type=Path, help="the parent's model.sha256")
     parser.add_argument("--pairs", required=True, type=Path, help="pairs.sha256, beside sample.parquet")
@@ -245,7 +247,9 @@ def main() -> None:
 
     def work() -> None:
         settings = command_line.parse_settings(TrainSettings, arguments.settings)
-        launch_processes(settings.training.gpus)
+        granted = min(arguments.gpus or settings.training.gpus, settings.training.gpus)
+        take_gpus(granted)
+        launch_processes(granted)
         first = ranks_of_environment().rank == 0
         with (
             process_group(),

@@ -16,6 +16,7 @@ from typing import Literal
 
 from workflow_scripts import artefact, command_line
 from workflow_scripts.command_line import Settings
+from workflow_scripts.encoder.gpus import take_gpus
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.models.folder import (
     cost,
@@ -75,6 +76,7 @@ def main() -> None:
 
     def work() -> None:
         settings = command_line.parse_settings(TransformSettings, arguments.settings)
+        take_gpus(1)
         with artefact.exclusive_lock(arguments.output.parent):
             transform(settings, arguments.parent, arguments.sample, arguments.output)
 
