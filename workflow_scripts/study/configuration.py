@@ -207,7 +207,7 @@ class Study(Section):
     @model_validator(mode="after")
     def _graph_is_sound(self) -> Study:
         check_variants(self.base, self.variants)
-        check_hub_names(self.base, self.variants, self.graph)
+        check_hub_names(self.study, self.graph)
         self._vectors_fit()
         check_widths(self.variants, self.graph, self.dimensions, self.training)
         check_codecs(self.codecs, self.search, self.graph, self.corpus.sample_texts)

@@ -103,20 +103,21 @@ def check_widths(variants: Mapping[str, Variant], graph: Graph, dimensions: Sequ
         )
 
 
-def check_hub_names(base: Base | None, variants: Mapping[str, Variant], graph: Graph) -> None:
-    """Raises StudyError where two models have one name on the hub. mteb's results are kept by name and revision: two models of one name would be taken for each other."""
-    named: dict[str, str] = {}
-    sections: dict[str, Base | Variant] = {"base": base} if base else {}
-    for model, section in (sections | dict(variants)).items():
+def check_hub_names(study: str, graph: Graph) -> None:
+    """Raises StudyError where two models have one name on the hub, given or their own. mteb's results are kept by name and revision: two models of one name would be taken for each other."""
+    named: dict[tuple[str, str], str] = {}
+    for model in graph.models:
         where = f"{'base' if model == 'base' else f'variants.{model}'}.hub_name"
-        name = section.hub_name
-        if name is None:
-            continue
-        if name in named:
-            raise StudyError(f"{where}: {name!r} is the name of {named[name]} already; give each model its own")
-        if "@" in name and len(graph.seeds_of(model)) > 1:
-            raise StudyError(f"{where}: {name!r} names one commit, but several seeds are made; leave the commit out")
-        named[name] = model
+        name, revision = graph.hub_name_of(model) or (f"{study}/{model}", None)
+        said = f"{name}@{revision}" if revision else name
+        seeds = graph.seeds_of(model)
+        if revision and len(seeds) > 1:
+            raise StudyError(f"{where}: {said!r} names one commit, but several seeds are made; leave the commit out")
+        for seed in seeds:
+            known_by = (name, revision or f"s{seed}")
+            if known_by in named:
+                raise StudyError(f"{where}: {said!r} is the name of {named[known_by]} already; give each model its own")
+            named[known_by] = model
 
 
 def _only_adaptors_of_vectors(where: str, variant: Variant, variants: Mapping[str, Variant]) -> None:
