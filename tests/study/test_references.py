@@ -255,6 +255,17 @@ def test_pooling_is_said_of_a_model_that_is_fetched_and_of_no_other() -> None:
         with_variants(v={"vectors": "nowhere", "pooling": "cls"})
 
 
+def test_a_width_is_declared_of_a_model_that_is_fetched_and_of_no_other() -> None:
+    raw: dict[str, Any] = {"study": "s", "dimensions": [8], "tasks": ["WordNetExamples"]}
+    raw |= {"base": {"model": "org/name@abc", "width": 8}}
+    other = {"parent": "org/other@v1", "declared_width": 8, "objective": "none"}
+    assert load_study(raw | {"variants": {"other": other}}).graph.width_of("other") == 8
+    for parent in ("base", "other"):
+        variant = {"parent": parent, "objective": "none", "declared_width": 4}
+        with pytest.raises(StudyError, match=rf"^variants.v.declared_width: its parent '{parent}' .* `width: 4`"):
+            load_study(raw | {"variants": {"other": other, "v": variant}})
+
+
 @pytest.mark.parametrize(
     ("prompts", "unread"),
     [

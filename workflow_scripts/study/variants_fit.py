@@ -51,6 +51,10 @@ def check_variants(base: Base | None, variants: Mapping[str, Variant]) -> None:
             raise StudyError(
                 f"{where}.pooling: its parent {variant.parent!r} pools for it; `pooling` is of a model that is fetched, so say it of that one, as `{said}.pooling`, or remove it"
             )
+        if variant.declared_width is not None and (variant.parent == "base" or variant.parent in variants):
+            raise StudyError(
+                f"{where}.declared_width: its parent {variant.parent!r} states its own width; remove it, or say `width: {variant.declared_width}` to keep the first coordinates"
+            )
         if variant.parent in variants:
             _only_adaptors_of_vectors(where, variant, variants)
         if variant.adaptor is not None:
