@@ -26,7 +26,7 @@ WITHIN = ("random_rotation", "itq")
 COARSE = ("int4", "int2", "binary", "binary_median")
 NAME = re.compile(
     r"(?P<transform>[a-z_]+)(\.(?P<draw>\d+))?-(?P<dim>[1-9]\d*|full)-"
-    rf"((?P<precision>{'|'.join([*BITS, *MTEB_BITS])})|(?P<by_bytes>{'|'.join(BY_BYTES)})(?P<length>\d+))(?P<coded>-coded)?"
+    rf"((?P<precision>{'|'.join([*BITS, *MTEB_BITS])})|(?P<by_bytes>{'|'.join(BY_BYTES)})(?P<length>[1-9]\d*))(?P<coded>-coded)?"
 )
 
 

@@ -53,6 +53,16 @@ def study(**changes: Any) -> Study:
         ),
         ({"search": {"shortlist": ["prefix-64-mteb_int8"]}}, "search.shortlist: 'prefix-64-mteb_int8' is mteb's own"),
         ({"search": {"shortlist": ["prefix-0-int8"]}}, "search.shortlist: 'prefix-0-int8' is not a codec"),
+        ({"search": {"shortlist": ["prefix-full-pq0"]}}, "search.shortlist: 'prefix-full-pq0' is not a codec"),
+        ({"search": {"rescore": ["pca-64-opq0"]}}, "search.rescore: 'pca-64-opq0' is not a codec"),
+        (
+            {"search": {"shortlist": ["prefix-5000-binary"]}},
+            "search.shortlist: 'prefix-5000-binary' is above the width 384 of the widest model; use at most 384",
+        ),
+        (
+            {"search": {"shortlist": ["prefix-full-binary"], "rescore": ["prefix-500-int8"]}},
+            "search.rescore: 'prefix-500-int8' is above the width 384",
+        ),
         (
             {"base": {"model": "org/name@main", "width": 384, "hub_name": "no organisation"}},
             "base.hub_name: [sS]tring should match",

@@ -26,7 +26,14 @@ def check_codecs(codecs: Codecs, search: Search, graph: Graph, sample_texts: int
                 raise StudyError(
                     f"codecs.{key}: {length} bytes divide none of the dimensions {listed(dimensions)}; these do: {listed(fitting)}"
                 )
-    for width in {graph.width_of(model) for model in graph.models}:
+    widths = {graph.width_of(model) for model in graph.models}
+    for key in ("shortlist", "rescore"):
+        for name in getattr(search, key):
+            if not any(_codec_of_search(key, name, width) for width in widths):
+                raise StudyError(
+                    f"search.{key}: {name!r} is above the width {max(widths)} of the widest model; use at most {max(widths)}"
+                )
+    for width in widths:
         shortlist, rescore = (_searched(search, key, width) for key in ("shortlist", "rescore"))
         for codec in [*grid(codecs, dimensions, width), *shortlist, *rescore]:
             if codec.precision in ("pq", "opq") and sample_texts < CENTROIDS:
@@ -43,15 +50,18 @@ def check_codecs(codecs: Codecs, search: Search, graph: Graph, sample_texts: int
 
 def _searched(search: Search, key: str, width: int) -> list[Codec]:
     """The codecs of a key of `search` for a model of `width` coordinates."""
-    found = []
-    for name in getattr(search, key):
-        try:
-            codec = parse(name, width)
-        except InputError as error:
-            raise StudyError(f"search.{key}: {error}") from None
-        if codec is not None and codec.precision in MTEB_BITS:
-            raise StudyError(
-                f"search.{key}: {name!r} is mteb's own compression, which is fitted to each call of its encoder and has no stages; take {name.replace('mteb_', '')!r}"
-            )
-        found += [codec] if codec is not None else []
-    return found
+    found = [_codec_of_search(key, name, width) for name in getattr(search, key)]
+    return [codec for codec in found if codec is not None]
+
+
+def _codec_of_search(key: str, name: str, width: int) -> Codec | None:
+    """The codec of a name in a key of `search`; None where the model is too narrow for it."""
+    try:
+        codec = parse(name, width)
+    except InputError as error:
+        raise StudyError(f"search.{key}: {error}") from None
+    if codec is not None and codec.precision in MTEB_BITS:
+        raise StudyError(
+            f"search.{key}: {name!r} is mteb's own compression, which is fitted to each call of its encoder and has no stages; take {name.replace('mteb_', '')!r}"
+        )
+    return codec
