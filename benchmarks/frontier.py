@@ -34,6 +34,7 @@ import numpy as np  # noqa: E402
 from benchmarks.scoring import make_task, synthetic_store  # noqa: E402
 from testing.memory import AnonymousMemory  # noqa: E402
 from testing.real_tasks import store_of  # noqa: E402
+from workflow_scripts import search_grid  # noqa: E402
 from workflow_scripts.codecs import Codec, grid, parse, prefixes  # noqa: E402
 from workflow_scripts.coding.fit import Fitted  # noqa: E402
 from workflow_scripts.encoder.encoding import encode  # noqa: E402
@@ -163,7 +164,7 @@ def measure_search(folder: Path, documents: int, queries: int) -> dict[str, floa
     started = time.perf_counter()
     with memory:
         fitted = Fitted(store.width, training, unit=True)
-        staged = [one for one in searches.grid(THREE, store.width) if one.stages][:3]
+        staged = [one for one in search_grid.grid(THREE, store.width) if one.stages][:3]
         first = searches.first_stages(Task(), staged)
         found = codec_search.search(split, store, fitted, [*((codec, 100) for codec in codecs), *first])
         ranked = {codec.name: found[codec.name, depth].sorted()[1] for codec, depth in first}

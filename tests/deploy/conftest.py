@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from testing.real_tasks import own_classification_task, retrieval_task, store_of
+from workflow_scripts import search_grid
 from workflow_scripts.artefact import digest_of_file, write_digests, write_json
 from workflow_scripts.axes import Matrix
 from workflow_scripts.codecs import grid
@@ -23,7 +24,6 @@ from workflow_scripts.curves.curves import answer, write_results
 from workflow_scripts.encoder.encoding import encode_texts
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.models.fetch import FetchSettings, fetch
-from workflow_scripts.scores import searches
 from workflow_scripts.scores.by_task_type import score_task
 from workflow_scripts.scores.scored import Scored, SearchScored
 from workflow_scripts.scores.tables import write_tables
@@ -92,7 +92,7 @@ def leave_scores(task: Any, store: Store, fitted: Fitted, codecs: Codecs, search
     """What `scores/score.py` leaves of a task, which has to be one of mteb's there."""
     name = task.metadata.name
     output = results / "scores" / "base" / "s0" / f"{name}.parquet"
-    of_codecs, of_searches = grid(codecs, [store.width // 3], store.width), searches.grid(search, store.width)
+    of_codecs, of_searches = grid(codecs, [store.width // 3], store.width), search_grid.grid(search, store.width)
     described = {
         "study": "legal",
         "variant": "base",

@@ -10,11 +10,12 @@ import polars as pl
 import pytest
 
 from testing.real_tasks import hashed, own_retrieval_task, retrieval_task, store_of
+from workflow_scripts import search_grid
 from workflow_scripts.codecs import Codec, grid
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.evaluation.own_tasks import OVERLAP, Described, own_task
 from workflow_scripts.evaluation.task_files import rows_of_part
-from workflow_scripts.scores import agreement, retrieval, searches
+from workflow_scripts.scores import agreement, retrieval
 from workflow_scripts.scores.by_task_type import score_all, score_task
 from workflow_scripts.scores.scored import Scored, SearchScored
 from workflow_scripts.scores.tables import write_tables
@@ -92,7 +93,7 @@ def test_full_width_is_the_reference_where_no_prefix_is_measured(shared_data: Pa
     codecs = grid(Codecs(transforms=["pca"], precisions=["float32"]), [WIDTH], WIDTH)
     assert [one.score > 0.99 for one in score_all(task, store, fitted, codecs)] == [True] * len(codecs)
     section = Search(shortlist=["prefix-8-binary"], candidates=[50], rescore=["prefix-full-float32"])
-    of_searches = score_task(task, store, fitted, [], searches.grid(section, WIDTH))
+    of_searches = score_task(task, store, fitted, [], search_grid.grid(section, WIDTH))
     found = {one.search.name: one.score for one in of_searches if isinstance(one, SearchScored)}
     assert found["prefix-32-float32"] == 1
     assert found["prefix-8-binary"] < found["prefix-8-binary@50>prefix-32-float32"] < 1

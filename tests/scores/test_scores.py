@@ -27,6 +27,7 @@ from testing.real_tasks import (
 )
 from tests.scores.against_mteb import DIMENSIONS, all_differences, differences, wide
 from tests.scores.conftest import prefix_scores, smaller_retrieval
+from workflow_scripts import search_grid
 from workflow_scripts.codecs import Codec, prefixes
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.command_line import InputError
@@ -34,7 +35,7 @@ from workflow_scripts.encoder.encoding import encode
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.evaluation.task_files import rows_of_part
 from workflow_scripts.scores import classification, codec_search, rankings, retrieval, searches
-from workflow_scripts.scores.searches import Search
+from workflow_scripts.search_grid import Search
 from workflow_scripts.study.sections.search import Search as SearchSection
 from workflow_scripts.tasks.prepare import load
 
@@ -146,7 +147,7 @@ def test_candidates_that_are_all_documents_give_the_score_of_the_codec_that_rank
 
 def test_the_grid_costs_what_its_stages_read() -> None:
     section = {"shortlist": ["prefix-8-float32", "prefix-32-float32"], "candidates": [100, 500]}
-    made = searches.grid(SearchSection(**section, rescore=["prefix-full-float32", "prefix-full-int8"]), 64)
+    made = search_grid.grid(SearchSection(**section, rescore=["prefix-full-float32", "prefix-full-int8"]), 64)
     by_name = {one.name: one for one in made}
     assert len(by_name) == len(made)
     assert by_name["prefix-64-float32"].bytes_read(10_000) == 10_000 * 256
@@ -156,6 +157,13 @@ def test_the_grid_costs_what_its_stages_read() -> None:
     assert three.bytes_read(10_000) == 320_000 + 500 * 128 + 100 * 256
     assert three.bytes_in_memory == 32
     assert "prefix-32-float32@100>prefix-64-int8" not in by_name, "64 bytes are not finer than 128"
+
+
+def test_codecs_that_coincide_at_a_models_width_are_searched_once() -> None:
+    section = {"shortlist": ["prefix-64-binary", "prefix-full-binary"], "candidates": [20]}
+    made = search_grid.grid(SearchSection(**section, rescore=["prefix-64-int8", "prefix-full-int8"]), 64)
+    once = ["prefix-64-binary", "prefix-64-int8", "prefix-64-binary@20>prefix-64-int8"]
+    assert [one.name for one in made] == once
 
 
 # ---- odd input

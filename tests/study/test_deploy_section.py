@@ -18,7 +18,12 @@ from workflow_scripts.study.sections.deploy import bundle_name
 from workflow_scripts.study.sections.own_task import NOT_JUDGED
 
 
-def study(bundle: dict[str, Any], name: str = "small", tasks: list[str] | None = None) -> Study:
+def study(
+    bundle: dict[str, Any],
+    name: str = "small",
+    tasks: list[str] | None = None,
+    search: dict[str, Any] | None = None,
+) -> Study:
     return load_study(
         {
             "study": "own",
@@ -26,7 +31,8 @@ def study(bundle: dict[str, Any], name: str = "small", tasks: list[str] | None =
             "dimensions": [64, 128],
             "tasks": tasks or ["WordNetLexicographerFiles", "WordNetExamples"],
             "codecs": {"mteb": ["int8"]},
-            "search": {"shortlist": ["prefix-full-binary"], "candidates": [100], "rescore": ["prefix-full-int8"]},
+            "search": search
+            or {"shortlist": ["prefix-full-binary"], "candidates": [100], "rescore": ["prefix-full-int8"]},
             "deploy": {"bundles": {name: bundle}},
         }
     )
@@ -80,6 +86,39 @@ def test_what_is_not_measured_is_one_line(bundle: dict[str, Any], line: str) -> 
         study(bundle)
     assert "\n" not in str(error.value)
     assert str(error.value).startswith("deploy.bundles.small")
+
+
+STAGED = {
+    "shortlist": ["prefix-64-binary", "prefix-full-binary", "prefix-full-int2"],
+    "rescore": ["prefix-full-int8", "prefix-full-float32"],
+}
+
+
+@pytest.mark.parametrize(
+    ("choice", "measured"),
+    [
+        ("prefix-64-binary@100>prefix-full-int8", True),
+        ("prefix-64-binary@100>prefix-full-binary@20>prefix-full-float32", True),
+        ("prefix-64-binary@100>prefix-full-int2", False),
+        ("prefix-64-binary@100>prefix-full-binary@20>prefix-full-int8", False),
+        ("prefix-64-binary@20>prefix-full-binary@100>prefix-full-float32", False),
+        ("prefix-64-binary@100>prefix-full-int8@20>prefix-full-float32", False),
+        ("prefix-64-binary@100>prefix-full-binary@20>prefix-full-int2@20>prefix-full-float32", False),
+    ],
+)
+def test_a_search_is_exported_only_where_it_is_measured(choice: str, measured: bool) -> None:
+    if measured:
+        assert study({"choice": choice}, search=STAGED).deploy.bundles["small"].choice == choice
+        return
+    with pytest.raises(StudyError, match=r"^deploy.bundles.small.choice: .* is no search that is measured"):
+        study({"choice": choice}, search=STAGED)
+
+
+def test_a_codec_that_only_searches_have_is_exported_for_retrieval_alone() -> None:
+    search = {"shortlist": ["prefix-32-binary"], "rescore": ["prefix-full-float16"]}
+    assert study({"choice": "prefix-full-float16"}, search=search)
+    with pytest.raises(StudyError, match=r"task: a search is measured on retrieval tasks, a codec of `search` alone"):
+        study({"choice": "prefix-full-float16", "task": "WordNetLexicographerFiles"}, search=search)
 
 
 def bundles_planned(project: Path, **more: Any) -> dict[str, dict[str, Any]]:

@@ -28,8 +28,8 @@ from workflow_scripts.scores import abstention, agreement, classification, codec
 from workflow_scripts.scores.compression import OUTPUT_DTYPES, check_finite, compress, is_of_mteb
 from workflow_scripts.scores.rankings import Ranking, Vectors, rankings
 from workflow_scripts.scores.scored import Scored, SearchScored, Values
-from workflow_scripts.scores.searches import Search
 from workflow_scripts.scores.stock import Lookup, stock_scores
+from workflow_scripts.search_grid import Search
 from workflow_scripts.store import Store
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workflow_scripts import command_line
+from workflow_scripts import command_line, search_grid
 from workflow_scripts.artefact import Progress, digest_of_file, exclusive_lock, log, read_json
 from workflow_scripts.codecs import grid
 from workflow_scripts.coding import state
@@ -23,7 +23,7 @@ from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation.held_out import hold_out, leave_out_queries
 from workflow_scripts.evaluation.own_tasks import is_judged
 from workflow_scripts.evaluation.task_files import load_task
-from workflow_scripts.scores import retrieval, searches
+from workflow_scripts.scores import retrieval
 from workflow_scripts.scores.by_task_type import score_task
 from workflow_scripts.scores.mteb_layout import write_mteb_layout
 from workflow_scripts.scores.scored import Scored, SearchScored
@@ -74,7 +74,7 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
         training = np.asarray(open_store(training_texts).vectors, dtype=np.float32)
     fitted = Fitted(store.width, training, settings.codecs.clip, unit=retrieval.is_plain(task))
     codecs = grid(settings.codecs, settings.dimensions, store.width)
-    wanted = searches.grid(settings.search, store.width)
+    wanted = search_grid.grid(settings.search, store.width)
     scored: list[Scored] = []
     searched: list[SearchScored] = []
     with Progress(f"score {settings.task}", len(codecs), "codecs") as progress:

@@ -9,7 +9,7 @@ from mteb.results import TaskResult
 from workflow_scripts.codecs import Codec
 from workflow_scripts.evaluation.task_files import Part
 from workflow_scripts.scores.classification import Outcomes
-from workflow_scripts.scores.searches import Search
+from workflow_scripts.search_grid import Search
 
 Values = dict[Part, dict[str, float]]  # per subset and split: unit (query, experiment) -> value of the main metric
 

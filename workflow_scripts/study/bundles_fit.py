@@ -6,14 +6,16 @@ Takes a bundle and what the study has; raises StudyError with one line for the f
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workflow_scripts.codecs import MTEB_BITS, Codec, parse, parse_search
+from workflow_scripts import search_grid
+from workflow_scripts.codecs import MTEB_BITS, grid, parse, parse_search
 from workflow_scripts.command_line import InputError
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
 from workflow_scripts.study.names import LONGEST, NAME, listed, nearest
+from workflow_scripts.study.sections.codecs import Codecs
 from workflow_scripts.study.sections.deploy import Bundle
 from workflow_scripts.study.sections.own_task import NOT_JUDGED
 from workflow_scripts.study.sections.search import Search
@@ -31,7 +33,7 @@ def check_bundle(
     name: str,
     bundle: Bundle,
     graph: Graph,
-    codecs_of: Callable[[str], list[Codec]],
+    codecs: Codecs,
     search: Search,
     tasks: Sequence[str],
     catalogue: Mapping[str, Mapping[str, Any]],
@@ -51,7 +53,8 @@ def check_bundle(
     if bundle.task is not None and bundle.task not in tasks:
         raise StudyError(f"{where}.task: {bundle.task!r} is no task of the study{nearest(bundle.task, tasks)}")
     width = graph.width_of(model)
-    measured = list(dict.fromkeys(codec.name for codec in codecs_of(model)))
+    of_codecs = [codec.name for codec in grid(codecs, graph.dimensions, width)]
+    measured = list(dict.fromkeys([*of_codecs, *(one.name for one in search_grid.grid(search, width))]))
     searched = [*search.shortlist, *search.rescore]
     try:
         found = parse_search(bundle.choice, width)
@@ -60,6 +63,7 @@ def check_bundle(
     if found is None:
         raise StudyError(f"{where}.choice: {bundle.choice!r} has more dimensions than {model!r}, which has {width}")
     stages, final = found
+    choice = search_grid.Search(tuple(stages), final).name
     for codec in [*(codec for codec, _ in stages), final]:
         if codec.precision in MTEB_BITS:
             raise StudyError(
@@ -78,10 +82,16 @@ def check_bundle(
             raise StudyError(
                 f"{where}.choice: {fine.name} ({fine.bytes} bytes a vector) is not finer than {coarse.name} ({coarse.bytes}) before it"
             )
-    if stages and catalogue[task_of(bundle, tasks, catalogue)]["type"] not in RETRIEVAL:
-        raise StudyError(f"{where}.task: a search is measured on retrieval tasks; name one of them")
+    if choice not in of_codecs and catalogue[task_of(bundle, tasks, catalogue)]["type"] not in RETRIEVAL:
+        raise StudyError(
+            f"{where}.task: a search is measured on retrieval tasks, a codec of `search` alone as well; name one of them"
+        )
     for _, kept in stages:
         if kept not in search.candidates:
             raise StudyError(
                 f"{where}.choice: {kept} candidates are not measured; search.candidates: {listed(search.candidates)}"
             )
+    if choice not in measured:
+        raise StudyError(
+            f"{where}.choice: {bundle.choice!r} is no search that is measured: these are one or two stages of search.shortlist, the second of fewer candidates and re-scored by the finest of search.rescore{nearest(choice, measured)}"
+        )

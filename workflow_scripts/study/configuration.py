@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import Discriminator, Field, Tag, ValidationError, ValidationInfo, field_validator, model_validator
 
+from workflow_scripts import search_grid
 from workflow_scripts.codecs import Codec, grid, parse
 from workflow_scripts.command_line import InputError
 from workflow_scripts.study.bundles_fit import check_bundle
@@ -217,7 +218,7 @@ class Study(Section):
                 raise StudyError(f"corpus.source: {source!r} does not exist; use 'wordnet', 'medi' or a path to pairs")
             refuse_wildcards(source, "corpus.source")
         for name, bundle in self.deploy.bundles.items():
-            check_bundle(name, bundle, self.graph, self.codecs_of, self.search, self.task_names, self.catalogue)
+            check_bundle(name, bundle, self.graph, self.codecs, self.search, self.task_names, self.catalogue)
         return self
 
     def _vectors_fit(self) -> None:
@@ -269,9 +270,8 @@ class Study(Section):
     def codecs_of(self, model: str) -> list[Codec]:
         """Every codec that the model is scored with, those of its searches included."""
         width = self.graph.width_of(model)
-        names = (*self.search.shortlist, *self.search.rescore) if self.search.shortlist else ()
-        searched = [parse(name, width) for name in names]
-        return [*grid(self.codecs, self.dimensions, width), *(codec for codec in searched if codec)]
+        searched = [codec for one in search_grid.grid(self.search, width) for codec in one.codecs]
+        return list(dict.fromkeys([*grid(self.codecs, self.dimensions, width), *searched]))
 
     @property
     def needs_pairs(self) -> bool:
