@@ -346,7 +346,9 @@ def test_a_base_that_cannot_be_run_for_a_calibration_is_said_in_one_line(tmp_pat
     base = tmp_path / "base"
     base.mkdir()
     (base / "config.json").write_text(json.dumps({"model_type": "t5", "d_model": 8, "d_kv": 4, "d_ff": 8}))
-    study = load_study({**study_of([]).model_dump(), "base": {"model": str(base)}, "dimensions": [8], "training": {}})
+    study = load_study(
+        {**study_of([]).model_dump(), "base": {"model": str(base)}, "dimensions": [8], "search": {}, "training": {}}
+    )
     with pytest.raises(StudyError, match=r"the base cannot be run here to measure it \("):
         calibration.calibrate(study, tmp_path)
 
