@@ -164,14 +164,16 @@ def test_a_card_opens_with_metadata_that_the_hub_reads(results: Path, study: Stu
     assert "matryoshka\\_from\\_fixed ← fixed ← base" in read.text
 
 
-def test_a_card_states_licence_and_language_of_the_source_or_of_the_study(results: Path, study: Study) -> None:
+def test_a_card_states_licence_and_language_of_the_study_or_else_of_the_source(results: Path, study: Study) -> None:
+    stated: dict[str, object] = {"licence": "apache-2.0", "language": ["en"]}
     asked = Deploy(licence="mit", language=["de"])
-    own = study.model_copy(update={"deploy": asked})
-    cases: list[tuple[dict[str, object], tuple[str, list[str]]]] = [
-        ({"licence": None}, ("mit", ["de"])),
-        ({"licence": "apache-2.0", "language": ["en"]}, ("apache-2.0", ["en"])),
+    cases: list[tuple[Deploy, dict[str, object], tuple[str, list[str]]]] = [
+        (asked, {"licence": None}, ("mit", ["de"])),
+        (asked, stated, ("mit", ["de"])),
+        (Deploy(), stated, ("apache-2.0", ["en"])),
     ]
-    for changes, expected in cases:
+    for deploy, changes, expected in cases:
+        own = study.model_copy(update={"deploy": deploy})
         front = yaml.safe_load(card_of(results, own, "fixed", changes).split("---\n")[1])
         assert (front["license"], front["language"]) == expected
     text = card_of(results, study, "fixed", {"licence": None})

@@ -353,6 +353,14 @@ def test_a_bundle_says_what_it_is_and_keeps_nothing_of_an_earlier_one(bundles: P
     assert (folder / "codec.sha256").read_bytes() == before, "the same again is the same bytes"
 
 
+def test_a_licence_that_the_study_states_is_that_of_the_export(study: Path, tmp_path: Path) -> None:
+    output = tmp_path / "bits" / "codec.json"
+    stated = bundle_settings("bits", CHOICES["bits"], licence="mit", language=["de"])
+    bundle(Settings(**stated), study, output)
+    model = read_json(output)["model"]
+    assert (model["licence"], model["language"]) == ("mit", ["de"])
+
+
 def test_the_command_of_the_readme_checks_a_bundle_on_ones_own_vectors(
     bundles: Path, measured: Measured, tmp_path: Path
 ) -> None:

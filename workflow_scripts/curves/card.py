@@ -108,8 +108,8 @@ def card(
 ) -> str:
     """The whole card, in Markdown; `splits`: the evaluated splits of each task; `frontier`: FRONTIER_SCHEMA."""
     manifest = manifest | {
-        "licence": manifest.get("licence") or study.deploy.licence,
-        "language": manifest.get("language") or study.deploy.language,
+        "licence": study.deploy.licence or manifest.get("licence"),
+        "language": study.deploy.language or manifest.get("language"),
     }
     model, seed = str(manifest["model"]), int(manifest["seed"])
     name = f"{study.study}-{model}-s{seed}"
