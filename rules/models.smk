@@ -42,7 +42,7 @@ rule transform:
     input:
         code=code("models"),
         parent=parent_digest,
-        sample=rules.pairs.output.sample_digest,
+        sample=sample_of_rotation,
     output:
         manifest=f"{RESULTS}/models/{{model}}/s{{seed}}/model.json",
         digest=f"{RESULTS}/models/{{model}}/s{{seed}}/model.sha256",

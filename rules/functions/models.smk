@@ -21,8 +21,8 @@ def parent_digest(wildcards):
 
 
 def sample_of_rotation(wildcards):
-    """The digest of the training texts that a rotation is fitted on; none where a training starts without one."""
-    rotated = STUDY.variants[wildcards.model].rotate is not None
+    """The digest of the training texts that a rotation is fitted on; none where there is none."""
+    rotated = GRAPH.is_rotated(wildcards.model)
     return rules.pairs.output.sample_digest if rotated else []
 
 

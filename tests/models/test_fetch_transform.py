@@ -16,6 +16,7 @@ from workflow_scripts.axes import principal_axes
 from workflow_scripts.command_line import InputError
 from workflow_scripts.encoder.dense import last_dense
 from workflow_scripts.models.fetch import FetchSettings, fetch, licence_and_languages
+from workflow_scripts.models.folder import ModelError
 from workflow_scripts.models.transform import TransformSettings, transform
 
 TEXTS = ["How far is the moon?", "A small dog.", "The capital of France is Paris, on the Seine."]
@@ -50,6 +51,17 @@ def test_width_cuts_and_combines_with_the_rotation(tmp_path: Path, bert: Path, c
     turned = transformed(tmp_path / "turned", bert, corpus, width=8)
     assert last_dense(turned.parent)[0].shape == (8, 32)
     assert SentenceTransformer(str(turned.parent), device="cpu").encode(TEXTS).shape == (3, 8)
+
+
+def test_a_cut_reads_no_training_texts_and_a_rotation_asks_for_them(tmp_path: Path, bert: Path) -> None:
+    settings = {"model": "t", "parent": "base", "seed": 0, "rotate": None, "width": 8, "max_length": 48}
+    output = tmp_path / "t" / "s0" / "model.json"
+    transform(TransformSettings.model_validate(settings), bert, None, output)
+    manifest = json.loads(output.read_text())
+    assert (manifest["sample"], manifest["recipe"]["texts"], manifest["cost"]["tokens"]) == (None, 0, 0)
+    assert last_dense(output.parent)[0].shape == (8, 32)
+    with pytest.raises(ModelError, match="t: a rotation is fitted on training texts; give --sample"):
+        transform(TransformSettings.model_validate(settings | {"rotate": "pca"}), bert, None, output)
 
 
 def test_the_same_texts_give_the_same_digest(tmp_path: Path, bert: Path, corpus: tuple[Path, Path]) -> None:

@@ -74,7 +74,7 @@ def costs(study: Study, results: Path, planned: Collection[Job] = ()) -> list[Co
                 if (model, seed) == sharing[job][0]:
                     encoding += pairs * per_triple
                     seconds += of_pairs_alone
-            elif to_make and study.graph.parent_of(model):  # its parent's sample is encoded once for the rotation
+            elif to_make and study.graph.is_rotated(model):  # its parent's sample is encoded once for the rotation
                 encoding += study.corpus.sample_texts * per_triple / 3
             if not study.graph.is_fetched(model):
                 spent += seconds / 3600 * (study.training.gpus if trained else 1)

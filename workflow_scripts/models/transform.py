@@ -3,7 +3,7 @@
     python -m workflow_scripts.models.transform --settings JSON --parent P/model.sha256 \
         --sample sample.sha256 --output M/s0/model.json
 
-Takes the parent's folder and `corpus/sample.parquet`; leaves `models/<model>/s<seed>/`, whose last module is a
+Takes the parent's folder and, for a rotation, `corpus/sample.parquet`; leaves `models/<model>/s<seed>/`, whose last module is a
 `Dense` without bias: the rotation onto principal axes (`rotate: pca`), the first `width` coordinates, or both. Nothing
 else differs from the parent, so the embeddings room multiplies the parent's store by it instead of encoding again.
 """
@@ -19,6 +19,7 @@ from workflow_scripts.command_line import Settings
 from workflow_scripts.encoder.gpus import take_gpus
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.models.folder import (
+    ModelError,
     cost,
     descent,
     export,
@@ -39,12 +40,16 @@ class TransformSettings(Settings):
     max_length: int
 
 
-def transform(settings: TransformSettings, parent: Path, sample: Path, output: Path) -> None:
-    """Make the model's folder. Raises ModelError with one line for what is wrong with the input."""
+def transform(settings: TransformSettings, parent: Path, sample: Path | None, output: Path) -> None:
+    """Make the model's folder; `sample`: the digest of the training texts, which a rotation alone reads. Raises ModelError with one line for what is wrong with the input."""
     started = time.monotonic()
     parent_manifest = read_manifest(parent)
     model = load_encoder(parent.parent)
-    texts = read_sample(sample)
+    if settings.rotate is None:
+        sample = None
+    elif sample is None:
+        raise ModelError(f"{settings.model}: a rotation is fitted on training texts; give --sample")
+    texts = read_sample(sample) if sample else []
     fitting = append_projection(
         model, texts, rotate=settings.rotate, width=settings.width, max_length=settings.max_length
     )
@@ -59,7 +64,7 @@ def transform(settings: TransformSettings, parent: Path, sample: Path, output: P
             device=model.device,
         ),
         "pairs": parent_manifest.get("pairs"),  # that its parent was trained on
-        "sample": read_digest(sample),
+        "sample": read_digest(sample) if sample else None,
         "tokens": None,
         "versions": versions(),
     }
@@ -70,7 +75,13 @@ def transform(settings: TransformSettings, parent: Path, sample: Path, output: P
 def main() -> None:
     parser = command_line.parser(__doc__, ", ".join(TransformSettings.model_fields))
     parser.add_argument("--parent", required=True, type=Path, help="the parent's model.sha256")
-    parser.add_argument("--sample", required=True, type=Path, help="sample.sha256, beside sample.parquet")
+    parser.add_argument(
+        "--sample",
+        nargs="?",
+        default="",
+        const="",
+        help="sample.sha256, beside sample.parquet; empty: nothing is rotated",
+    )
     parser.add_argument("--output", required=True, type=Path, help="the model.json to make, in its folder")
     arguments = parser.parse_args()
 
@@ -78,7 +89,8 @@ def main() -> None:
         settings = command_line.parse_settings(TransformSettings, arguments.settings)
         take_gpus(1)
         with artefact.exclusive_lock(arguments.output.parent):
-            transform(settings, arguments.parent, arguments.sample, arguments.output)
+            sample = Path(arguments.sample) if arguments.sample else None
+            transform(settings, arguments.parent, sample, arguments.output)
 
     command_line.run(work)
 

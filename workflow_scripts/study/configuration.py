@@ -321,14 +321,15 @@ class Study(Section):
         return spelled_out(self.corpus.decontaminate)
 
 
-def load_study(raw: Mapping[str, Any]) -> Study:
-    """Check a configuration, whose files are merged. A variant that an overlay sets to null is removed.
+def load_study(raw: Mapping[str, Any], part: bool = False) -> Study:
+    """Check a configuration, whose files are merged. A variant that an overlay sets to null is removed. `part`: some models of
+    a study that was checked whole, whose sections need not fit these models alone.
 
     Raises StudyError with one line for the first thing that is wrong.
     """
     cleaned = _without_nulls(raw)
     try:
-        return Study.model_validate(cleaned)
+        return Study.model_validate(cleaned, context={"part": part})
     except ValidationError as error:
         raise StudyError(_one_line(error)) from None
 

@@ -103,6 +103,10 @@ class Graph:
         """Whether this model (not only an ancestor) is trained."""
         return model != "base" and self.variants[model].trains
 
+    def is_rotated(self, model: str) -> bool:
+        """Whether this model starts with a rotation of its parent, which is fitted on training texts."""
+        return model != "base" and self.variants[model].rotate is not None
+
     @cached_property
     def fetched(self) -> list[str]:
         """The models that exist already."""
