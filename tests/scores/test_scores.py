@@ -35,6 +35,7 @@ from workflow_scripts.encoder.encoding import encode
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.evaluation.task_files import rows_of_part
 from workflow_scripts.scores import classification, codec_search, rankings, retrieval, searches
+from workflow_scripts.scores.by_task_type import score_all
 from workflow_scripts.search_grid import Search
 from workflow_scripts.study.sections.search import Search as SearchSection
 from workflow_scripts.tasks.prepare import load
@@ -179,6 +180,27 @@ def test_a_class_of_one_row_a_missing_judgement_and_an_empty_document_score_as_m
     store = store_of(odd, tmp_path / "b", hashed)
     assert all_differences(odd, store, [4, 32]) == {}
     assert next(iter(prefix_scores(odd, store, [32])[0].values.values())).keys() == {"1", "2"}
+
+
+@pytest.mark.parametrize(("taught", "tested"), [((0, 4), (0, 4)), ((4, 5), (4, 5)), ((0, 1, 2), (0, 2))])
+def test_two_test_labels_without_a_1_have_accuracy_and_no_average_precision(
+    taught: tuple[int, ...], tested: tuple[int, ...], tmp_path: Path
+) -> None:
+    train = [(f"word{i % 5} text{i}", taught[i % len(taught)]) for i in range(60)]
+    test = [(f"word{i % 5} other{i}", tested[i % 2]) for i in range(40)]
+    task = own_classification_task("Numbers", train, test)
+    store = store_of(task, tmp_path / "a", hashed)
+    codecs = [Codec("prefix", 32), Codec("prefix", 8, "mteb_int8", queries="coded"), Codec("prefix", 8, "binary")]
+    scored = list(score_all(task, store, Fitted(store.width), codecs))
+    assert all(0.2 < one.score <= 1 for one in scored)
+    of_mteb = [one.result.scores["test"][0] for one in scored if one.result]
+    assert [np.isnan(found[key]) for found in of_mteb for key in ("ap", "ap_weighted")] == [True] * 4
+    assert all(found["f1"] > 0 for found in of_mteb)
+    # the same rows under labels that have a 1
+    named = {label: 2 * place + 1 for place, label in enumerate(taught)}
+    other = own_classification_task("Others", *([(text, named[y]) for text, y in rows] for rows in (train, test)))
+    expected = score_all(other, store, Fitted(store.width), codecs)
+    assert [one.score for one in scored] == [one.score for one in expected]
 
 
 LANGUAGES = {"eval_langs": {"en": ["eng-Latn"], "de": ["deu-Latn"]}, "eval_splits": ["validation", "test"]}

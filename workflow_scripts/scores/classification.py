@@ -43,7 +43,9 @@ class Split:
     test: Matrix
     test_labels: Labels
     draws: list[list[int]]
-    binary: bool  # the test split has two classes, so mteb reports average precision as well
+    binary: (
+        bool  # the test split has two classes, of which average precision takes 1 as the positive; else mteb has none
+    )
     classes: Labels  # the label that each class number stands for, where labels are numbers
     overlap: float  # the share of its pool that a draw takes: what two draws are expected to have in common
 
@@ -99,7 +101,7 @@ def gather(task: Any, store: Store) -> list[Split]:
                 test=_vectors(store, column(test, task.input_column_name)),
                 test_labels=np.searchsorted(classes, test_labels),
                 draws=[[place[row] for row in rows] for rows in drawn],
-                binary=len(set(test_labels)) == 2,
+                binary=len(set(test_labels)) == 2 and 1 in test_labels,
                 classes=classes,
                 overlap=_overlap(labels, [labels[row] for row in drawn[0]]),
             )
