@@ -12,10 +12,17 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense
 
+from testing.vector_files import write_npy
 from tests.embeddings.conftest import run, write_task
+from workflow_scripts.command_line import parse_settings
+from workflow_scripts.embeddings.manifest import StoreSettings
+from workflow_scripts.embeddings.multiply import multiply_store
+from workflow_scripts.encoder.dense import last_dense
 from workflow_scripts.encoder.encoding import encode_texts
 from workflow_scripts.encoder.loading import load_encoder
-from workflow_scripts.store import open_store
+from workflow_scripts.mapped import Piece
+from workflow_scripts.store import keys_of, open_store, write_keys
+from workflow_scripts.vector_headers import read_header
 
 SETTINGS = json.dumps({"task": "SomeTask"})
 WIDTHS = [384, 64]
@@ -70,6 +77,25 @@ def test_the_product_equals_encoding_with_the_turned_model(
     np.testing.assert_allclose(store.vectors[store.rows_of(texts)], direct, rtol=0, atol=1e-6)
     manifest = json.loads(output.read_text())
     assert (manifest["model"], manifest["parent"], manifest["tokens"]) == ("turned", "base", 0)
+
+
+def test_equal_texts_of_own_vectors_are_multiplied_once_by_the_first_vector(model: Path, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((5, 384)).astype(np.float32)
+    parent = tmp_path / "parent"
+    parent.mkdir()
+    piece = read_header(write_npy(tmp_path / "v.npy", vectors))
+    assert piece is not None
+    write_keys(parent, keys_of(["a", "b", "a", "c", "b"]), [Piece(str(tmp_path / "v.npy"), *piece)])
+    (parent / "embeddings.json").write_text('{"model": "own", "texts_sha256": "0"}')
+    (parent / "embeddings.sha256").write_text("own\n")
+    child = turned(model, tmp_path / "model", 64)
+    output = tmp_path / "store" / "embeddings.json"
+    settings = parse_settings(StoreSettings, SETTINGS)
+    multiply_store(settings, child / "model.sha256", parent / "embeddings.sha256", output)
+    store, (weight, bias) = open_store(output.parent, width=64), last_dense(child)
+    expected = vectors[[0, 1, 3]] @ weight.T + bias
+    np.testing.assert_allclose(store.vectors[store.rows_of(["a", "b", "c"])], expected, rtol=0, atol=1e-5)
+    assert len(store) == json.loads(output.read_text())["texts"] == 3
 
 
 @pytest.mark.parametrize(

@@ -29,20 +29,22 @@ def multiply_store(settings: StoreSettings, model_digest: Path, parent_digest: P
             f"{parent.folder}: its vectors have {parent.width} coordinates, expected {weight.shape[1]} as the last "
             f"Dense of {folder} takes: it is not the store of this model's parent"
         )
+    _, first = np.unique(parent.keys, return_index=True)
+    rows = np.sort(first)  # equal texts of a user's vectors: each is found by its first row
     above = read_json(parent_digest.with_name("embeddings.json"))
     precision = settings.encoding.precision
     decides = model_digest.read_text() + parent_digest.read_text() + precision + code_and_versions()
-    writer = StoreWriter(output.parent, parent.keys, weight.shape[0], digest_of_text(decides), precision)
-    with Progress(f"multiply {settings.task}", len(parent), "texts") as progress:
+    writer = StoreWriter(output.parent, parent.keys[rows], weight.shape[0], digest_of_text(decides), precision)
+    with Progress(f"multiply {settings.task}", len(rows), "texts") as progress:
         for shard in writer.missing():
             started = time.monotonic()
             start, stop = writer.ranges[shard]
-            vectors = parent.vectors[start:stop].astype(np.float32) @ weight.T + bias
+            vectors = parent.vectors[rows[start:stop]].astype(np.float32) @ weight.T + bias
             writer.write(shard, vectors, seconds=time.monotonic() - started)
             progress.add(stop - start)
     seconds = round(writer.cost("seconds"), 3)
     content = {
-        "texts": len(parent),
+        "texts": len(rows),
         "tokens": 0,
         "width": int(weight.shape[0]),
         "precision": precision,
