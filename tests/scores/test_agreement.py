@@ -111,6 +111,23 @@ def test_a_document_with_the_querys_own_id_counts_in_neither_ranking(tmp_path: P
     assert agreement.agreement(split, documents, reference)["same_first_hit"].tolist() == [1.0]
 
 
+def test_a_lossless_rotation_agrees_wholly_where_more_documents_are_equal_than_are_kept(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    distinct = draw.standard_normal((40, WIDTH)).astype(np.float32)
+    of_text = {f"text{i}": distinct[kind] for i, kind in enumerate(draw.permutation(np.repeat(np.arange(30), 150)))}
+    of_query = {f"query{i}": distinct[30 + i] for i in range(10)}
+    corpus = {"id": [f"d{i}" for i in range(len(of_text))], "text": list(of_text)}
+    queries = {"id": list(of_query), "text": list(of_query)}
+    task = without_judgements(own_retrieval_task("Equal", corpus, queries, {}))
+    store = store_of(task, tmp_path, lambda texts: np.stack([(of_text | of_query)[text] for text in texts]))
+    fitted = Fitted(WIDTH, np.array(store.vectors), 1.0, unit=True)
+    (one,) = score_all(task, store, fitted, [Codec("random_rotation", WIDTH)])
+    assert one.score == 1
+    assert [set(values.values()) for of_metric in one.agreement.values() for values in of_metric.values()] == [
+        {1.0}
+    ] * 2
+
+
 def test_a_ranking_by_similarities_that_are_not_numbers_agrees_with_nothing(tmp_path: Path) -> None:
     texts = [f"word{i} word{i % 7} word{i % 3}" for i in range(9)]
     corpus = {"id": [f"d{i}" for i in range(9)], "text": texts}

@@ -1,4 +1,4 @@
-"""The best documents of each query, collected over blocks of a corpus, with ties in mteb's order."""
+"""The best documents of each query, collected over blocks of a corpus, with ties in an order that no data decides."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ import numpy as np
 import torch
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
+AT_ONCE = 1 << 22  # similarities of a chunk whose ties are looked at together, a bound on memory
 
 
 class Top:
     """The best `depth` documents of each query over chunks of a corpus, vectorised over queries and hits.
 
-    Equal similarities are in the order of mteb's heap: the greater `order` `(documents,)` first. As mteb does, a chunk
-    gives at most depth + 1 documents a query, those that torch.topk returns. Only what may come before a query's worst
-    kept document is looked at; such hits are buffered, and merged when the buffer is full.
+    Equal similarities are in the order of mteb's heap: the greater `order` `(documents,)` first. `as_mteb`: a chunk
+    gives at most depth + 1 documents a query, and which of more equals they are is left to torch.topk. Only what may come
+    before a query's worst kept document is looked at; such hits are buffered, and merged when the buffer is full.
     """
 
-    def __init__(self, queries: int, depth: int, order: Integers) -> None:
-        self.depth = depth
+    def __init__(self, queries: int, depth: int, order: Integers, as_mteb: bool = False) -> None:
+        self.depth, self.as_mteb = depth, as_mteb
         self.order = torch.from_numpy(order)
         self.values = torch.empty((queries, 0))
         self.worst = torch.empty((queries, 1))
@@ -33,7 +34,7 @@ class Top:
         """Take in the similarities `(queries, documents)` of the chunk whose first document is number `start`."""
         width = similarity.shape[1]
         if self.values.shape[1] < self.depth:
-            values, documents = torch.topk(similarity, min(self.depth + 1, width), dim=1)
+            values, documents = self._best_of_chunk(similarity, start)
             self._merge(values, documents + start)
             return
         # numpy's search for the few true among many false is several times faster than torch's
@@ -45,11 +46,11 @@ class Top:
         if width > self.depth:
             crowded = torch.bincount(query, minlength=len(similarity)) > self.depth + 1
             if crowded.any():
-                values, documents = torch.topk(similarity[crowded], self.depth + 1, dim=1)
+                values, documents = self._best_of_chunk(similarity[crowded], start)
                 few = ~crowded[query]
-                many = torch.repeat_interleave(crowded.nonzero().view(-1), self.depth + 1)
-                query, value = torch.cat([query[few], many]), torch.cat([value[few], values.view(-1)])
-                document = torch.cat([document[few], documents.view(-1)])
+                many = torch.repeat_interleave(crowded.nonzero().view(-1), values.shape[1])
+                query, value = torch.cat([query[few], many]), torch.cat([value[few], values.flatten()])
+                document = torch.cat([document[few], documents.flatten()])
         document = document + start
         if self.buffered + len(query) > len(self.hit_query):
             self._flush()
@@ -59,6 +60,20 @@ class Top:
         free = slice(self.buffered, self.buffered + len(query))
         self.hit_query[free], self.hit_document[free], self.hit_value[free] = query, document, value
         self.buffered += len(query)
+
+    def _best_of_chunk(self, similarity: torch.Tensor, start: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The similarities and the places `(queries, at most depth + 1)` of a chunk's best, in any order."""
+        depth, width = self.depth, similarity.shape[1]
+        values, places = torch.topk(similarity, min(depth + 1, width), dim=1)
+        if self.as_mteb or width <= depth:
+            return values, places
+        least, places = values[:, depth - 1 : depth], places[:, :depth]
+        order, tied = self.order[start : start + width], (least[:, 0] == values[:, depth]).nonzero().view(-1)
+        step = max(1, AT_ONCE // width)
+        for first in range(0, len(tied), step):
+            rows = tied[first : first + step]
+            places[rows] = _greatest(similarity[rows], least[rows], order, depth)
+        return torch.gather(similarity, 1, places), places
 
     def _flush(self) -> None:
         """Merge the buffered hits."""
@@ -90,8 +105,7 @@ class Top:
             # Where it equals the least that stays, their order says which one goes.
             tied = (worst[:, 0] == worst[:, 1]).nonzero().view(-1)
             if len(tied):
-                ranked = _best_first(values[tied].numpy(), self.order[documents[tied]].numpy())
-                place[tied] = torch.from_numpy(ranked[:, : self.depth])
+                place[tied] = _greatest(values[tied], worst[tied, 1:], self.order[documents[tied]], self.depth)
             values, documents = torch.gather(values, 1, place), torch.gather(documents, 1, place)
         self.values, self.documents = values, documents
         self.worst = values.amin(dim=1, keepdim=True)
@@ -102,6 +116,14 @@ class Top:
         values, documents = self.values.numpy(), self.documents.numpy()
         place = _best_first(values, self.order.numpy()[documents])
         return np.take_along_axis(values, place, 1), np.take_along_axis(documents, place, 1)
+
+
+def _greatest(values: torch.Tensor, least: torch.Tensor, order: torch.Tensor, depth: int) -> torch.Tensor:
+    """The places `(queries, depth)` of the greatest of `values` `(queries, n)`, of those equal to the `least` `(queries, 1)`
+    that stays the ones of greater `order`, `(queries, n)` or `(n,)`."""
+    key = torch.where(values == least, order, -1)
+    key.masked_fill_(~(values <= least), torch.iinfo(torch.int64).max)  # NaN is the greatest, as in torch.topk
+    return torch.topk(key, depth, dim=1, sorted=False).indices
 
 
 def _best_first(values: np.ndarray[Any, Any], order: Integers) -> Integers:

@@ -62,7 +62,7 @@ def _of_block(split: Split, queries: torch.Tensor, vectors: Vectors, dimensions:
     if len(split.documents) <= CHUNK:
         documents = vectors(split.documents)
         return {dim: _ranking_by_counting(split, cosines(queries, documents, dim)) for dim in dimensions}
-    best = {dim: Top(len(queries), DEPTH, split.order) for dim in dimensions}
+    best = {dim: Top(len(queries), DEPTH, split.order, as_mteb=True) for dim in dimensions}
     for start in range(0, len(split.documents), CHUNK):
         documents = vectors(split.documents[start : start + CHUNK])
         for dim in dimensions:
