@@ -21,11 +21,23 @@ VECTORS = np.random.default_rng(0).standard_normal((12, 6)).astype(np.float32)
 IDS = [f"d{i}" for i in range(12)]
 Write = Callable[[Path], Path]
 
+
+def with_empty_batches(path: Path, rows: pa.Table, compression: str | None = None) -> Path:
+    """An IPC file with an empty record batch before and behind each that has rows."""
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema, options=options) as writer:
+        for batch in rows.to_batches(max_chunksize=5):
+            for some in (batch.slice(0, 0), batch, batch.slice(0, 0)):
+                writer.write_batch(some)
+    return path
+
+
 MAPPED: dict[str, Write] = {
     "npy": lambda folder: write_npy(folder / "v.npy", VECTORS),
     "safetensors": lambda folder: write_safetensors(folder / "v.safetensors", VECTORS),
     "fvecs": lambda folder: write_fvecs(folder / "v.fvecs", VECTORS),
     "arrow": lambda folder: write_arrow(folder / "v.arrow", table(VECTORS, IDS)),
+    "arrow, empty batches": lambda folder: with_empty_batches(folder / "v.arrow", table(VECTORS, IDS)),
     "arrow without ids": lambda folder: write_arrow(folder / "v.arrow", table(VECTORS)),
 }
 COPIED: dict[str, Write] = {
@@ -35,6 +47,12 @@ COPIED: dict[str, Write] = {
         folder / "v.parquet", table(VECTORS.astype(np.float64), fixed=False)
     ),
     "arrow, compressed": lambda folder: write_arrow(folder / "v.arrow", table(VECTORS, IDS), "zstd"),
+    "arrow, compressed, empty batches": lambda folder: with_empty_batches(
+        folder / "v.arrow", table(VECTORS, IDS), "lz4"
+    ),
+    "arrow, lists, empty batches": lambda folder: with_empty_batches(
+        folder / "v.arrow", table(VECTORS, IDS, fixed=False)
+    ),
     "arrow, lists": lambda folder: write_arrow(folder / "v.arrow", table(VECTORS, IDS, fixed=False)),
 }
 

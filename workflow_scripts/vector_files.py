@@ -122,6 +122,8 @@ def _mapped_arrow(path: Path) -> list[Piece]:
             return []
         for number in range(reader.num_record_batches):
             column = reader.get_batch(number).column(name)
+            if not len(column):
+                continue
             if column.null_count or column.values.null_count:
                 return []  # the copy says which row
             values, width = column.values, kind.list_size
@@ -130,7 +132,7 @@ def _mapped_arrow(path: Path) -> list[Piece]:
             if not 0 <= offset <= source.size() - len(column) * width * item:
                 return []  # decompressed into memory
             pieces.append(Piece(str(path), FLOATS[kind.value_type], len(column), width, offset, width * item))
-    return [piece for piece in pieces if piece.rows]
+    return pieces
 
 
 def _copied(path: Path, copy: Path) -> Piece:
@@ -151,7 +153,7 @@ def _copied(path: Path, copy: Path) -> Piece:
         raise InputError(f"{path}: 0 vectors; expected at least one")
     with atomic_write(copy) as part:
         start, target = 0, None
-        for column in batches:
+        for column in filter(len, batches):
             block = _dense(path, column, start, dtype)
             if target is None:
                 target = np.lib.format.open_memmap(part, "w+", dtype, (rows, block.shape[1]))
