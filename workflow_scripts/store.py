@@ -107,8 +107,8 @@ def keys_of(texts: Iterable[str], prompt_type: str = "") -> np.ndarray:
 class StoreWriter:
     """Makes a store shard by shard.
 
-    `fingerprint` stands for all that decides the vectors; shards of any other are removed. `finish` joins the
-    shards into the store. Rows are 0 to `len(keys)`, and shard `i` holds rows `i * rows_per_shard` on.
+    `fingerprint` stands for all that decides the vectors; shards of any other are removed, unless this is one of several
+    jobs (`is_part`): another one's node may compute otherwise. `finish` joins the shards into the store. Rows are 0 to `len(keys)`, and shard `i` holds rows `i * rows_per_shard` on.
     """
 
     def __init__(
@@ -119,6 +119,7 @@ class StoreWriter:
         fingerprint: str,
         dtype: str = "float32",
         rows_per_shard: int = ROWS_PER_SHARD,
+        is_part: bool = False,
     ) -> None:
         if len(np.unique(keys)) != len(keys):
             raise StoreError(
@@ -128,7 +129,7 @@ class StoreWriter:
         self.rows_per_shard = rows_per_shard
         self.shards = self.folder / SHARDS / fingerprint[:16]
         for other in self.shards.parent.glob("*"):
-            if other != self.shards:
+            if other != self.shards and not is_part:
                 log.info("%s: shards of other settings, model or texts; removed", other)
                 shutil.rmtree(other)
 

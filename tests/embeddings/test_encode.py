@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import mteb
 import numpy as np
@@ -23,7 +24,7 @@ from tests.conftest import ROOT
 from tests.embeddings.conftest import ONE_THREAD, command, run, write_task
 from workflow_scripts.command_line import parse_settings
 from workflow_scripts.embeddings import encode, manifest
-from workflow_scripts.embeddings.encode import encode_task, precisions_for, read_texts
+from workflow_scripts.embeddings.encode import encode_rows, encode_task, precisions_for, read_texts
 from workflow_scripts.embeddings.manifest import StoreSettings
 from workflow_scripts.embeddings.prompts import prompt_for
 from workflow_scripts.store import StoreWriter, open_store
@@ -155,6 +156,37 @@ def test_parts_make_the_store_that_one_job_makes(
         assert parts.with_name(name).read_bytes() == whole.with_name(name).read_bytes()
     manifests = [json.loads(one.read_text()) | {"seconds": 0} for one in (whole, parts)]
     assert manifests[0] == manifests[1]
+
+
+def test_a_part_leaves_the_shards_of_a_part_that_computed_otherwise_and_the_joining_job_makes_them_again(
+    model: Path, utterances: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`dtype: auto` on two nodes, of which one computes in bf16."""
+    texts = [("", text) for text in utterances[:30]]
+    digest = write_task(tmp_path / "task", texts, "Classification")
+    read = parse_settings(StoreSettings, settings(dtype="auto"))
+    whole, parts = (tmp_path / name / "embeddings.json" for name in ("whole", "parts"))
+
+    def on_a_node(able: bool, output: Path, part: tuple[int, int] | None = None) -> None:
+        monkeypatch.setattr("workflow_scripts.encoder.encoding.computes_in_bf16", lambda _: able)
+        encode_task(read, model / "model.sha256", digest, output, 8, part)
+
+    on_a_node(False, parts.parent / "parts" / "0-of-2.json", (0, 2))
+    on_a_node(True, parts.parent / "parts" / "1-of-2.json", (1, 2))
+    assert len(list(parts.parent.rglob("0000[0-3].arrow"))) == 4
+    encoded: list[int] = []
+
+    def counted(*arguments: Any) -> tuple[np.ndarray, int]:
+        encoded.append(len(arguments[1]))
+        return encode_rows(*arguments)
+
+    with monkeypatch.context() as counting:
+        counting.setattr(encode, "encode_rows", counted)
+        on_a_node(False, parts)
+    assert encoded == [8, 6]
+    on_a_node(False, whole)
+    assert parts.with_name("embeddings.arrow").read_bytes() == whole.with_name("embeddings.arrow").read_bytes()
+    assert not (parts.parent / "shards").exists()
 
 
 def test_texts_are_read_a_block_at_a_time_and_repeated_ones_left_out(

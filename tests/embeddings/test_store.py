@@ -151,6 +151,12 @@ def test_shards_of_another_fingerprint_are_removed(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.arrow"))
 
 
+def test_shards_of_another_fingerprint_are_left_by_one_of_several_jobs(tmp_path: Path) -> None:
+    StoreWriter(tmp_path, keys_of(TEXTS), 24, "a" * 64).write(0, VECTORS)
+    assert StoreWriter(tmp_path, keys_of(TEXTS), 24, "b" * 64, is_part=True).missing() == [0]
+    assert len(list(tmp_path.rglob("*.arrow"))) == 1
+
+
 def test_vectors_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     writer = StoreWriter(tmp_path, keys_of(TEXTS), 24, "a", "float32")
     vectors = VECTORS.copy()
