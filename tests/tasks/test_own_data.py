@@ -170,6 +170,14 @@ MANY = [*DOCUMENTS, {"_id": "c", "text": "three"}]
         ({"queries": [*QUERIES, {"_id": "3"}]}, "queries.jsonl, line 3: 'text' is missing"),
         ({"documents": [*DOCUMENTS, {"_id": 3, "text": "x"}]}, "line 3: '_id' is a number .3., but a text in .*line 1"),
         ({"documents": [*DOCUMENTS, {"_id": None, "text": "x"}]}, "corpus.jsonl, line 3: '_id' is missing"),
+        (
+            {"documents": [*DOCUMENTS, {"_id": "\ud83d", "text": "x"}]},
+            "corpus.jsonl, line 3: '_id' holds half a character",
+        ),
+        (
+            {"queries": [*QUERIES, {"_id": "\ud83d", "text": "x"}]},
+            "queries.jsonl, line 3: '_id' holds half a character",
+        ),
         ({"documents": [{"id": "a", "body": "x"}]}, "corpus.jsonl: column 'text' is missing; found 'id', 'body'"),
     ],
 )
@@ -177,6 +185,24 @@ def test_a_fault_of_a_beir_folder_is_one_line(changes: dict[str, Any], message: 
     beir(tmp_path, **changes)
     with pytest.raises(InputError, match=message) as raised:
         loaded(path=str(tmp_path), name="T")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (["a", "b", "a"], "documents.jsonl: the id 'a' is there 2 times"),
+        (["a", "b", " a"], "documents.jsonl: the ids 'a' and ' a' differ by white space at their ends alone"),
+        (["b\t", "a", "b\u3000"], r"documents.jsonl: the ids 'b.t' and 'b.u3000' differ by white space"),
+        (["a", "\ud83d"], "documents.jsonl, line 2: '_id' holds half a character"),
+    ],
+)
+def test_an_id_that_cannot_stand_for_a_text_is_one_line(ids: list[str], message: str, tmp_path: Path) -> None:
+    documents = write_lines(tmp_path / "documents.jsonl", [{"_id": identifier} for identifier in ids])
+    files = {"documents": documents, "queries": write_lines(tmp_path / "queries.jsonl", QUERIES)}
+    entry = OwnTask(**{what: str(path) for what, path in files.items()}, name="T")
+    with pytest.raises(InputError, match=message) as raised:
+        load_own(described(entry, files, texts=False), files, texts=False)
     assert "\n" not in str(raised.value)
 
 

@@ -65,12 +65,16 @@ def _text(row: Row, name: str) -> str:
     value = row.values.get(name)
     if not isinstance(value, str):
         raise InputError(f"{row.place}: {name!r} is {shown(value)}, expected a text")
+    _refuse_half_characters(row, name, value)
+    return value
+
+
+def _refuse_half_characters(row: Row, name: str, value: str) -> None:
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError:
             raise InputError(f"{row.place}: {name!r} holds half a character (a lone surrogate)") from None
-    return value
 
 
 def _full_text(row: Row, name: str) -> str:
@@ -99,6 +103,7 @@ class _Ids:
             raise InputError(
                 f"{row.place}: {name!r} is {kinds[type(value)]} ({shown(value)}), but {kinds[self.first[0]]} in {self.first[1]}; use one type of id"
             )
+        _refuse_half_characters(row, name, str(value))
         return str(value)
 
 
@@ -137,6 +142,12 @@ def _names(path: Path) -> dict[str, list[str]]:
     if len(set(names)) < len(names):
         twice = next(name for name, count in Counter(names).items() if count > 1)
         raise InputError(f"{path}: the id {twice!r} is there {names.count(twice)} times; give each its own")
+    bare: dict[str, str] = {}
+    for name in names:
+        if (other := bare.setdefault(name.strip(), name)) != name:
+            raise InputError(
+                f"{path}: the ids {other!r} and {name!r} differ by white space at their ends alone; give each its own"
+            )
     return {"id": names, "text": names}
 
 
