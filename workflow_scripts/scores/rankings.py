@@ -152,6 +152,7 @@ def _ranking_in(split: Split, best: Top) -> Ranking:
     values, documents = best.sorted()
     is_same = documents == split.same[:, None]
     same = np.where(is_same.any(axis=1), np.where(is_same, values, -np.inf).max(axis=1), np.nan)
+    # Where more than DEPTH are equal, the best shown are among those that mteb sees: another search would cost too much.
     return Ranking(
         ranks_in(split, documents), confidence(values, same.astype(np.float32)), _known(values, documents)[:, :SHOWN]
     )
