@@ -66,6 +66,13 @@ def test_three_seeds_under_a_correction_find_nothing_and_some_more_do() -> None:
     assert np.mean(p < 0.05 / 150) > 0.7
 
 
+def test_seeds_do_not_lower_what_the_queries_leave_open() -> None:
+    one = np.ones(1)
+    variance = Variance(0.9e-5 * one, 0 * one, 0.1e-5 * one, 1.1e-5 * one, 2 * one, 2 * one, np.inf * one)
+    assert np.isinf(power.needed(0.005, variance, 3000, 3, 0.95).seeds).all()
+    assert 3 < power.needed(0.02, variance, 3000, 3, 0.95).seeds[0] < 30
+
+
 def test_intervals_name_their_population() -> None:
     assert (
         population.phrase("Classification", True, 0.05, False, 1) == "over other test texts and other training examples"

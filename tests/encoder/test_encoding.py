@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,8 @@ def texts(utterances: list[str]) -> list[str]:
 def test_an_encoder_keeps_off_attention_that_plans_for_each_shape(model: Path) -> None:
     torch.backends.cuda.enable_cudnn_sdp(True)
     load_encoder(model, device="cpu")
-    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    enabled: Any = torch.backends.cuda.cudnn_sdp_enabled
+    assert not enabled()
 
 
 @pytest.mark.parametrize("prompt", [None, "", "query: "])

@@ -74,7 +74,7 @@ def test_an_adaptor_of_vectors_is_planned_without_texts_and_without_a_gpu(projec
     assert (found["adaptor_of_vectors"], found["embed_by_matrix"], found["score"]) == (2, 2, 3)
     assert not {"pairs", "tokens", "fetch", "encode_pairs", "adaptor", "card"} & found.keys()
     assert "no GPU is needed" in page
-    assert "Held out of every search: 6,000 documents of each task, a quarter at most" in page, "whatever the codecs"
+    assert "Held out of every search: 6,000 documents of its task, a quarter at most" in page, "whatever the codecs"
     assert "nothing from the hub" in page
 
 
@@ -311,14 +311,14 @@ ADAPTED = {
 }
 
 
-def finished(manifest: Path, seconds: float) -> None:
+def finished(manifest: Path, seconds: float, **recipe: int) -> None:
     manifest.parent.mkdir(parents=True, exist_ok=True)
-    manifest.write_text(json.dumps({"cost": {"seconds": seconds}}))
+    manifest.write_text(json.dumps({"cost": {"seconds": seconds}, "recipe": recipe}))
     manifest.with_suffix(".sha256").write_text("")
 
 
-def test_pairs_that_adaptors_share_are_counted_once_and_only_trainings_by_their_gpus(tmp_path: Path) -> None:
-    study = load_study(ADAPTED | {"training": {"gpus": 4}})
+def test_pairs_that_adaptors_share_are_counted_once_and_trainings_by_the_gpus_that_they_had(tmp_path: Path) -> None:
+    study = load_study(ADAPTED | {"training": {"gpus": 8}})
 
     def found(*planned: costs.Job) -> dict[str, costs.Cost]:
         return {cost.model: cost for cost in costs.costs(study, tmp_path, planned)}
@@ -327,8 +327,9 @@ def test_pairs_that_adaptors_share_are_counted_once_and_only_trainings_by_their_
     assert (found()["one"].encoding_tokens, found()["two"].encoding_tokens) == (30 * per_triple, 0)
 
     models = tmp_path / "models"
-    for name, seconds in (("base", 3600), ("fixed", 3600), ("one", 3600 + 360), ("two", 3600 + 720)):
+    for name, seconds in (("base", 3600), ("one", 3600 + 360), ("two", 3600 + 720)):
         finished(models / name / "s0" / "model.json", seconds)
+    finished(models / "fixed" / "s0" / "model.json", 3600, processes=4)
     finished(models / "fixed" / "s0.pairs" / "s0" / "pairs.json", 3600)
     spent = {model: cost.spent_hours for model, cost in found().items()}
     assert spent == {"base": 0, "fixed": 4, "one": pytest.approx(1.1), "two": pytest.approx(0.2)}

@@ -72,12 +72,12 @@ def _seeds_needed(
     their variance does: with three and a correction for a hundred comparisons nothing is ever found."""
     joint = variance.units + variance.draws
     alone = variance.total > joint + variance.seeds  # the seeds' own scores say more than the sum of the parts
-    spread = seeds * np.where(alone, variance.total, variance.seeds)  # of one seed
+    spread = seeds * variance.seeds  # of one seed
     found = np.full(joint.shape, np.inf)
     for count in reversed(SEEDS):
         of_seeds = spread / count
-        total = np.where(alone, of_seeds, joint + of_seeds)
+        total = np.fmax(joint + of_seeds, np.where(alone, seeds * variance.total / count, 0))
         df = np.where(alone, count - 1.0, welch(np.array([joint, of_seeds]), np.array([[units - 1.0], [count - 1.0]])))
         enough = np.sqrt(total) * multiple(df, confidence, comparisons) <= effect
-        found = np.where(enough & (count > seeds) & (spread > 0), count, found)
+        found = np.where(enough & (count > seeds) & (alone | (spread > 0)), count, found)
     return found

@@ -278,8 +278,8 @@ def main() -> None:
 
     def work() -> None:
         settings = parse_settings(StoreSettings, arguments.settings)
-        take_gpus(1)
         with exclusive_lock(arguments.output):
+            take_gpus(1)
             part = tuple(arguments.part) if arguments.part else None
             encode_task(settings, arguments.model, arguments.texts, arguments.output, arguments.rows_per_shard, part)
 

@@ -22,17 +22,17 @@ def take_gpus(count: int) -> None:
     computes on a GPU: CUDA_VISIBLE_DEVICES is read once.
 
     Nothing changes where it sees no more than `count` (a machine with one, a SLURM job), or is one of torchrun's. Where fewer are
-    free it takes those; where none is, it shares the first, and the log says so.
+    free it takes those; where none is, or the temporary folder knows no locks, it shares the first, and the log says so.
     """
     seen = _visible()
     if len(seen) <= count or "WORLD_SIZE" in os.environ:
         return
     taken = list(islice(filter(_lock, seen), count))
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken or seen[:1])
     if taken:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
         log.info("GPU %s of %d", ", ".join(taken), len(seen))
     else:
-        log.info("none of %d GPUs is free: sharing with other jobs", len(seen))
+        log.info("no GPU of %d can be taken: sharing the first", len(seen))
 
 
 def _visible() -> list[str]:

@@ -77,7 +77,8 @@ def costs(study: Study, results: Path, planned: Collection[Job] = ()) -> list[Co
             elif to_make and study.graph.is_rotated(model):  # its parent's sample is encoded once for the rotation
                 encoding += study.corpus.sample_texts * per_triple / 3
             if not study.graph.is_fetched(model):
-                spent += seconds / 3600 * (study.training.gpus if trained else 1)
+                used = (made or {}).get("recipe", {}).get("processes", 1)  # of a training, GPUs
+                spent += seconds / 3600 * used
             if not encoded:
                 continue
             for name in encoded_texts(study):

@@ -64,7 +64,8 @@ def page(study: Study, results: Path, rate: float | None, basis: str, limits: Li
     if study.fits_on_held_out:
         lines += [
             "",
-            f"Held out of every search: {study.corpus.sample_texts:,} documents of each task, a quarter at most; own vectors are fitted on them.",
+            f"Held out of every search: {study.corpus.sample_texts:,} documents of its task, a quarter at most; own vectors are fitted on them"
+            " (of labelled rows: on training rows).",
         ]
     if not study.encodes:
         return "\n".join([*lines, "", "Nothing is encoded: no GPU is needed."]) + "\n"

@@ -78,8 +78,8 @@ def main() -> None:
 
     def work() -> None:
         settings = command_line.parse_settings(AdaptorSettings, arguments.settings)
-        take_gpus(1)
         with artefact.exclusive_lock(arguments.output.parent):
+            take_gpus(1)
             adapt(
                 settings,
                 arguments.parent,

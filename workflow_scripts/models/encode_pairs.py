@@ -125,8 +125,8 @@ def main() -> None:
 
     def work() -> None:
         settings = command_line.parse_settings(EncodePairsSettings, arguments.settings)
-        take_gpus(1)
         with artefact.exclusive_lock(arguments.output):
+            take_gpus(1)
             encode_pairs(settings, arguments.model, arguments.tokens, arguments.output)
 
     command_line.run(work)

@@ -2,7 +2,7 @@
 
     python -m workflow_scripts.models.train --settings JSON --parent P/model.sha256 --pairs pairs.sha256 \
         --tokens tokens.sha256 --output M/s0/model.json
-    torchrun --nproc-per-node 2 -m workflow_scripts.models.train ...   # done by itself where `gpus` says so
+    torchrun --nproc-per-node 2 -m workflow_scripts.models.train ...   # done by itself where several GPUs are granted
 
 Takes the parent's folder, the training texts and their tokens; leaves `models/<model>/s<seed>/` with the weights,
 `model.json` (cost, parents, digests) and `training.parquet` (one row per step). Ended by SIGTERM or SIGINT, it writes
@@ -236,7 +236,7 @@ def train(
 
 def main() -> None:
     parser = command_line.parser(__doc__, ", ".join(TrainSettings.model_fields))
-    parser.add_argument("--gpus", type=int, default=0, help="GPUs granted, of `training.gpus`; 0: as many as are seen")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs granted, of `training.gpus`; 0: all of these")
     parser.add_argument("--checkpoint-seconds", type=float, default=300.0, help="seconds between checkpoints")
     parser.add_argument("--parent", required=True, type=Path, help="the parent's model.sha256")
     parser.add_argument("--pairs", required=True, type=Path, help="pairs.sha256, beside sample.parquet")
@@ -247,7 +247,12 @@ def main() -> None:
 
     def work() -> None:
         settings = command_line.parse_settings(TrainSettings, arguments.settings)
-        granted = min(arguments.gpus or settings.training.gpus, settings.training.gpus)
+        asked = settings.training.gpus
+        granted = min(arguments.gpus or asked, asked)
+        if granted < asked:
+            log.warning(
+                "training.gpus is %d, %d granted: `--resources gpu=%d` lets jobs have as many", asked, granted, asked
+            )
         take_gpus(granted)
         launch_processes(granted)
         first = ranks_of_environment().rank == 0

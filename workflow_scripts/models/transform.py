@@ -87,8 +87,8 @@ def main() -> None:
 
     def work() -> None:
         settings = command_line.parse_settings(TransformSettings, arguments.settings)
-        take_gpus(1)
         with artefact.exclusive_lock(arguments.output.parent):
+            take_gpus(1)
             sample = Path(arguments.sample) if arguments.sample else None
             transform(settings, arguments.parent, sample, arguments.output)
 

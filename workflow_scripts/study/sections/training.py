@@ -62,4 +62,7 @@ class Training(Section):
         description="Run the encoder through torch.compile (padded micro-batches, dynamic lengths). Off until measured on a GPU; needs a C++ compiler, on a GPU Triton.",
     )
     checkpoint_minutes: Annotated[float, Field(ge=0)] = Field(5.0, description="Minutes between checkpoints.")
-    gpus: Positive = Field(1, description="GPUs of one node that one training uses.")
+    gpus: Positive = Field(
+        1,
+        description="GPUs of one node that one training uses. Without SLURM, jobs have one together unless `--resources gpu=N` grants more.",
+    )
