@@ -269,8 +269,7 @@ def winners_figures(studies: int, first: int, second: int) -> list[Figure]:
             assert found is not None
             both.append(found)
             picked.append(resampling.take(sample, cells=[cells[found.place]]))
-        over = float(base.score.mean())
-        estimate = winner.difference(both[0], both[1], (picked[0], picked[1]), over, 0.95).times(1 / over)
+        estimate = winner.difference(both[0], both[1], (picked[0], picked[1]), float(base.score.mean()), 0.95)
         false += bool(intervals.p_values(estimate)[0] < 0.05)
     return [Figure("false_verdicts", f"best of {first} beside best of {second}, {queries} queries", false / studies)]
 

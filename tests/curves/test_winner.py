@@ -170,8 +170,7 @@ def test_two_winners_that_are_equal_are_called_different_no_more_often_than_said
         one, other = (found for found in winners if found is not None)
         places = [cells[0][one.place]], [cells[1][other.place]]
         picked = resampling.take(sample, cells=places[0]), resampling.take(sample, cells=places[1])
-        over = float(base.score.mean())
-        estimate = winner.difference(one, other, picked, over, 0.95).times(1 / over)
+        estimate = winner.difference(one, other, picked, float(base.score.mean()), 0.95)
         false += bool(intervals.p_values(estimate)[0] < 0.05)
         plain += bool(intervals.p_values(intervals.difference(*picked, 0.95))[0] < 0.05)
     assert false / studies < 0.06

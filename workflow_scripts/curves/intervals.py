@@ -42,11 +42,6 @@ class Estimate(NamedTuple):
     df: Array
     telling: Array
 
-    def times(self, factor: float) -> Estimate:
-        """The same in another unit."""
-        value, low, high, standard_error = (factor * part for part in self[:4])
-        return self._replace(value=value, low=low, high=high, standard_error=standard_error)
-
 
 class Seeds(NamedTuple):
     """What the seeds of one side tell: its score by seed (cells, seeds), with the deviations and parts of each."""

@@ -96,9 +96,8 @@ def engine_table(answer: Answer, task_type: str, variant: str) -> Table:
     found = {
         (row.engine, row.share): row for row in answer.storage if (row.task_type, row.variant) == (task_type, variant)
     }
-    known = any(
-        row.choice is not None for row in found.values()
-    )  # with intervals the full width at least keeps all of itself
+    # with intervals the full width at least keeps all of itself
+    known = any(row.choice is not None for row in found.values())
     rows = [
         [Cell(engine), *(_storage_cell(found.get((engine, share)), known) for share in SHARES)]
         for engine in ENGINES

@@ -156,14 +156,20 @@
       return `${kind} · ${what} (${metric})`;
     }
 
-    // The shown models' marks and names, under the charts of a section: on paper and on a phone the switches are far away.
-    function legend(box, published = false) {
+    // A legend under the charts of a section, in the place of the one before.
+    function emptyLegend(box) {
+      if (box.nextElementSibling && box.nextElementSibling.className === "legend") { box.nextElementSibling.remove(); }
       const list = document.createElement("p");
       list.className = "legend";
+      box.after(list);
+      return list;
+    }
+
+    // The shown models' marks and names, under the charts of a section: on paper and on a phone the switches are far away.
+    function legend(box, published = false) {
+      const list = emptyLegend(box);
       data.models.forEach((name, i) => { if (shown.has(i)) { entry(list, swatch(i), name); } });
       if (published) { publishedNames.forEach((name, i) => entry(list, mark("var(--soft)", PUBLISHED_DASHES[i % 2], SHAPES[i % 2]), `${name}, published`)); }
-      if (box.nextElementSibling && box.nextElementSibling.className === "legend") { box.nextElementSibling.remove(); }
-      box.after(list);
     }
 
     // Rows of a table of columns that pass a test, each as an object.
@@ -202,11 +208,8 @@
     const decided = (p) => p.verdict === "better" || p.verdict === "worse";
 
     function legendOfKinds(box, kinds, own, points) {
-      const list = document.createElement("p");
-      list.className = "legend";
+      const list = emptyLegend(box);
       kinds.forEach((name, i) => { if (points.some((p) => p.kind === i)) { entry(list, mark(own.colours[i], own.dashes[i], own.shapes[i]), name); } });
-      if (box.nextElementSibling && box.nextElementSibling.className === "legend") { box.nextElementSibling.remove(); }
-      box.after(list);
     }
 
     function drawBudget() {

@@ -179,7 +179,9 @@ def encode_task(
     decides += [code_and_versions(), str(model.device.type)]
     fingerprint = digest_of_text(json.dumps(decides, sort_keys=True))
     folder = output.parent if part is None else output.parent.parent
-    writer = StoreWriter(folder, texts.keys, width, fingerprint, options.precision, rows_per_shard, part is not None)
+    writer = StoreWriter(
+        folder, texts.keys, width, fingerprint, options.precision, rows_per_shard, is_part=part is not None
+    )
     wanted = shards_of_part(len(writer.ranges), *(part or (0, 1)))
     missing = [shard for shard in writer.missing() if shard in wanted]
     count, left = (

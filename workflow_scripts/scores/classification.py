@@ -43,9 +43,7 @@ class Split:
     test: Matrix
     test_labels: Labels
     draws: list[list[int]]
-    binary: (
-        bool  # the test split has two classes, of which average precision takes 1 as the positive; else mteb has none
-    )
+    binary: bool  # two classes in the test split, one of them 1, which average precision takes as the positive
     classes: Labels  # the label that each class number stands for, where labels are numbers
     overlap: float  # the share of its pool that a draw takes: what two draws are expected to have in common
 
