@@ -83,8 +83,8 @@ def score_alone(task: Any, store: Store) -> float:
     metric, codec, fitted = task.metadata.main_score, Codec("prefix", store.width, "float32"), Fitted(store.width)
     scores = []
     for split in retrieval.gather(task, store):
-        top = codec_search.search(split, store, fitted, [(codec, agreement.DEPTH)])[codec.name, agreement.DEPTH]
-        ranks = retrieval.ranks_in(split, top.sorted()[1])
+        best = codec_search.search(split, store, fitted, [(codec, agreement.DEPTH)])[codec.name, agreement.DEPTH]
+        ranks = retrieval.ranks_in(split, best)
         scores.append(float(retrieval.score(task, split, ranks, [metric])[0][metric]))
     return statistics.fmean(scores)
 
@@ -167,7 +167,7 @@ def measure_search(folder: Path, documents: int, queries: int) -> dict[str, floa
         staged = [one for one in search_grid.grid(THREE, store.width) if one.stages][:3]
         first = searches.first_stages(Task(), staged)
         found = codec_search.search(split, store, fitted, [*((codec, 100) for codec in codecs), *first])
-        ranked = {codec.name: found[codec.name, depth].sorted()[1] for codec, depth in first}
+        ranked = {codec.name: found[codec.name, depth] for codec, depth in first}
         searches.measure(Task(), split, store, fitted, staged, ranked)
     return {"search_memory_gb": (memory.peak - before) / 1e9, "search_seconds": time.perf_counter() - started}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -64,6 +65,7 @@ def run(work: Callable[[], object]) -> None:
     and status 1; a programming error keeps its traceback. SIGTERM ends it as an exception does, so that no temporary file
     stays: with status 143."""
     start_log()
+    gc.freeze()  # what is imported stays to the end, where Python would look through it once more, for a second
     before = signal.signal(signal.SIGTERM, _exit)
     try:
         work()

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
+GROUPS = 8  # times as many as documents are kept: then most of the best are the greatest of a group of their own
 AT_ONCE = 1 << 22  # similarities of a chunk whose ties are looked at together, a bound on memory
 
 
@@ -21,6 +22,7 @@ class Top:
 
     def __init__(self, queries: int, depth: int, order: Integers, as_mteb: bool = False) -> None:
         self.depth, self.as_mteb = depth, as_mteb
+        self.most = depth + 1 if as_mteb else 2 * depth  # hits of a query in one chunk that are worth a merge
         self.order = torch.from_numpy(order)
         self.values = torch.empty((queries, 0))
         self.worst = torch.empty((queries, 1))
@@ -33,18 +35,20 @@ class Top:
     def add(self, similarity: torch.Tensor, start: int) -> None:
         """Take in the similarities `(queries, documents)` of the chunk whose first document is number `start`."""
         width = similarity.shape[1]
-        if self.values.shape[1] < self.depth:
-            values, documents = self._best_of_chunk(similarity, start)
-            self._merge(values, documents + start)
+        is_full = self.values.shape[1] == self.depth
+        if not is_full and width <= self.depth:
+            documents = torch.arange(start, start + width).expand(len(similarity), width)
+            self._merge(similarity, documents)
             return
-        # numpy's search for the few true among many false is several times faster than torch's
-        hits = torch.from_numpy(np.flatnonzero((similarity >= self.worst).numpy()))
+        least = self.worst if is_full else _least_of_best(similarity, self.depth)
+        # numpy compares and finds the few true among many false faster than torch; NaN is the greatest
+        hits = torch.from_numpy(np.flatnonzero(~(similarity.numpy() < least.numpy())))
         if len(hits) == 0:
             return
         query = hits // width
         document, value = hits - query * width, similarity.view(-1)[hits]
         if width > self.depth:
-            crowded = torch.bincount(query, minlength=len(similarity)) > self.depth + 1
+            crowded = torch.bincount(query, minlength=len(similarity)) > self.most
             if crowded.any():
                 values, documents = self._best_of_chunk(similarity[crowded], start)
                 few = ~crowded[query]
@@ -54,7 +58,7 @@ class Top:
         document = document + start
         if self.buffered + len(query) > len(self.hit_query):
             self._flush()
-        if len(query) > len(self.hit_query):
+        if not is_full or len(query) > len(self.hit_query):
             self._merge_hits(query, document, value)
             return
         free = slice(self.buffered, self.buffered + len(query))
@@ -62,10 +66,10 @@ class Top:
         self.buffered += len(query)
 
     def _best_of_chunk(self, similarity: torch.Tensor, start: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The similarities and the places `(queries, at most depth + 1)` of a chunk's best, in any order."""
+        """The similarities and the places `(queries, depth or depth + 1)` of a chunk's best, in any order."""
         depth, width = self.depth, similarity.shape[1]
-        values, places = torch.topk(similarity, min(depth + 1, width), dim=1)
-        if self.as_mteb or width <= depth:
+        values, places = torch.topk(similarity, depth + 1, dim=1)
+        if self.as_mteb:
             return values, places
         least, places = values[:, depth - 1 : depth], places[:, :depth]
         order, tied = self.order[start : start + width], (least[:, 0] == values[:, depth]).nonzero().view(-1)
@@ -116,6 +120,15 @@ class Top:
         values, documents = self.values.numpy(), self.documents.numpy()
         place = _best_first(values, self.order.numpy()[documents])
         return np.take_along_axis(values, place, 1), np.take_along_axis(documents, place, 1)
+
+
+def _least_of_best(similarity: torch.Tensor, depth: int) -> torch.Tensor:
+    """A similarity `(queries, 1)` that at least `depth` documents of each query reach, and few more do. The greatest of each
+    of many groups is found faster than the `depth` best of all, and of those `depth` are as great as the `depth`-th."""
+    queries, width = similarity.shape
+    groups = width // max(1, width // (GROUPS * depth))
+    of_groups = similarity[:, : width // groups * groups].view(queries, -1, groups).amax(dim=1)
+    return torch.from_numpy(np.partition(of_groups.numpy(), groups - depth, axis=1)[:, groups - depth, None])
 
 
 def _greatest(values: torch.Tensor, least: torch.Tensor, order: torch.Tensor, depth: int) -> torch.Tensor:

@@ -155,7 +155,7 @@ def _score_retrieval(
     ranking_all = [*((codec, depth) for codec in others), *first]  # the documents are read once for codecs and searches
     found = [codec_search.search(split, store, fitted, ranking_all) for split in splits]
     for codec in others:
-        best = [of_split[codec.name, depth].sorted()[1] for of_split in found]
+        best = [of_split[codec.name, depth] for of_split in found]
         agreed = _agreement(splits, best, references)
         if not is_judged(task):
             yield _agreed(codec, agreed)
@@ -168,7 +168,7 @@ def _score_retrieval(
         yield Scored(codec, sum(scores) / len(scores), values, agreement=agreed)
 
     if wanted:
-        of_first = [{codec.name: of_split[codec.name, kept].sorted()[1] for codec, kept in first} for of_split in found]
+        of_first = [{codec.name: of_split[codec.name, kept] for codec, kept in first} for of_split in found]
         yield from _score_searches(task, splits, store, fitted, wanted, of_first, references)
 
 

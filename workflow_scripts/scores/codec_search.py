@@ -24,7 +24,9 @@ from workflow_scripts.store import Store
 
 BLOCK = 4096  # documents at once: few enough to stay near the processor
 Wanted = tuple[Codec, int]  # a codec, and how many documents of each query are kept
-Found = dict[tuple[str, int], Top]  # the best documents by the codec's name and how many are kept
+Documents = Integers  # the best documents of each query, best first: (queries, depth)
+Found = dict[tuple[str, int], Documents]  # by the codec's name and how many are kept
+Tops = dict[str, list[Top]]  # a codec's, of several depths
 Step = Callable[[Matrix, int], None]  # takes in a block's transformed vectors (block, width), and its first document
 
 
@@ -38,47 +40,77 @@ def search_rows(
     queries: Matrix, documents: Integers, order: Integers, store: Store, fitted: Fitted, wanted: Sequence[Wanted]
 ) -> Found:
     """The same for `queries` `(queries, width)` and `documents`, rows of the store; `order` is each one's place among equals."""
-    found = {(codec.name, depth): Top(len(queries), depth, order) for codec, depth in wanted}
-    best: dict[str, list[Top]] = {}
-    for (name, _), top in found.items():
-        best.setdefault(name, []).append(top)
+    if not wanted:
+        return {}
     by_transform: dict[tuple[str, int], list[Codec]] = {}
     for codec in {codec.name: codec for codec, _ in wanted}.values():
         by_transform.setdefault((codec.transform, codec.draw), []).append(codec)
-    steps: list[tuple[Codec, list[Step]]] = []
-    for group in by_transform.values():
-        shared = [codec for codec in group if codec.precision == "float32" and not codec.rotates_within]
-        made = [_shared_products(fitted, shared, queries, best)] if shared else []
-        rest: dict[int, list[Codec]] = {}
-        for codec in group:
-            if codec not in shared:
-                rest.setdefault(codec.dim, []).append(codec)
-        # the longest first, so that no thread is left with it at the end
-        made += [_one_dimension(fitted, rest[dim], queries, best) for dim in sorted(rest, reverse=True)]
-        steps.append((group[0], made))
-    with _one_thread_each() as threads:
+    groups = list(by_transform.values())
+    with _one_thread_each() as (pool, threads):
+        # Where a transform has fewer steps than there are threads, each is done for parts of the queries side by side.
+        fewest = min(len(_by_step(group)) for group in groups)
+        parts = np.array_split(queries, max(1, min(-(-threads // fewest), len(queries))))
+        found = [{(codec.name, depth): Top(len(part), depth, order) for codec, depth in wanted} for part in parts]
+        steps = [
+            [
+                step
+                for part, tops in zip(parts, found, strict=True)
+                for step in _steps(fitted, group, part, _by_codec(tops))
+            ]
+            for group in groups
+        ]
         for start in range(0, len(documents), BLOCK):
             vectors = np.asarray(store.vectors[documents[start : start + BLOCK]], dtype=np.float32)
-            for first, made in steps:
-                transformed = fitted.full_width(first, vectors)
-                list(threads.map(lambda step, block=transformed, start=start: step(block, start), made))
+            for group, made in zip(groups, steps, strict=True):
+                transformed = fitted.full_width(group[0], vectors)
+                list(pool.map(lambda step, block=transformed, start=start: step(block, start), made))
+        best = [dict(zip(tops, pool.map(lambda top: top.sorted()[1], tops.values()), strict=True)) for tops in found]
+    return {key: np.concatenate([of_part[key] for of_part in best]) for key in best[0]}
+
+
+def _by_codec(tops: dict[tuple[str, int], Top]) -> Tops:
+    found: Tops = {}
+    for (name, _), top in tops.items():
+        found.setdefault(name, []).append(top)
     return found
 
 
+def _by_step(group: Sequence[Codec]) -> list[list[Codec]]:
+    """The codecs of one transform that are ranked in one step: those that share products, then what is kept at each dimension,
+    the longest first, so that no thread is left with it at the end."""
+    shared = [codec for codec in group if _shares_products(codec)]
+    rest: dict[int, list[Codec]] = {}
+    for codec in group:
+        if not _shares_products(codec):
+            rest.setdefault(codec.dim, []).append(codec)
+    return [*([shared] if shared else []), *(rest[dim] for dim in sorted(rest, reverse=True))]
+
+
+def _shares_products(codec: Codec) -> bool:
+    return codec.precision == "float32" and not codec.rotates_within
+
+
+def _steps(fitted: Fitted, group: Sequence[Codec], queries: Matrix, best: Tops) -> list[Step]:
+    return [
+        (_shared_products if _shares_products(codecs[0]) else _one_dimension)(fitted, codecs, queries, best)
+        for codecs in _by_step(group)
+    ]
+
+
 @contextmanager
-def _one_thread_each() -> Iterator[ThreadPoolExecutor]:
-    """As many threads as torch may use, in each of which its operations take one: steps are independent, and half of their
-    work is NumPy's, which takes one anyway."""
+def _one_thread_each() -> Iterator[tuple[ThreadPoolExecutor, int]]:
+    """As many threads as torch may use, and how many; in each its operations take one: steps are independent, and half of
+    their work is NumPy's, which takes one anyway."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads) as pool:
-            yield pool
+            yield pool, threads
     finally:
         torch.set_num_threads(threads)
 
 
-def _one_dimension(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, best: dict[str, list[Top]]) -> Step:
+def _one_dimension(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, best: Tops) -> Step:
     """The step for all codecs of one transform and dimension, which keep the same coordinates."""
     asked = [torch.from_numpy(np.ascontiguousarray(fitted.query(codec, queries))) for codec in codecs]
     rounded = [fitted.precision(codec) for codec in codecs]
@@ -96,7 +128,7 @@ def _one_dimension(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, bes
     return step
 
 
-def _shared_products(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, best: dict[str, list[Top]]) -> Step:
+def _shared_products(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, best: Tops) -> Step:
     """The step for float32 codecs of one transform: the products of a dimension are those of the one below plus those
     of the coordinates between, and so are the squared norms."""
     ordered = sorted(codecs, key=lambda codec: codec.dim)
@@ -110,7 +142,7 @@ def _shared_products(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, b
         similarity = torch.empty_like(products)
         for codec, (below, dim), query in zip(ordered, edges, asked, strict=True):
             block = vectors[:, below:dim].contiguous()
-            products += query @ block.T
+            products.addmm_(query, block.T)
             squares += block.square().sum(dim=1)
             # A query's own norm changes nothing in its ranking, so it is left out.
             torch.mul(products, squares.clamp_min(1e-24).rsqrt(), out=similarity)
