@@ -2,8 +2,8 @@
 
 
 def task_settings(wildcards):
-    if wildcards.task in STUDY.own_tasks:
-        own = STUDY.own_tasks[wildcards.task].model_dump()
+    if wildcards.task in STUDY.own_data:
+        own = STUDY.own_data[wildcards.task].model_dump()
         texts = {} if STUDY.encodes else {"texts": False}
         return settings(task=wildcards.task, own=own, **texts)
     return settings(task=wildcards.task)
@@ -11,6 +11,6 @@ def task_settings(wildcards):
 
 def own_files(wildcards):
     """The files of a task that is the user's own data."""
-    if wildcards.task not in STUDY.own_tasks:
+    if wildcards.task not in STUDY.own_data:
         return []
-    return list(map(str, STUDY.own_tasks[wildcards.task].files().values()))
+    return list(map(str, STUDY.own_data[wildcards.task].files().values()))

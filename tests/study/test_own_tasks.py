@@ -46,6 +46,25 @@ def test_own_data_may_have_prompts_and_be_decontaminated_against(tmp_path: Path)
         study_of("WordNetExamples", encoding=prompts)
 
 
+def test_pairs_are_cleaned_against_own_data_that_is_not_scored(tmp_path: Path) -> None:
+    scored, other = (str(beir(tmp_path / name)) for name in ("Mine", "Other"))
+    study = study_of(scored, corpus={"decontaminate": ["SciFact", scored, other, {"path": other, "name": "Third"}]})
+    assert study.tasks_cleaned_against == ["SciFact", "Mine", "Other", "Third"]
+    assert (study.task_names, list(study.own_tasks)) == (["Mine"], ["Mine"])
+    assert sorted(study.own_data) == ["Mine", "Other", "Third"]
+    assert study.catalogue["Third"]["type"] == "Retrieval"
+    assert load_study(study.model_dump()) == study
+    cases: list[tuple[Any, str]] = [
+        ({"path": other, "name": "Mine"}, r"corpus.decontaminate: two are called 'Mine'"),
+        ("data/none", r"corpus.decontaminate: data/none: there is no such file or folder"),
+        ({"path": other, "nam": "x"}, r"corpus.decontaminate.0.nam: unknown key; did you mean 'name'"),
+        ({"path": other, "name": "SciFact"}, r"corpus.decontaminate: 'SciFact' is a task's name already"),
+    ]
+    for entry, message in cases:
+        with pytest.raises(StudyError, match=f"^{message}"):
+            study_of(scored, corpus={"decontaminate": [entry]})
+
+
 def test_a_prompt_is_told_to_the_tasks_that_read_it_alone(tmp_path: Path) -> None:
     folder, file = beir(tmp_path / "Mine"), tmp_path / "labels.csv"
     file.write_text("text,label\na,x\n")

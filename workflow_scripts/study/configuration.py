@@ -7,12 +7,12 @@ wrong and what would be right. Imports nothing heavy: every cluster job parses i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import cached_property
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
-from pydantic import Discriminator, Field, Tag, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from workflow_scripts import search_grid
 from workflow_scripts.codecs import Codec, grid, parse
@@ -42,7 +42,7 @@ from workflow_scripts.study.sections.corpus import Corpus
 from workflow_scripts.study.sections.deploy import Bundle, Deploy
 from workflow_scripts.study.sections.encoding import Encoding
 from workflow_scripts.study.sections.intervals import Intervals
-from workflow_scripts.study.sections.own_task import OwnTask, is_path
+from workflow_scripts.study.sections.own_task import OwnTask, TaskEntry, is_path, name_of
 from workflow_scripts.study.sections.search import Search
 from workflow_scripts.study.sections.section import Section, Seed
 from workflow_scripts.study.sections.training import Training
@@ -52,13 +52,6 @@ from workflow_scripts.study.wording import expected, shown
 from workflow_scripts.vector_headers import ONLY_VECTORS
 
 TRAINING_TEXTS = "training_texts"  # stands for a task in the results
-
-
-def _kind(entry: Any) -> Literal["tagged-name", "tagged-own"]:
-    return "tagged-own" if isinstance(entry, Mapping | OwnTask) else "tagged-name"
-
-
-TaskEntry = Annotated[Annotated[str, Tag("tagged-name")] | Annotated[OwnTask, Tag("tagged-own")], Discriminator(_kind)]
 
 
 class Study(Section):
@@ -137,14 +130,10 @@ class Study(Section):
     def _tasks_are_known(cls, entries: list[TaskEntry]) -> list[TaskEntry]:
         distinct(entries)
         known = known_names()
-        found: list[TaskEntry] = []
-        for entry in entries:
-            own = OwnTask(path=entry) if isinstance(entry, str) and entry not in known and is_path(entry) else entry
-            if isinstance(own, OwnTask):
-                _own_is_sound(own, known)
-            elif own not in known:
-                raise ValueError(f"{own!r} is not a known task or benchmark, nor a path{nearest(own, known)}")
-            found.append(own)
+        found = [_with_own(entry, known, "tasks") for entry in entries]
+        for entry in found:
+            if isinstance(entry, str) and entry not in known:
+                raise ValueError(f"{entry!r} is not a known task or benchmark, nor a path{nearest(entry, known)}")
         own_names = [name_of(entry) for entry in found if isinstance(entry, OwnTask)]
         for name in own_names:
             if own_names.count(name) > 1:
@@ -197,13 +186,17 @@ class Study(Section):
     @field_validator("corpus")
     @classmethod
     def _decontamination_is_known(cls, corpus: Corpus, info: ValidationInfo) -> Corpus:
-        known = [*known_names(), *map(name_of, info.data.get("tasks", []))]
-        for name in corpus.decontaminate:
-            if name not in known:
-                raise StudyError(
-                    f"corpus.decontaminate: {name!r} is not a known task or benchmark{nearest(name, known)}"
-                )
-        return corpus
+        key, of_study = "corpus.decontaminate", info.data.get("tasks", [])
+        known = [*known_names(), *map(name_of, of_study)]
+        found: dict[str, TaskEntry] = {name_of(entry): entry for entry in of_study}
+        entries = [_with_own(entry, known_names(), key, found) for entry in corpus.decontaminate]
+        for entry in entries:
+            name = name_of(entry)
+            if isinstance(entry, str) and name not in known:
+                raise StudyError(f"{key}: {name!r} is not a known task or benchmark, nor a path{nearest(name, known)}")
+            if isinstance(entry, OwnTask) and found.setdefault(name, entry) != entry:
+                raise StudyError(f"{key}: two are called {name!r}; give each a `name` of its own")
+        return corpus.model_copy(update={"decontaminate": entries})
 
     @model_validator(mode="after")
     def _graph_is_sound(self, info: ValidationInfo) -> Study:
@@ -297,9 +290,15 @@ class Study(Section):
         return {name_of(entry): entry for entry in self.tasks if isinstance(entry, OwnTask)}
 
     @cached_property
+    def own_data(self) -> dict[str, OwnTask]:
+        """All data of the user's own by name: evaluation tasks, and what training pairs are cleaned against alone."""
+        cleaned_against = [entry for entry in self.corpus.decontaminate if isinstance(entry, OwnTask)]
+        return {name_of(entry): entry for entry in cleaned_against} | self.own_tasks
+
+    @cached_property
     def catalogue(self) -> dict[str, dict[str, Any]]:
         """What is known of each task that can be named, the study's own data among them."""
-        return task_catalogue() | {name: entry.described() for name, entry in self.own_tasks.items()}
+        return task_catalogue() | {name: entry.described() for name, entry in self.own_data.items()}
 
     def encoding_jobs(self, task: str) -> int:
         """How many jobs encode a task's texts for one model: one of the training texts, which are no task, and of data of the
@@ -321,7 +320,7 @@ class Study(Section):
     @property
     def tasks_cleaned_against(self) -> list[str]:
         """The tasks whose texts are removed from the pairs: `corpus: decontaminate`, benchmarks spelled out."""
-        return spelled_out(self.corpus.decontaminate)
+        return spelled_out(map(name_of, self.corpus.decontaminate))
 
 
 def load_study(raw: Mapping[str, Any], part: bool = False) -> Study:
@@ -337,22 +336,27 @@ def load_study(raw: Mapping[str, Any], part: bool = False) -> Study:
         raise StudyError(_one_line(error)) from None
 
 
-def name_of(entry: TaskEntry) -> str:
-    """The name of an entry of `tasks`: a task, a benchmark, an aggregate task, data of the user's own."""
-    return entry if isinstance(entry, str) else str(entry.name)
+def _with_own(entry: TaskEntry, known: Sequence[str], key: str, named: Container[str] = ()) -> TaskEntry:
+    """The entry of `key`, data of the user's own where it is a path and not a name that is `known` or `named`. Raises StudyError
+    for own data that cannot be used."""
+    if isinstance(entry, str) and entry not in known and entry not in named and is_path(entry):
+        entry = OwnTask(path=entry)
+    if isinstance(entry, OwnTask):
+        _own_is_sound(entry, known, key)
+    return entry
 
 
-def _own_is_sound(own: OwnTask, known: Sequence[str]) -> None:
+def _own_is_sound(own: OwnTask, known: Sequence[str], key: str) -> None:
     """Raises StudyError for a name that cannot be a task's, and for files that are not there."""
     name = safe_name(str(own.name), "a task")
     if name in known or name == TRAINING_TEXTS:
-        raise StudyError(f"tasks: {name!r} is a task's name already; give your own data another with `name`")
+        raise StudyError(f"{key}: {name!r} is a task's name already; give your own data another with `name`")
     try:
         files = own.files()
     except StudyError as error:
-        raise StudyError(f"tasks: {error}") from None
+        raise StudyError(f"{key}: {error}") from None
     for path in files.values():
-        refuse_wildcards(str(path), "tasks")
+        refuse_wildcards(str(path), key)
 
 
 def _distinct_or(values: list[Any], key: str) -> None:
@@ -423,7 +427,7 @@ def section_at(place: Sequence[int | str]) -> Any:
         return Variant
     if len(place) > 2 and tuple(place[:2]) == ("deploy", "bundles"):
         return Bundle
-    if place[0] == "tasks" and len(place) > 1:
+    if (place[0] == "tasks" and len(place) > 1) or (len(place) > 2 and tuple(place[:2]) == ("corpus", "decontaminate")):
         return OwnTask
     return Base if place[0] == "base" else Study.model_fields[str(place[0])].annotation
 

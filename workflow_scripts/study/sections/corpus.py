@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from workflow_scripts.study.sections.own_task import TaskEntry
 from workflow_scripts.study.sections.section import Positive, Section, Seed, Share
 
 
@@ -19,9 +20,9 @@ class Corpus(Section):
         description="For `source: medi`: the hub data set and its revision, in any of MEDI's four layouts.",
     )
     rows_per_task: Positive | None = Field(None, description="At most this many rows of each training task are kept.")
-    decontaminate: list[str] = Field(
+    decontaminate: list[TaskEntry] = Field(
         [],
-        description="Evaluation tasks (or whole benchmarks by name) whose texts are removed from the pairs. Its own list, so that scoring one more task of it trains nothing again. Found whatever their case, punctuation, Unicode form, invisible characters, HTML tags and entities; not found: letters that are others and look alike (Cyrillic for Latin, dotless i for i), letters lost, a word that a hyphen parts at the end of a line, translations, paraphrases.",
+        description="Evaluation tasks (or whole benchmarks by name, or data of your own as in `tasks`) whose texts are removed from the pairs. Its own list, so that scoring one more task of it trains nothing again. Found whatever their case, punctuation, Unicode form, invisible characters, HTML tags and entities; not found: letters that are others and look alike (Cyrillic for Latin, dotless i for i), letters lost, a word that a hyphen parts at the end of a line, translations, paraphrases.",
     )
     near_duplicate: Share = Field(
         0.8,

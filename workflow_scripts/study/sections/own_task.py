@@ -1,4 +1,4 @@
-"""An entry of `tasks` that is evaluation data of the user's own: its files, its name, and what is wrong with them.
+"""An entry of `tasks` or `decontaminate`, which may be evaluation data of the user's own: its files, its name, and what is wrong with them.
 
 Takes a path, or the files by what they hold; leaves which file is which. Looks at the names of files alone, since every
 cluster job parses the configuration again; what they hold is read by the room `tasks`.
@@ -7,10 +7,11 @@ cluster job parses the configuration again; what they hold is read by the room `
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer, model_validator
 
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.names import names_in
@@ -152,8 +153,20 @@ class OwnTask(Section):
         return of_split[0]
 
 
+def _kind(entry: Any) -> Literal["tagged-name", "tagged-own"]:
+    return "tagged-own" if isinstance(entry, Mapping | OwnTask) else "tagged-name"
+
+
+TaskEntry = Annotated[Annotated[str, Tag("tagged-name")] | Annotated[OwnTask, Tag("tagged-own")], Discriminator(_kind)]
+
+
+def name_of(entry: TaskEntry) -> str:
+    """The name of an entry: of a task, a benchmark, an aggregate task, data of the user's own."""
+    return entry if isinstance(entry, str) else str(entry.name)
+
+
 def is_path(text: str) -> bool:
-    """Whether an entry of `tasks` that is no task's name looks like a path."""
+    """Whether an entry that is no task's name looks like a path."""
     return "/" in text or text.endswith(SUFFIXES) or exists(text)
 
 
