@@ -107,16 +107,23 @@ def smaller_classification(task: Any) -> Any:
     return task
 
 
-def test_one_pass_for_all_dimensions_finds_what_a_search_at_each_finds(shared_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 3])  # with three, the queries are in parts
+def test_one_pass_for_all_dimensions_finds_what_a_search_at_each_finds(
+    threads: int, shared_data: Path, tmp_path: Path
+) -> None:
     task = retrieval_task(shared_data / "retrieval" / "vaswani")
     store = store_of(task, tmp_path, wide)
     split = retrieval.gather(task, store)[0]
     assert len(split.documents) > 2 * codec_search.BLOCK
     queries, documents = (torch.from_numpy(np.array(store.vectors[rows])) for rows in (split.queries, split.documents))
-    found = codec_search.search(
-        split, store, Fitted(store.width, unit=True), [(codec, 50) for codec in prefixes(DIMENSIONS)]
-    )
-    for codec in prefixes(DIMENSIONS):
+    wanted = [(codec, 50) for codec in prefixes(DIMENSIONS)]
+    torch.set_num_threads(threads)
+    try:
+        found = codec_search.search(split, store, Fitted(store.width, unit=True), [*wanted, *wanted])
+    finally:
+        torch.set_num_threads(1)
+    for codec, _ in wanted:
+        assert found[codec.name, 50].shape == (len(split.queries), 50)
         expected = torch.topk(rankings.cosines(queries, documents, codec.dim), 50, dim=1).indices.numpy()
         alike = [len(np.intersect1d(a, b)) / 50 for a, b in zip(found[codec.name, 50], expected, strict=True)]
         assert np.mean(alike) > 0.995, codec.name

@@ -8,6 +8,7 @@ codecs of one transform share their products over dimensions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,9 +25,7 @@ from workflow_scripts.store import Store
 
 BLOCK = 4096  # documents at once: few enough to stay near the processor
 Wanted = tuple[Codec, int]  # a codec, and how many documents of each query are kept
-Documents = Integers  # the best documents of each query, best first: (queries, depth)
-Found = dict[tuple[str, int], Documents]  # by the codec's name and how many are kept
-Tops = dict[str, list[Top]]  # a codec's, of several depths
+Found = dict[tuple[str, int], Integers]  # by the codec's name and how many are kept: (queries, depth), best first
 Step = Callable[[Matrix, int], None]  # takes in a block's transformed vectors (block, width), and its first document
 
 
@@ -45,42 +44,51 @@ def search_rows(
     by_transform: dict[tuple[str, int], list[Codec]] = {}
     for codec in {codec.name: codec for codec, _ in wanted}.values():
         by_transform.setdefault((codec.transform, codec.draw), []).append(codec)
-    groups = list(by_transform.values())
+    tops: dict[tuple[str, int], list[Top]] = {}
     with _one_thread_each() as (pool, threads):
-        # Where a transform has fewer steps than there are threads, each is done for parts of the queries side by side.
-        fewest = min(len(_by_step(group)) for group in groups)
-        parts = np.array_split(queries, max(1, min(-(-threads // fewest), len(queries))))
-        found = [{(codec.name, depth): Top(len(part), depth, order) for codec, depth in wanted} for part in parts]
-        steps = [
-            [
-                step
-                for part, tops in zip(parts, found, strict=True)
-                for step in _steps(fitted, group, part, _by_codec(tops))
-            ]
-            for group in groups
-        ]
+        groups = []
+        for codecs in by_transform.values():
+            steps, of_group = _side_by_side(fitted, codecs, queries, wanted, order, threads)
+            groups.append((codecs[0], steps))
+            tops |= of_group
         for start in range(0, len(documents), BLOCK):
             vectors = np.asarray(store.vectors[documents[start : start + BLOCK]], dtype=np.float32)
-            for group, made in zip(groups, steps, strict=True):
-                transformed = fitted.full_width(group[0], vectors)
-                list(pool.map(lambda step, block=transformed, start=start: step(block, start), made))
-        best = [dict(zip(tops, pool.map(lambda top: top.sorted()[1], tops.values()), strict=True)) for tops in found]
-    return {key: np.concatenate([of_part[key] for of_part in best]) for key in best[0]}
+            for first, steps in groups:
+                transformed = fitted.full_width(first, vectors)
+                list(pool.map(lambda step, block=transformed, start=start: step(block, start), steps))
+        best = pool.map(lambda parts: np.concatenate([top.sorted()[1] for top in parts]), tops.values())
+        return dict(zip(tops, best, strict=True))
 
 
-def _by_codec(tops: dict[tuple[str, int], Top]) -> Tops:
-    found: Tops = {}
-    for (name, _), top in tops.items():
-        found.setdefault(name, []).append(top)
-    return found
+def _side_by_side(
+    fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, wanted: Sequence[Wanted], order: Integers, threads: int
+) -> tuple[list[Step], dict[tuple[str, int], list[Top]]]:
+    """The steps that rank the codecs of one transform, and what they collect: by codec and depth, for each part of the queries
+    in turn. They are in parts where there are fewer steps than threads; each part has the documents coded again."""
+    by_step = _by_step(codecs)
+    count = max(1, min(math.ceil(threads / len(by_step)), len(queries)))
+    steps: list[Step] = []
+    collected: dict[tuple[str, int], list[Top]] = {}
+    for part in np.array_split(queries, count):
+        best: dict[str, list[Top]] = {}
+        for codec, depth in dict.fromkeys(wanted):
+            if codec in codecs:
+                top = Top(len(part), depth, order)
+                best.setdefault(codec.name, []).append(top)
+                collected.setdefault((codec.name, depth), []).append(top)
+        steps += [
+            (_shared_products if _shares_products(some[0]) else _one_dimension)(fitted, some, part, best)
+            for some in by_step
+        ]
+    return steps, collected
 
 
-def _by_step(group: Sequence[Codec]) -> list[list[Codec]]:
+def _by_step(codecs: Sequence[Codec]) -> list[list[Codec]]:
     """The codecs of one transform that are ranked in one step: those that share products, then what is kept at each dimension,
     the longest first, so that no thread is left with it at the end."""
-    shared = [codec for codec in group if _shares_products(codec)]
+    shared = [codec for codec in codecs if _shares_products(codec)]
     rest: dict[int, list[Codec]] = {}
-    for codec in group:
+    for codec in codecs:
         if not _shares_products(codec):
             rest.setdefault(codec.dim, []).append(codec)
     return [*([shared] if shared else []), *(rest[dim] for dim in sorted(rest, reverse=True))]
@@ -88,13 +96,6 @@ def _by_step(group: Sequence[Codec]) -> list[list[Codec]]:
 
 def _shares_products(codec: Codec) -> bool:
     return codec.precision == "float32" and not codec.rotates_within
-
-
-def _steps(fitted: Fitted, group: Sequence[Codec], queries: Matrix, best: Tops) -> list[Step]:
-    return [
-        (_shared_products if _shares_products(codecs[0]) else _one_dimension)(fitted, codecs, queries, best)
-        for codecs in _by_step(group)
-    ]
 
 
 @contextmanager
@@ -110,7 +111,7 @@ def _one_thread_each() -> Iterator[tuple[ThreadPoolExecutor, int]]:
         torch.set_num_threads(threads)
 
 
-def _one_dimension(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, best: Tops) -> Step:
+def _one_dimension(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, best: dict[str, list[Top]]) -> Step:
     """The step for all codecs of one transform and dimension, which keep the same coordinates."""
     asked = [torch.from_numpy(np.ascontiguousarray(fitted.query(codec, queries))) for codec in codecs]
     rounded = [fitted.precision(codec) for codec in codecs]
@@ -128,7 +129,7 @@ def _one_dimension(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, bes
     return step
 
 
-def _shared_products(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, best: Tops) -> Step:
+def _shared_products(fitted: Fitted, codecs: Sequence[Codec], queries: Matrix, best: dict[str, list[Top]]) -> Step:
     """The step for float32 codecs of one transform: the products of a dimension are those of the one below plus those
     of the coordinates between, and so are the squared norms."""
     ordered = sorted(codecs, key=lambda codec: codec.dim)
