@@ -24,6 +24,7 @@ from workflow_scripts.scores.retrieval import Integers, Split
 from workflow_scripts.store import Store
 
 BLOCK = 4096  # documents at once: few enough to stay near the processor
+PART = 64  # queries that are worth a thread; products of one to three round differently from those of more
 Wanted = tuple[Codec, int]  # a codec, and how many documents of each query are kept
 Found = dict[tuple[str, int], Integers]  # by the codec's name and how many are kept: (queries, depth), best first
 Step = Callable[[Matrix, int], None]  # takes in a block's transformed vectors (block, width), and its first document
@@ -66,7 +67,7 @@ def _side_by_side(
     """The steps that rank the codecs of one transform, and what they collect: by codec and depth, for each part of the queries
     in turn. They are in parts where there are fewer steps than threads; each part has the documents coded again."""
     by_step = _by_step(codecs)
-    count = max(1, min(math.ceil(threads / len(by_step)), len(queries)))
+    count = max(1, min(math.ceil(threads / len(by_step)), len(queries) // PART))
     steps: list[Step] = []
     collected: dict[tuple[str, int], list[Top]] = {}
     for part in np.array_split(queries, count):
