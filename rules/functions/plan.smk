@@ -41,4 +41,5 @@ def plan_limits():
 
 
 def plan_settings(wildcards):
-    return settings(study=STUDY.model_dump())
+    """In the order of the configuration: the first model of the study is the one whose throughput is measured."""
+    return json.dumps({"study": STUDY.model_dump()})

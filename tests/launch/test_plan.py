@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -255,6 +256,28 @@ def test_a_budget_without_a_throughput_asks_for_one(tmp_path: Path) -> None:
     assert "no throughput is known for this base and recipe" in (plan.refusal(longer, tmp_path) or "")
     (tmp_path / "plan.json").write_text(json.dumps(measured | {"gpu": None}))
     assert "where a GPU is" in (plan.refusal(study, tmp_path) or ""), "a processor's hours are not a GPU's"
+
+
+def test_of_several_fetched_models_the_plan_measures_the_one_that_the_budget_stands_on(project: Path) -> None:
+    content = {
+        "study": "two",
+        "variants": {
+            "zeta": {"parent": "org/A@main", "objective": "none", "declared_width": 8},
+            "alpha": {"parent": "org/B@main", "objective": "none", "declared_width": 8},
+        },
+        "dimensions": [8],
+        "tasks": ["WordNetExamples"],
+        "budget": {"gpu_hours": 1000},
+    }
+    (project / "two.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    result = snakemake(project, "--dry-run", "--printshellcmds", "--configfile", "two.yaml", "--", "plan")
+    assert result.returncode == 0, result.stderr
+    command = next(line for line in (result.stdout + result.stderr).splitlines() if "launch.plan --settings" in line)
+    words = shlex.split(command)
+    seen = load_study(json.loads(words[words.index("--settings") + 1])["study"])
+    measured = calibration.measured_for(seen)
+    assert measured == calibration.measured_for(load_study(content))
+    assert measured["model"] == "org/A@main"
 
 
 @pytest.mark.parametrize("cut", ["plan.json", "corpus/tokens/base/tokens.json", "models/fixed/s0/model.json"])
