@@ -36,14 +36,14 @@ except StudyError as error:
 
 use_this_python()
 if workflow.is_main_process:
-    try:
-        types = {name: STUDY.catalogue[name]["type"] for name in STUDY.task_names}
-        types |= {
-            name: type_of(own.files(), STUDY.encodes)
-            for name, own in STUDY.own_tasks.items()
-        }
-    except InputError as error:
-        raise SystemExit(f"configuration: tasks: {error}")
+    types = {name: STUDY.catalogue[name]["type"] for name in STUDY.task_names}
+    for name, own in (STUDY.own_data if STUDY.needs_pairs else STUDY.own_tasks).items():
+        try:
+            by_columns = type_of(own.files(), STUDY.encodes)
+        except InputError as error:
+            raise SystemExit(f"configuration: {STUDY.key_of(name)}: {error}")
+        if name in types:
+            types[name] = by_columns
     shorten_reasons()
     for warning in (
         drop_stale_lock(Path.cwd(), unlock="--unlock" in sys.argv),

