@@ -69,6 +69,17 @@ def test_pairs_are_cleaned_against_own_data_that_is_not_scored(tmp_path: Path) -
             study_of(scored, corpus={"decontaminate": [entry]})
 
 
+def test_data_that_is_scored_is_the_same_to_clean_against_however_its_path_is_spelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(beir(tmp_path / "Mine"))
+    monkeypatch.chdir(tmp_path)
+    spelled = [f"{path}/", "./Mine", "Mine/", f"{path}/../Mine", {"path": "Mine", "name": "Mine"}]
+    study = study_of(path, corpus={"decontaminate": spelled})
+    assert study.corpus.decontaminate == study.tasks * len(spelled), "the task's own entry"
+    assert load_study(study.model_dump()) == study
+
+
 def test_pairs_are_cleaned_against_no_vectors_without_texts(tmp_path: Path) -> None:
     files = {key: str(tmp_path / f"{key}.npy") for key in ("documents", "queries")}
     for path in files.values():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -188,14 +189,16 @@ class Study(Section):
     def _decontamination_is_known(cls, corpus: Corpus, info: ValidationInfo) -> Corpus:
         key, of_study = "corpus.decontaminate", info.data.get("tasks", [])
         known = [*known_names(), *map(name_of, of_study)]
-        found: dict[str, TaskEntry] = {name_of(entry): entry for entry in of_study}
+        found = {name_of(entry): entry for entry in of_study if isinstance(entry, OwnTask)}
         entries = [_with_own(entry, known_names(), key, found) for entry in corpus.decontaminate]
-        for entry in entries:
+        for place, entry in enumerate(entries):
             name = name_of(entry)
-            if isinstance(entry, str) and name not in known:
+            if isinstance(entry, OwnTask):
+                entries[place] = first = found.setdefault(name, entry)
+                if _resolved(first) != _resolved(entry):  # paths may be spelled differently
+                    raise StudyError(f"{key}: two are called {name!r}; give each a `name` of its own")
+            elif name not in known:
                 raise StudyError(f"{key}: {name!r} is not a known task or benchmark, nor a path{nearest(name, known)}")
-            if isinstance(entry, OwnTask) and found.setdefault(name, entry) != entry:
-                raise StudyError(f"{key}: two are called {name!r}; give each a `name` of its own")
         return corpus.model_copy(update={"decontaminate": entries})
 
     @model_validator(mode="after")
@@ -363,6 +366,11 @@ def _own_is_sound(own: OwnTask, known: Sequence[str], key: str) -> None:
         raise StudyError(f"{key}: {error}") from None
     for path in files.values():
         refuse_wildcards(str(path), key)
+
+
+def _resolved(own: OwnTask) -> dict[str, Path]:
+    """The files by what they hold, however their paths are spelled."""
+    return {key: path.resolve() for key, path in own.files().items()}
 
 
 def _distinct_or(values: list[Any], key: str) -> None:
