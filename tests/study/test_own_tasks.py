@@ -124,6 +124,11 @@ def test_what_cannot_be_own_data_is_one_line(tmp_path: Path) -> None:
         (("data/none",), r"tasks: data/none: there is no such file or folder"),
         (("SciFac",), r"tasks: 'SciFac' is not a known task or benchmark, nor a path; did you mean 'SciFact'"),
         ((str(folder), str(folder / "../Mine")), r"tasks: two are called 'Mine'"),
+        (
+            (str(folder), {"path": str(folder), "name": "Mine.values"}),
+            r"tasks: 'Mine.values' is what a table of the sc",
+        ),
+        (("SciFact", {"path": str(folder), "name": "SciFact.search"}), r"tasks: 'SciFact.search' is what a table of"),
         (({"path": str(folder), "name": "SciFact"},), r"tasks: 'SciFact' is a task's name already"),
         (({"path": str(folder), "name": "a b"},), r"tasks: 'a b' cannot name a task"),
         (({"path": str(folder), "nam": "x"},), r"tasks.0.nam: unknown key; did you mean 'name'"),

@@ -53,6 +53,7 @@ from workflow_scripts.study.wording import expected, shown
 from workflow_scripts.vector_headers import ONLY_VECTORS
 
 TRAINING_TEXTS = "training_texts"  # stands for a task in the results
+SCORE_TABLES = ("values", "search")  # <task>.values.parquet and <task>.search.parquet, beside <task>.parquet
 
 
 class Study(Section):
@@ -139,6 +140,11 @@ class Study(Section):
         for name in own_names:
             if own_names.count(name) > 1:
                 raise ValueError(f"two are called {name!r}; give each a `name` of its own")
+            of_task, _, kind = name.rpartition(".")
+            if kind in SCORE_TABLES and of_task in spelled_out(map(name_of, found)):
+                raise ValueError(
+                    f"{name!r} is what a table of the scores of {of_task!r} is called; give it another `name`"
+                )
         return found
 
     @field_validator("in_domain")
