@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from workflow_scripts.search_grid import grid
 from workflow_scripts.study.configuration import Study, load_study
 from workflow_scripts.study.errors import StudyError
 
@@ -77,6 +78,17 @@ def test_what_cannot_be_scored_is_refused_in_one_line(changes: dict[str, Any], l
     with pytest.raises(StudyError, match=line) as caught:
         study(**changes)
     assert "\n" not in str(caught.value)
+
+
+def test_a_search_that_refines_for_one_model_is_measured_for_that_one() -> None:
+    search = {"shortlist": ["prefix-64-float32"], "rescore": ["prefix-full-int8"]}
+    found = study(search=search, variants={"narrow": {"parent": "base", "objective": "none", "width": 64}})
+    assert "prefix-64-float32@20>prefix-384-int8" in [one.name for one in grid(found.search, 384)]
+    assert [one.name for one in grid(found.search, 64)] == ["prefix-64-float32", "prefix-64-int8"]
+    with pytest.raises(StudyError, match="is not finer than the shortlist's prefix-64-float32"):
+        study(
+            search=search | {"shortlist": ["prefix-64-float32", "prefix-full-float32"], "rescore": ["prefix-64-int8"]}
+        )
 
 
 def test_training_texts_are_encoded_where_a_codec_is_fitted_on_them_alone() -> None:

@@ -6,6 +6,8 @@ that says what does not fit, and what would.
 
 from __future__ import annotations
 
+import itertools
+
 from workflow_scripts.codecs import CENTROIDS, MTEB_BITS, Codec, grid, parse
 from workflow_scripts.command_line import InputError
 from workflow_scripts.study.errors import StudyError
@@ -40,12 +42,14 @@ def check_codecs(codecs: Codecs, search: Search, graph: Graph, sample_texts: int
                 raise StudyError(
                     f"corpus.sample_texts: {sample_texts} training texts are fewer than the {CENTROIDS} centroids of {codec.name}; use at least {CENTROIDS}"
                 )
-        for coarse in shortlist:
-            for fine in rescore:
-                if fine.bytes <= coarse.bytes:
-                    raise StudyError(
-                        f"search.rescore: {fine.name} ({fine.bytes} bytes a vector) is not finer than the shortlist's {coarse.name} ({coarse.bytes}); put it in search.shortlist or take it out"
-                    )
+    for first, last in itertools.product(search.shortlist, search.rescore):
+        of_widths = [(parse(first, width), parse(last, width)) for width in sorted(widths)]
+        pairs = [(coarse, fine) for coarse, fine in of_widths if coarse and fine]  # the widest model has all
+        if all(fine.bytes <= coarse.bytes for coarse, fine in pairs):
+            coarse, fine = pairs[-1]
+            raise StudyError(
+                f"search.rescore: {fine.name} ({fine.bytes} bytes a vector) is not finer than the shortlist's {coarse.name} ({coarse.bytes}); put it in search.shortlist or take it out"
+            )
 
 
 def _searched(search: Search, key: str, width: int) -> list[Codec]:

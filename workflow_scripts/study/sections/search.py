@@ -18,5 +18,5 @@ class Search(Section):
     rescore: list[str] = Field(
         ["prefix-full-float32"],
         min_length=1,
-        description="Codecs that rank the candidates, each finer than every shortlist's.",
+        description="Codecs that rank the candidates, each finer than every shortlist's for one model of the study at least.",
     )
