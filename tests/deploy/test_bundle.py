@@ -401,14 +401,23 @@ def test_what_cannot_be_exported_is_one_line(tmp_path: Path) -> None:
         choice.stages_of("pca-64-binary>prefix-full-int8", 384)
 
 
-def test_a_search_that_the_study_names_has_its_share_as_measured(tmp_path: Path) -> None:
+def test_what_the_study_names_has_its_share_as_measured_however_it_is_spelled(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text('{"confidence": 0.95}')
     curves = tmp_path / "curves.parquet"
     keys = {"variant": ["base"], "task_type": ["Retrieval"]}
-    pl.DataFrame(keys | {"task": ["mean"], "codec": ["prefix-8-float32"]}).write_parquet(curves)
+    shares = {"share": [0.9], "share_low": [0.8], "share_high": [0.95]}
+    pl.DataFrame(keys | {"task": ["mean"], "codec": ["random-64-int8"]} | shares).write_parquet(curves)
     chosen = {"share_measured": [0.97], "share": [0.96], "share_low": [0.94], "share_high": [0.98]}
-    row = keys | {"choice": ["two stages"], "of": ["own full width"], "words": ["in words"]} | chosen
-    pl.DataFrame(row).write_parquet(tmp_path / "frontier.parquet")
-    found = choice.named(curves, "two stages", "base", "Retrieval")
-    assert found.share[:3] == pytest.approx((0.97, 0.95, 0.99)), "nothing was chosen, so nothing is corrected"
-    assert choice.named(curves, "another", "base", "Retrieval").share[:3] == (None, None, None)
+    row = keys | {"choice": ["prefix-384-binary@100>prefix-384-int8"], "of": ["own full width"], "words": ["in words"]}
+    pl.DataFrame(row | chosen).write_parquet(tmp_path / "frontier.parquet")
+
+    def named(name: str) -> choice.Choice:
+        return choice.named(curves, *choice.stages_of(name, 384), "base", "Retrieval")
+
+    for name in ("prefix-full-binary@100>prefix-full-int8", "prefix.0-384-binary@0100>prefix-full-int8"):
+        assert named(name).name == "prefix-384-binary@100>prefix-384-int8"
+        assert named(name).share[:3] == pytest.approx((0.97, 0.95, 0.99)), "nothing was chosen, so nothing is corrected"
+    for name in ("random.0-64-int8", "random.1-64-int8", "random-64-int8"):
+        assert named(name).share[:3] == (0.9, 0.8, 0.95), "the curves have the mean of draws"
+    assert named("random.1-64-int8").name == "random.1-64-int8"
+    assert named("prefix-64-int8").share[:3] == (None, None, None)

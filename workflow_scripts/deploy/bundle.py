@@ -34,6 +34,7 @@ from workflow_scripts.deploy.check import adapted
 from workflow_scripts.deploy.numpy_lines import ADAPTOR, array_key, stage_names
 from workflow_scripts.deploy.readme import readme
 from workflow_scripts.encoder.dense import last_dense
+from workflow_scripts.search_grid import Search
 from workflow_scripts.store import open_store
 from workflow_scripts.study.references import portable_reference
 
@@ -113,9 +114,7 @@ def bundle(settings: Settings, results: Path, output: Path) -> None:
                 "from": chosen.share.source,
             },
             "confidence": chosen.share.confidence,
-            "measured": choice.score_of(
-                of_model, task, ">".join([*(f"{codec.name}@{kept}" for codec, kept in stages), final.name])
-            ),
+            "measured": choice.score_of(of_model, task, Search(tuple(stages), final).name),
             "model": {
                 "name": chosen.variant,
                 "seed": seed,
@@ -194,8 +193,8 @@ def _choice(settings: Settings, results: Path) -> choice.Choice:
     if settings.choice is None:
         return choice.advised(curves / "summary.json", settings.task_type, settings.rescored)
     assert settings.model is not None
-    name = choice.full_names(settings.choice, settings.widths[settings.model])
-    return choice.named(curves / "curves.parquet", name, settings.model, settings.task_type)
+    stages, final = choice.stages_of(settings.choice, settings.widths[settings.model])
+    return choice.named(curves / "curves.parquet", stages, final, settings.model, settings.task_type)
 
 
 def _described(codec: Codec, stage: str, candidates: int | None) -> dict[str, Any]:

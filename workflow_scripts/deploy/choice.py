@@ -6,6 +6,7 @@ share with its interval from the tables of the room `curves`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import polars as pl
 from workflow_scripts.artefact import read_json
 from workflow_scripts.codecs import MTEB_BITS, Codec, parse_search
 from workflow_scripts.command_line import InputError, users_file
+from workflow_scripts.search_grid import Search
 
 ANY, RESCORING = "any codec", "any codec, then re-scoring"
 
@@ -53,16 +55,20 @@ def advised(summary: Path, task_type: str, rescored: bool) -> Choice:
     )
 
 
-def named(curves: Path, name: str, variant: str, task_type: str) -> Choice:
+def named(curves: Path, stages: Sequence[tuple[Codec, int]], final: Codec, variant: str, task_type: str) -> Choice:
     """A choice of the study's own, with what the curves' tables say of it. Nothing is corrected for: it was not chosen on
-    the data by this study. `name` has no `full` in it."""
+    the data by this study."""
+    name = Search(tuple(stages), final).name
+    of_draws = (
+        name if stages else name.replace(f"random.{final.draw}-", "random-")
+    )  # the curves' codecs are means of draws
     confidence = read_json(curves.with_name("summary.json"))["confidence"]
     with users_file(f"{curves}: not readable as the curves' table"):
         rows = pl.read_parquet(curves).filter(
             (pl.col("variant") == variant)
             & (pl.col("task_type") == task_type)
             & (pl.col("task") == "mean")
-            & (pl.col("codec") == name)
+            & (pl.col("codec") == of_draws)
         )
     if rows.height:
         row = rows.row(0, named=True)
@@ -71,7 +77,7 @@ def named(curves: Path, name: str, variant: str, task_type: str) -> Choice:
     table = pl.read_parquet(curves.with_name("frontier.parquet")).filter(
         (pl.col("variant") == variant)
         & (pl.col("task_type") == task_type)
-        & (pl.col("choice") == name)
+        & (pl.col("choice") == of_draws)
         & (pl.col("of") == "own full width")
     )
     if table.height:
@@ -82,11 +88,6 @@ def named(curves: Path, name: str, variant: str, task_type: str) -> Choice:
         share = Share(measured, low, high, confidence, "frontier.parquet")
         return Choice(name, variant, task_type, share, row["words"])
     return Choice(name, variant, task_type, Share(None, None, None, confidence, ""), "")
-
-
-def full_names(name: str, width: int) -> str:
-    """A name with `full` spelled out as the width, as the tables have it."""
-    return name.replace("-full-", f"-{width}-")
 
 
 def stages_of(name: str, width: int) -> tuple[list[tuple[Codec, int]], Codec]:
