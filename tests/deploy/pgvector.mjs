@@ -21,9 +21,10 @@ for (const [name, bundle] of Object.entries(JSON.parse(readFileSync(process.argv
     const values = some.map((row, i) => "(" + row.map((_, j) => `$${i * width + j + 1}`).join(", ") + ")");
     await db.query(`INSERT INTO vectors VALUES ${values.join(", ")}`, some.flat());
   }
-  await db.exec(index);
-  const [set, search] = bundle.search.split(/;\n/);
-  await db.exec(set);
+  if (index) await db.exec(index);
+  const settings = bundle.search.trim().split(/;\n/);
+  const search = settings.pop();
+  for (const set of settings) await db.exec(set);
   found[name] = [];
   for (const parameters of bundle.parameters) {
     found[name].push((await db.query(search.replace(/;\s*$/, ""), parameters)).rows);

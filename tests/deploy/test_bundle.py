@@ -39,6 +39,8 @@ from workflow_scripts.study.sections.codecs import Precision, Transform
 STAGED = "prefix-full-binary@100>prefix-full-int8"
 # What the engines are tried on: a search by bits, an int8 and a float codec, bits alone.
 CHOICES = {"staged": STAGED, "int8": "pca-128-int8", "float16": "prefix-128-float16", "bits": "prefix-full-binary"}
+MANY = "prefix-full-binary@5000>prefix-full-int8"  # more candidates than sqlite-vec and pgvector's index find at once
+ENGINES = ("sqlite-vec", "pgvector")
 NODE = ROOT / ".venv" / "node"
 
 
@@ -230,13 +232,20 @@ def test_lancedb_reaches_the_reports_number(name: str, bundles: Path, measured: 
     within_the_reports_interval(bundles / name, measured.score(found))
 
 
-def lines_of(chosen: str, title: str, folder: Path) -> dict[str, Any]:
+def section_of(chosen: str, title: str, width: int = 32) -> engines.Section:
+    """An engine's section of a search's README."""
+    (section,) = [
+        one for one in engines.sections(engines.plan(*choice.stages_of(chosen, width)), 1) if one.title == title
+    ]
+    return section
+
+
+def lines_of(chosen: str, title: str, folder: Path, width: int = 32) -> dict[str, Any]:
     """The NumPy lines and an engine's of a search over vectors at random, defined as a reader's Python defines them."""
-    stages, final = choice.stages_of(chosen, 32)
-    codecs, fitted = [*(codec for codec, _ in stages), final], Fitted(32, texts(300), unit=True)
-    save_file(arrays_of(fitted, codecs, texts(4)), folder / "codec.safetensors")
-    plan = engines.plan(stages, final)
-    (section,) = [one for one in engines.sections(plan, 1) if one.title == title]
+    stages, final = choice.stages_of(chosen, width)
+    codecs, fitted = [*(codec for codec, _ in stages), final], Fitted(width, texts(300, width=width), unit=True)
+    save_file(arrays_of(fitted, codecs, texts(4, width=width)), folder / "codec.safetensors")
+    plan, section = engines.plan(stages, final), section_of(chosen, title, width)
     names: dict[str, Any] = {}
     for block in (
         numpy_lines.source(codecs, True),
@@ -247,7 +256,9 @@ def lines_of(chosen: str, title: str, folder: Path) -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize("chosen", ["prefix-full-binary@20>prefix-full-int8", "prefix-full-int8", "prefix-16-binary"])
+@pytest.mark.parametrize(
+    "chosen", ["prefix-full-binary@20>prefix-full-int8", MANY, "prefix-full-int8", "prefix-16-binary"]
+)
 @pytest.mark.parametrize("title", ["usearch", "sqlite-vec", "LanceDB"])
 def test_engines_answer_a_single_query_and_search_fewer_vectors_than_they_are_asked_for(
     title: str, chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -267,26 +278,31 @@ def test_engines_answer_a_single_query_and_search_fewer_vectors_than_they_are_as
         assert len(set(of_one)) == len(of_one) == min(10, len(documents))
 
 
-def test_pgvector_reaches_the_reports_number(bundles: Path, measured: Measured, tmp_path: Path) -> None:
+def in_postgres(given: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The rows that each statement of `given` finds, by query, in one Postgres: it takes seconds to start. Skips where there
+    is none."""
     if not (shutil.which("node") and (NODE / "node_modules").is_dir()):
         reason = "needs node and, from envs/node, pglite in .venv/node; `make test` installs it where npm is"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
+    (folder / "given.json").write_text(json.dumps(given))
+    script = ROOT / "tests" / "deploy" / "pgvector.mjs"
+    result = subprocess.run(["node", script, NODE, folder / "given.json"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_pgvector_reaches_the_reports_number(bundles: Path, measured: Measured, tmp_path: Path) -> None:
     lines, given = {}, {}
-    for name in ("staged", "bits"):  # in one Postgres: it takes seconds to start
+    for name in ("staged", "bits"):
         lines[name] = run_lines(bundles / name, "Codes with NumPy", "pgvector")
         create, search, _ = blocks(bundles / name, "pgvector")
         rows = [[i, *row] for i, row in enumerate(lines[name]["rows"](measured.documents))]
         parameters = lines[name]["parameters"](measured.queries)
         given[name] = {"create": create, "search": search, "rows": rows, "parameters": parameters}
-    (tmp_path / "given.json").write_text(json.dumps(given))
-    script = ROOT / "tests" / "deploy" / "pgvector.mjs"
-    result = subprocess.run(
-        ["node", script, NODE, tmp_path / "given.json"], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    for name, of_queries in json.loads(result.stdout).items():
+    for name, of_queries in in_postgres(given, tmp_path).items():
         found = []
         for query, rows in zip(measured.queries, of_queries, strict=True):
             ids = np.array([row["id"] for row in rows])
@@ -295,6 +311,49 @@ def test_pgvector_reaches_the_reports_number(bundles: Path, measured: Measured, 
                 ids = lines[name]["rescored"](query, ids, codes)
             found.append(ids)
         within_the_reports_interval(bundles / name, measured.score(found))
+
+
+def test_what_an_engine_does_not_find_or_index_is_said() -> None:
+    few = STAGED.replace("full", "32")
+    assert "AND k = 4096 " in section_of(MANY, "sqlite-vec").blocks[0][1]
+    notes = {(chosen, title): " ".join(section_of(chosen, title).notes) for chosen in (few, MANY) for title in ENGINES}
+    assert "It finds 4,096 candidates at most; the search was measured with 5,000." in notes[MANY, "sqlite-vec"]
+    assert "Its index finds 1,000 candidates at a time" in notes[MANY, "pgvector"]
+    assert "at most" not in notes[few, "sqlite-vec"]
+    assert "at a time" not in notes[few, "pgvector"]
+    for chosen, most in {"prefix-full-float32": 2000, "prefix-full-int8": 4000}.items():
+        for width in (most, most + 1):
+            section = section_of(chosen, "pgvector", width)
+            assert any("CREATE INDEX" in block for _, block in section.blocks) == (width == most)
+            assert (f"pgvector indexes at most {most:,} dimensions" in " ".join(section.notes)) == (width > most)
+
+
+def test_pgvector_takes_more_candidates_and_dimensions_than_its_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cases = {
+        "wide": ("prefix-full-float32", 2001, 20),
+        "widest": ("prefix-full-int8", 4001, 20),
+        "many": (MANY, 32, 1500),
+    }
+    given, exact = {}, {}
+    for name, (chosen, width, count) in cases.items():
+        lines, documents, queries = (
+            lines_of(chosen, "pgvector", tmp_path, width),
+            texts(count, 1, width),
+            texts(3, 2, width),
+        )
+        (_, create), (_, search), _ = section_of(chosen, "pgvector", width).blocks
+        if name == "many":  # all of the candidates, by the index, whatever Postgres thinks of so few rows
+            search = "SET enable_seqscan = off;\n" + search.replace("LIMIT 10;", "LIMIT 5000;")
+        rows = [[i, *row] for i, row in enumerate(lines["rows"](documents))]
+        given[name] = {"create": create, "search": search, "rows": rows, "parameters": lines["parameters"](queries)}
+        exact[name] = np.argsort(-queries @ documents.T, axis=1)
+    found = in_postgres(given, tmp_path)
+    assert [len(rows) for rows in found["many"]] == [1500] * 3
+    for name in ("wide", "widest"):
+        assert [rows[0]["id"] for rows in found[name]] == list(exact[name][:, 0])
 
 
 def test_what_no_package_carries_is_marked_as_not_run(bundles: Path) -> None:

@@ -16,6 +16,9 @@ from workflow_scripts.deploy.numpy_lines import stage_names
 TOP = 10  # results of a search, as the metric counts them
 OVERSAMPLED = 10  # candidates for each result, where the engine rounds queries that were not rounded when measured
 BITS, INT8, FLOAT16, FLOAT32 = "bits", "int8", "float16", "float32"
+SQLITE_VEC_FINDS = 4096  # the largest k of a search
+HNSW_HOLDS = 1000  # pgvector's largest hnsw.ef_search
+HNSW_INDEXES = {"bit": 64_000, "vector": 2000, "halfvec": 4000}  # the most dimensions of pgvector's index, by type
 # The smallest type for what each precision stands for that at least one engine has.
 KINDS = {"binary": BITS, "binary_median": BITS, "int8": INT8, "int4": INT8, "int2": INT8, "float32": FLOAT32}
 
@@ -192,7 +195,7 @@ def sqlite_vec(plan: Plan, limit: float) -> Section:
     columns = "rowid, codes" if codes else "rowid"
     lines += [
         f"    for one, asked in zip(queries, {queries}):",
-        f'        found = db.execute("SELECT {columns} FROM vectors WHERE embedding MATCH {value} AND k = {plan.candidates} ORDER BY distance", (bytes(asked),))',  # noqa: S608  # written for a reader, of names that are ours
+        f'        found = db.execute("SELECT {columns} FROM vectors WHERE embedding MATCH {value} AND k = {min(plan.candidates, SQLITE_VEC_FINDS)} ORDER BY distance", (bytes(asked),))',  # noqa: S608  # written for a reader, of names that are ours
     ]
     if codes:
         lines += [
@@ -202,6 +205,10 @@ def sqlite_vec(plan: Plan, limit: float) -> Section:
     else:
         lines.append("        best.append(np.array([row for row, in found]))")
     notes = _notes(plan, column.split("[")[0], size)
+    if plan.candidates > SQLITE_VEC_FINDS:
+        notes.append(
+            f"It finds {SQLITE_VEC_FINDS:,} candidates at most; the search was measured with {plan.candidates:,}."
+        )
     if kind != BITS:
         notes.append(
             "It ranks by cosine, the codec by inner product: equal but for what rounding does to a vector's length."
@@ -271,11 +278,13 @@ def pgvector(plan: Plan) -> Section:
     operators = {BITS: "<~>"}
     names = {BITS: "bit_hamming_ops", FLOAT32: "vector_ip_ops"}
     first_type = typed(plan.first).split("(")[0]
+    is_indexed = (plan.bits if plan.kind == BITS else plan.first.dim) <= HNSW_INDEXES[first_type]
     create = [
         "CREATE EXTENSION IF NOT EXISTS vector;",
         f"CREATE TABLE vectors (id bigint PRIMARY KEY, {', '.join(f'{name} {typed(codec)} NOT NULL' for name, codec in columns)});",
-        f"CREATE INDEX ON vectors USING hnsw ({columns[0][0]} {names.get(plan.kind, 'halfvec_ip_ops')}) WITH (m = 16, ef_construction = 128);",
     ]
+    index = f"CREATE INDEX ON vectors USING hnsw ({columns[0][0]} {names.get(plan.kind, 'halfvec_ip_ops')}) WITH (m = 16, ef_construction = 128);"
+    create += [index] * is_indexed
 
     def distance(place: int) -> str:
         name, codec = columns[place]
@@ -291,7 +300,10 @@ def pgvector(plan: Plan) -> Section:
             f"WITH found_{place} AS MATERIALIZED (\n  {statement}\n)\nSELECT {carried[place]} FROM found_{place}"
             f" ORDER BY {distance(place)} LIMIT {kept[place]}"
         )
-    search = [f"SET hnsw.ef_search = {min(1000, max(100, 2 * plan.candidates))};", f"{statement};"]
+    search = [f"SET hnsw.ef_search = {min(HNSW_HOLDS, max(100, 2 * plan.candidates))};"] * is_indexed
+    goes_on = is_indexed and plan.candidates > HNSW_HOLDS
+    search += ["SET hnsw.iterative_scan = strict_order;"] * goes_on
+    search.append(f"{statement};")
     lines = ["def text(numbers):", '    return "[" + ",".join(map(str, numbers)) + "]"', "", ""]
 
     def values(codec: Codec, behind: str, queries: bool) -> str:
@@ -313,9 +325,16 @@ def pgvector(plan: Plan) -> Section:
         notes.append(
             "The rows that it gives are ranked by `rescored(query, ids, codes)`; a code is `np.packbits` of the text's digits."
         )
-    notes.append(
-        "Insert through parameters (`INSERT INTO vectors VALUES ($1, …)`), and create the index after the rows."
-    )
+    if goes_on:
+        notes.append(
+            f"Its index finds {HNSW_HOLDS:,} candidates at a time (`hnsw.ef_search`); for {plan.candidates:,} the scan goes on (`hnsw.iterative_scan`, of pgvector 0.8), up to `hnsw.max_scan_tuples`, which is 20,000."
+        )
+    if not is_indexed:
+        notes.append(
+            f"pgvector indexes at most {HNSW_INDEXES[first_type]:,} dimensions of `{first_type}`; without an index it compares with every row."
+        )
+    insert = "Insert through parameters (`INSERT INTO vectors VALUES ($1, …)`)"
+    notes.append(f"{insert}, and create the index after the rows." if is_indexed else f"{insert}.")
     return Section("pgvector", notes, blocks)
 
 
