@@ -25,6 +25,7 @@ from workflow_scripts.launch.slurm import prepare
 from workflow_scripts.study.catalogue import unread_prompts
 from workflow_scripts.study.configuration import load_study
 from workflow_scripts.study.errors import StudyError
+from workflow_scripts.study.names import TRAINING_TEXTS
 from workflow_scripts.study.references import files_of_user
 
 gc.disable()  # while the graph of jobs is built, of which nothing is garbage: a sixth of a large study's dry run
@@ -59,7 +60,6 @@ LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 ENVIRONMENT = "../envs/environment.yaml"
 CATALOGUE = STUDY.catalogue
-TRAINING_TEXTS = "training_texts"  # the sample of training texts, encoded like a task
 GRAPH = STUDY.graph
 MODELS = GRAPH.runs  # (model, seed)
 FETCHED, TRAINED, TRANSFORMED = GRAPH.fetched, GRAPH.trained, GRAPH.transformed

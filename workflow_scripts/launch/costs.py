@@ -12,8 +12,8 @@ from typing import Any
 
 from workflow_scripts.artefact import read_json
 from workflow_scripts.study.configuration import Study
+from workflow_scripts.study.names import TRAINING_TEXTS
 
-TRAINING_TEXTS = "training_texts"
 CHARACTERS_PER_TOKEN = 4.0
 TOKENS_PER_TRIPLE = {"wordnet": 80.0}  # until tokens.json says
 TOKENS_PER_MEDI_TRIPLE = 400.0  # 1.7 kB of text in a triple on average; also assumed for pairs of one's own

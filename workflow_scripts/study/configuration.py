@@ -16,8 +16,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from workflow_scripts import search_grid
-from workflow_scripts.codecs import Codec, grid, parse
-from workflow_scripts.command_line import InputError
+from workflow_scripts.codecs import Codec, grid
 from workflow_scripts.study.bundles_fit import check_bundle
 from workflow_scripts.study.catalogue import (
     known_names,
@@ -30,7 +29,7 @@ from workflow_scripts.study.catalogue import (
 from workflow_scripts.study.codecs_fit import check_codecs
 from workflow_scripts.study.errors import StudyError
 from workflow_scripts.study.graph import Graph
-from workflow_scripts.study.names import distinct, nearest, safe_name
+from workflow_scripts.study.names import TRAINING_TEXTS, distinct, nearest, safe_name
 from workflow_scripts.study.own_vectors import files_by_task, pairs_by_task, refuse_other_numbers
 from workflow_scripts.study.paths import exists
 from workflow_scripts.study.references import HUB_REFERENCE, refuse_wildcards
@@ -52,7 +51,6 @@ from workflow_scripts.study.variants_fit import check_hub_names, check_variants,
 from workflow_scripts.study.wording import expected, shown
 from workflow_scripts.vector_headers import ONLY_VECTORS
 
-TRAINING_TEXTS = "training_texts"  # stands for a task in the results
 SCORE_TABLES = ("values", "search")  # <task>.values.parquet and <task>.search.parquet, beside <task>.parquet
 
 
@@ -116,17 +114,6 @@ class Study(Section):
                 _distinct_or(values, f"{info.field_name}.{key}")
         return section
 
-    @field_validator("search")
-    @classmethod
-    def _codecs_are_known(cls, search: Search) -> Search:
-        for key in ("shortlist", "rescore"):
-            for name in getattr(search, key):
-                try:
-                    parse(name, width=0)
-                except InputError as error:
-                    raise StudyError(f"search.{key}: {error}") from None
-        return search
-
     @field_validator("tasks")
     @classmethod
     def _tasks_are_known(cls, entries: list[TaskEntry]) -> list[TaskEntry]:
@@ -177,10 +164,7 @@ class Study(Section):
             raise StudyError(
                 f"training.gpus: {training.gpus} share a training.batch of {training.batch}; use at most one for a triple"
             )
-        try:
-            distinct(training.nesting or [])
-        except ValueError as error:
-            raise StudyError(f"training.nesting: {error}") from None
+        _distinct_or(training.nesting or [], "training.nesting")
         return training
 
     @field_validator("corpus")

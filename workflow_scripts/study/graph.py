@@ -80,7 +80,7 @@ class Graph:
         if section is not None and section.hub_name is not None:
             name, _, revision = section.hub_name.partition("@")
             return name, revision or None
-        if not self.is_fetched(model) or (model != "base" and self.variants[model].parent is None):
+        if not self.is_fetched(model):
             return None
         kind, name, hub_revision = parse_reference(self.reference_of(model))
         return (name, hub_revision) if kind == "hub" else None

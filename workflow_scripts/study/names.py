@@ -13,6 +13,7 @@ from typing import Any
 
 LONGEST = 100  # characters of a name
 NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{LONGEST - 1}}}\Z")
+TRAINING_TEXTS = "training_texts"  # the sample of training texts, encoded like a task
 RESERVED = ("base", "mteb")  # names in the results that are no variant's
 
 
