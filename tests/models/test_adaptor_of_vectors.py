@@ -174,6 +174,22 @@ def test_the_folder_is_a_matrix_alone_and_accounts_for_itself(tmp_path: Path, so
     assert "modules.json" in output.with_name("model.sha256").read_text()
 
 
+def test_where_a_gpu_is_visible_it_is_learned_on_the_processor_all_the_same(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: list[str] = []
+
+    def frozen_on(of_tasks: Any, draw: Draw, device: torch.device) -> FrozenPairs:
+        devices.append(device.type)
+        return frozen_rows(of_tasks, draw, torch.device("cpu"))
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("workflow_scripts.models.own.adapt_vectors.frozen_rows", frozen_on)
+    output = adapted(tmp_path, source, batch=32)  # a penalty that is fixed: one training
+    assert devices == ["cpu"]
+    assert json.loads(output.read_text())["cost"]["device"].startswith("cpu")
+
+
 def test_where_held_out_queries_gain_nothing_the_rotation_is_left_and_said(
     tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from workflow_scripts import artefact, command_line
 from workflow_scripts.artefact import log
 from workflow_scripts.encoder.dense import write_dense
-from workflow_scripts.encoder.loading import default_device
 from workflow_scripts.models.adapted import AdaptorSettings, learned_from, recipe_of, write_losses
 from workflow_scripts.models.folder import cost, descent, leave, read_digest, versions
 from workflow_scripts.models.own.frozen_rows import Draw, Source, frozen_rows, read_rows
@@ -45,7 +46,7 @@ def adapt_vectors(settings: VectorsSettings, tasks: list[Path], stores: list[Pat
         if rows.answered_by_pairs:
             words = "%s: of %d scored queries %d have an answer that pairs name too, where an adaptor gains most"
             log.info(words, name, rows.scored, rows.answered_by_pairs)
-    frozen = frozen_rows(of_tasks, draw, default_device())
+    frozen = frozen_rows(of_tasks, draw, torch.device("cpu"))  # the rule asks for no GPU, so others may hold them
     learned = learned_from(frozen, settings, "queries", f"too few pairs for three parts of {batch}")
     described = [artefact.read_json(store.with_name("embeddings.json"))["files"] for store in stores]
     vectors: dict[str, Any] = {
