@@ -139,9 +139,10 @@ class StoreWriter:
         step = self.rows_per_shard
         return [(start, min(start + step, len(self.keys))) for start in range(0, len(self.keys), step)]
 
-    def missing(self) -> list[int]:
-        """The shards still to be made; a shard that is not whole is removed, and is one of them."""
-        return [shard for shard in range(len(self.ranges)) if not self._is_whole(shard)]
+    def missing(self, wanted: Iterable[int] | None = None) -> list[int]:
+        """Of the `wanted` shards, all if None, those still to be made; one that is not whole is removed, and is one of them.
+        No other is looked at: its own job may be writing it."""
+        return [shard for shard in (range(len(self.ranges)) if wanted is None else wanted) if not self._is_whole(shard)]
 
     def write(self, shard: int, vectors: np.ndarray, **costs: float) -> None:
         """Write one shard's vectors `(rows, width)`, and with them what they cost (tokens, seconds)."""
@@ -193,7 +194,7 @@ class StoreWriter:
             if rows.vectors.shape == (stop - start, self.width) and np.array_equal(rows.keys, self.keys[start:stop]):
                 return True
             log.info("%s: rows of other texts; it is made again", path)
-        path.unlink()
+        path.unlink(missing_ok=True)
         return False
 
 

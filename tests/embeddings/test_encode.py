@@ -158,6 +158,20 @@ def test_parts_make_the_store_that_one_job_makes(
     assert manifests[0] == manifests[1]
 
 
+def test_a_part_leaves_anothers_shard_that_is_not_whole_to_the_other(
+    model: Path, utterances: list[str], tmp_path: Path
+) -> None:
+    digest = write_task(tmp_path / "task", [("", text) for text in utterances[:16]])
+    read = parse_settings(StoreSettings, settings())
+    folder = tmp_path / "store" / "parts"
+    for part in range(2):
+        encode_task(read, model / "model.sha256", digest, folder / f"{part}-of-2.json", 8, (part, 2))
+    of_first = next(tmp_path.rglob("00000.arrow"))
+    of_first.write_bytes(of_first.read_bytes()[:100])
+    encode_task(read, model / "model.sha256", digest, folder / "1-of-2.json", 8, (1, 2))
+    assert of_first.exists()
+
+
 def test_a_part_leaves_the_shards_of_a_part_that_computed_otherwise_and_the_joining_job_makes_them_again(
     model: Path, utterances: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -155,6 +156,38 @@ def test_shards_of_another_fingerprint_are_left_by_one_of_several_jobs(tmp_path:
     StoreWriter(tmp_path, keys_of(TEXTS), 24, "a" * 64).write(0, VECTORS)
     assert StoreWriter(tmp_path, keys_of(TEXTS), 24, "b" * 64, is_part=True).missing() == [0]
     assert len(list(tmp_path.rglob("*.arrow"))) == 1
+
+
+def test_one_of_several_jobs_looks_at_its_own_shards_alone(tmp_path: Path) -> None:
+    """Another's shard that was not whole a moment ago may have been written anew since."""
+    first, second = (
+        StoreWriter(tmp_path, keys_of(TEXTS), 24, "a" * 64, rows_per_shard=300, is_part=True) for _ in range(2)
+    )
+    first.write(0, VECTORS[slice(*first.ranges[0])])
+    truncated = next(tmp_path.rglob("00000.arrow"))
+    truncated.write_bytes(truncated.read_bytes()[:2000])
+    assert second.missing(range(2, 4)) == [2, 3]
+    assert truncated.exists()
+    assert first.missing(range(2)) == [0, 1]
+    assert not truncated.exists()
+
+
+def test_a_broken_shard_that_another_job_removes_first_is_missing_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = StoreWriter(tmp_path, keys_of(TEXTS), 24, "a" * 64)
+    writer.write(0, VECTORS)
+    read = store._read
+
+    def read_and_removed(path: Path) -> Any:
+        path.write_bytes(b"")
+        try:
+            return read(path)
+        finally:
+            path.unlink()
+
+    monkeypatch.setattr(store, "_read", read_and_removed)
+    assert writer.missing() == [0]
 
 
 def test_vectors_that_are_not_numbers_are_refused(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def encode_task(
         folder, texts.keys, width, fingerprint, options.precision, rows_per_shard, is_part=part is not None
     )
     wanted = shards_of_part(len(writer.ranges), *(part or (0, 1)))
-    missing = [shard for shard in writer.missing() if shard in wanted]
+    missing = writer.missing(wanted)
     count, left = (
         sum(stop - start for start, stop in map(writer.ranges.__getitem__, some)) for some in (wanted, missing)
     )
