@@ -49,6 +49,12 @@ def test_short_tasks_and_single_rows_are_counted() -> None:
     assert all(task != "single" for task, _ in first(300, Order(8, seed=0)))
 
 
+def test_tasks_whose_cap_is_below_the_batch_are_counted_as_short_with_the_rows_that_a_batch_has() -> None:
+    assert account(ROWS, batch=8, rows_cap=6).short_tasks == {"long": 6, "short": 5}
+    assert {(task, len(rows)) for task, rows in first(300, Order(8, seed=0, rows_cap=6))} == {("long", 6), ("short", 5)}
+    assert account(ROWS, batch=8, rows_cap=8).short_tasks == {"short": 5}
+
+
 def test_pairs_without_two_rows_in_a_task_are_refused() -> None:
     with pytest.raises(ModelError, match="no task has two rows"):
         account({"a": np.array([0]), "b": np.array([1])}, batch=8)

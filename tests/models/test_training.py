@@ -309,6 +309,12 @@ def test_training_lowers_the_loss_and_accounts_for_itself(undisturbed: Path) -> 
     assert manifest["recipe"]["short_tasks"] == {"super_ni_task363_sst2": 5}
 
 
+def test_tasks_that_a_cap_makes_short_are_accounted_for(tmp_path: Path, bert: Path, corpus: Corpus) -> None:
+    manifest = json.loads(trained(tmp_path, bert, corpus, steps=1, training={"rows_cap": 6}).read_text())
+    short = {"super_ni_task363_sst2": 5, "snips_intent": 6, "trec_question_type": 6}
+    assert manifest["recipe"]["short_tasks"] == short
+
+
 def test_the_exported_model_cuts_anywhere_and_leaves_the_prompt_out_of_the_pooling(
     tmp_path: Path, bert: Path, corpus: Corpus
 ) -> None:

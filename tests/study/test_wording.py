@@ -54,6 +54,7 @@ STUDY: dict[str, Any] = {
         ({"dimensions": 8}, "dimensions: expected a list, in brackets or a line with a dash for each member (found 8)"),
         ({"in_domain": ["SciFact"]}, "in_domain: 'SciFact' is not a task of this study"),
         ({"dimensions": [8.5]}, "dimensions.0: expected a whole number (found 8.5)"),
+        ({"training": {"rows_cap": 1}}, "training.rows_cap: expected a number greater than or equal to 2 (found 1)"),
         ({"training": {"temperature": "warm"}}, "training.temperature: expected a number (found 'warm')"),
         ({"training": {"temperature": float("inf")}}, "training.temperature: expected a finite number (found inf)"),
         ({"seeds": [2**32]}, "seeds.0: expected a number less than 4294967296 (found 4294967296)"),

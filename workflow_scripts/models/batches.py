@@ -111,13 +111,13 @@ class Accounting:
     """What the order does with tasks that do not fill a batch; goes into the manifest."""
 
     tasks: int
-    short_tasks: dict[str, int]  # fewer rows than a batch: trained in batches of all their rows
+    short_tasks: dict[str, int]  # fewer rows than a batch, under the cap: trained in batches of all these rows
     left_out: dict[str, int]  # a single row has no other row to be told from: never trained
 
 
-def account(rows_by_task: dict[str, np.ndarray], batch: int) -> Accounting:
+def account(rows_by_task: dict[str, np.ndarray], batch: int, rows_cap: int | None = None) -> Accounting:
     """Count short and left-out tasks. Raises ModelError where no task has two rows."""
-    sizes = {name: len(rows) for name, rows in rows_by_task.items()}
+    sizes = {name: len(rows[:rows_cap]) for name, rows in rows_by_task.items()}
     if not any(size > 1 for size in sizes.values()):
         raise ModelError(f"pairs: no task has two rows or more ({len(sizes)} tasks); in-batch negatives need two")
     return Accounting(

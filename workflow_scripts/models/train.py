@@ -123,7 +123,7 @@ def train(
     max_length = longest_input(model, settings.max_length)
     tokens = Tokens(tokens_digest.with_name("tokens.arrow"), max_length)
     rows_by_task = tokens.rows_by_task()
-    accounting = account(rows_by_task, recipe.batch)
+    accounting = account(rows_by_task, recipe.batch, recipe.rows_cap)
     for name in accounting.left_out:
         log.info("task %s has a single row: not trained on (counted in model.json)", name)
     order = training_order(rows_by_task, Order(recipe.batch, settings.seed, recipe.rows_cap))

@@ -46,8 +46,9 @@ class Training(Section):
     spread_out: Annotated[float, Field(ge=0)] = Field(
         0.0, description="Weight of the regulariser that spreads unrelated texts over all directions; 0: none."
     )
-    rows_cap: Positive | None = Field(
-        None, description="A task counts as at most this many rows when batches are drawn in proportion to rows."
+    rows_cap: Annotated[int, Field(ge=2)] | None = Field(
+        None,
+        description="A task counts as at most this many rows when batches are drawn in proportion to rows; below `batch`, its batches have so many. At least 2: a row alone has no in-batch negatives.",
     )
     micro_tokens: Positive = Field(
         8192,
