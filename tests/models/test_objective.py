@@ -203,3 +203,24 @@ def test_directions_at_random_are_hardly_regularised_and_a_shared_direction_is()
 
     assert added(random) < 0.001
     assert added(random + 2.0) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("query", "positive", "negative"), [([0, 0], [1, 2], [2, 1]), ([0], [1], [2])], ids=["all related", "one row"]
+)
+@pytest.mark.parametrize("name", ["instructor", "mnr"])
+def test_a_batch_without_unrelated_texts_is_not_regularised(
+    name: Any, query: list[int], positive: list[int], negative: list[int]
+) -> None:
+    places = [np.array(column) for column in (query, positive, negative)]
+    masks = [None if mask is None else torch.from_numpy(mask) for mask in false_negative_masks(*places)]
+    rows = Rows(*map(torch.from_numpy, places), *masks)
+    embeddings = draw()[:3].requires_grad_()
+    found = []
+    for weight in (0.0, 1.0):
+        loss, _ = contrastive_loss(embeddings, rows, objective(name, NESTING, WEIGHTS, spread_out=weight))
+        (gradient,) = torch.autograd.grad(loss, embeddings)
+        assert bool(gradient.isfinite().all())
+        found.append((loss.item(), gradient))
+    assert found[0][0] == found[1][0]
+    assert torch.equal(found[0][1], found[1][1])

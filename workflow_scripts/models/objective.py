@@ -127,12 +127,14 @@ def _logits(scores: Tensor, rows: Rows, name: ObjectiveName) -> tuple[list[Tenso
 
 def _spread(cosines: Tensor, dimension: int, rows: Rows) -> Tensor:
     """Of the cosines `(rows, 2 rows)` of queries with other rows' positives and negatives: their mean, squared, and the mean of
-    their squares above 1 / dimension, which random directions have."""
+    their squares above 1 / dimension, which random directions have. 0 where all of these are related."""
     count = len(cosines)
     related = torch.eye(count, dtype=torch.bool, device=cosines.device).repeat(1, 2)
     if rows.query_false_negatives is not None:
         related = related | rows.query_false_negatives
     unrelated = cosines[~related]
+    if not len(unrelated):  # whose mean is no number
+        return cosines.new_zeros(())
     return unrelated.mean().square() + (unrelated.square().mean() - 1 / dimension).clamp_min(0)
 
 
