@@ -23,10 +23,11 @@ from sentence_transformers import SentenceTransformer
 from tests.conftest import ROOT
 from tests.embeddings.conftest import ONE_THREAD, command, run, write_task
 from workflow_scripts.command_line import parse_settings
-from workflow_scripts.embeddings import encode, manifest
+from workflow_scripts.embeddings import encode
 from workflow_scripts.embeddings.encode import encode_rows, encode_task, precisions_for, read_texts
 from workflow_scripts.embeddings.manifest import StoreSettings
 from workflow_scripts.embeddings.prompts import prompt_for
+from workflow_scripts.encoder import fingerprint
 from workflow_scripts.store import StoreWriter, open_store
 
 
@@ -251,9 +252,9 @@ def test_shards_of_other_settings_code_or_versions_are_not_taken(
     begin()
     assert begun[0] == begun[1]
     if what == "versions":
-        monkeypatch.setattr(manifest, "versions", lambda *_: {"torch": "another"})
+        monkeypatch.setattr(fingerprint, "versions", lambda *_: {"torch": "another"})
     if what == "code":
-        monkeypatch.setattr(manifest, "digest_of_file", lambda path: path.name)
+        monkeypatch.setattr(fingerprint, "digest_of_file", lambda path: path.name)
     begin(**({"max_length": 16} if what == "settings" else {}))
     assert begun[2] != begun[0]
 

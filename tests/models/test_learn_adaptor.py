@@ -15,6 +15,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from tests.models.conftest import MAX_LENGTH, Pair
+from workflow_scripts.encoder import fingerprint
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.models import learn_adaptor
 from workflow_scripts.models.adapt import adapt
@@ -293,8 +294,9 @@ def test_embeddings_that_are_all_alike_are_one_line(
         adapted(tmp_path, bert, corpus, store)
 
 
-def test_a_killed_encoding_of_pairs_resumes_with_the_shards_that_are_done(
-    tmp_path: Path, bert: Path, corpus: Corpus, store: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("changed", [False, True], ids=["same code", "other code"])
+def test_a_killed_encoding_of_pairs_resumes_with_the_shards_that_are_done_by_the_same_code(
+    tmp_path: Path, bert: Path, corpus: Corpus, store: Path, monkeypatch: pytest.MonkeyPatch, changed: bool
 ) -> None:
     from workflow_scripts.models import encode_pairs as module
 
@@ -317,8 +319,10 @@ def test_a_killed_encoding_of_pairs_resumes_with_the_shards_that_are_done(
         encoded(tmp_path, bert, corpus)
     state.add("resumed")
     calls.clear()
+    if changed:
+        monkeypatch.setattr(fingerprint, "digest_of_file", lambda path: f"an edit of {path}")
     again = encoded(tmp_path, bert, corpus)
     total = json.loads(store.with_suffix(".json").read_text())["texts"]
-    assert sum(calls) < total - 40
+    assert sum(calls) == total if changed else sum(calls) < total - 40
     assert not (again.parent / "shards").exists()
     assert again.read_text() == store.read_text()

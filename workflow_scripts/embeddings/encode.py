@@ -20,10 +20,11 @@ import polars as pl
 
 from workflow_scripts.artefact import Progress, digest_of_file, digest_of_text, exclusive_lock, read_json, write_json
 from workflow_scripts.command_line import InputError, parse_settings, parser, run, users_file
-from workflow_scripts.embeddings.manifest import StoreSettings, code_and_versions, model_name, write_manifest
+from workflow_scripts.embeddings.manifest import StoreSettings, model_name, write_manifest
 from workflow_scripts.embeddings.prompts import names_of_prompts, prompt_for
 from workflow_scripts.encoder.arithmetic import Precision
 from workflow_scripts.encoder.encoding import Role, encode, resolve_precision, resolve_prompt
+from workflow_scripts.encoder.fingerprint import computed_by
 from workflow_scripts.encoder.gpus import take_gpus
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.store import ROWS_PER_SHARD, StoreError, StoreWriter, keys_of
@@ -175,8 +176,8 @@ def encode_task(
         settings.task,
         texts.task_type,
         precisions,
+        computed_by(Path(__file__).parent, model.device.type),
     ]
-    decides += [code_and_versions(), str(model.device.type)]
     fingerprint = digest_of_text(json.dumps(decides, sort_keys=True))
     folder = output.parent if part is None else output.parent.parent
     writer = StoreWriter(

@@ -5,15 +5,13 @@ Takes what a store was made of and what it cost; leaves `embeddings.json` and `e
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.artefact import digest_of_file, read_json, versions, write_digests, write_json
+from workflow_scripts.artefact import read_json, versions, write_digests, write_json
 from workflow_scripts.command_line import Settings
+from workflow_scripts.encoder.fingerprint import PACKAGES
 from workflow_scripts.study.sections.encoding import Encoding
-
-PACKAGES = ("numpy", "pyarrow", "sentence-transformers", "torch", "transformers")
 
 
 class StoreSettings(Settings):
@@ -21,13 +19,6 @@ class StoreSettings(Settings):
 
     task: str
     encoding: Encoding = Encoding()
-
-
-def code_and_versions() -> str:
-    """What the vectors come from besides model, texts and settings: no shard outlives a change of it."""
-    room = Path(__file__).parent
-    files = [*sorted(room.with_name("encoder").glob("*.py")), *sorted(room.glob("*.py"))]
-    return json.dumps([*map(digest_of_file, files), versions(*PACKAGES)])
 
 
 def write_manifest(output: Path, store: Path, content: dict[str, Any]) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 
 from workflow_scripts.artefact import Progress, digest_of_text, exclusive_lock, read_json
 from workflow_scripts.command_line import InputError, parse_settings, parser, run
-from workflow_scripts.embeddings.manifest import StoreSettings, code_and_versions, model_name, write_manifest
+from workflow_scripts.embeddings.manifest import StoreSettings, model_name, write_manifest
 from workflow_scripts.encoder.dense import last_dense
+from workflow_scripts.encoder.fingerprint import computed_by
 from workflow_scripts.store import StoreWriter, open_store
 
 
@@ -33,8 +34,8 @@ def multiply_store(settings: StoreSettings, model_digest: Path, parent_digest: P
     rows = np.sort(first)  # equal texts of a user's vectors: each is found by its first row
     above = read_json(parent_digest.with_name("embeddings.json"))
     precision = settings.encoding.precision
-    decides = model_digest.read_text() + parent_digest.read_text() + precision + code_and_versions()
-    writer = StoreWriter(output.parent, parent.keys[rows], weight.shape[0], digest_of_text(decides), precision)
+    decides = model_digest.read_text(), parent_digest.read_text(), precision, computed_by(Path(__file__).parent, "cpu")
+    writer = StoreWriter(output.parent, parent.keys[rows], weight.shape[0], digest_of_text("".join(decides)), precision)
     with Progress(f"multiply {settings.task}", len(rows), "texts") as progress:
         for shard in writer.missing():
             started = time.monotonic()

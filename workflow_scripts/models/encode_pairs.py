@@ -21,6 +21,7 @@ import torch
 from workflow_scripts import artefact, command_line
 from workflow_scripts.command_line import Settings
 from workflow_scripts.encoder.arithmetic import Precision, arithmetic
+from workflow_scripts.encoder.fingerprint import computed_by
 from workflow_scripts.encoder.gpus import take_gpus
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.models.batches import COLUMNS, Text, Tokens, micro_batches
@@ -61,7 +62,8 @@ def encode_pairs(settings: EncodePairsSettings, model_digest: Path, tokens_diges
         "tokens_digest": read_digest(tokens_digest),
         "versions": versions(),
     }
-    writer = StoreWriter(output.parent, keys, width, artefact.digest_of_text(json.dumps(facts, sort_keys=True)))
+    decides = [facts, computed_by(Path(__file__).parent, model.device.type)]
+    writer = StoreWriter(output.parent, keys, width, artefact.digest_of_text(json.dumps(decides, sort_keys=True)))
 
     def text(place: int) -> Text:
         column, row = COLUMNS[place // len(rows)], rows[place % len(rows)]
