@@ -118,13 +118,15 @@ def test_the_seed_draws_the_pairs_and_fewer_are_a_part_of_more(source: Source) -
     assert drawn(20, 0) != drawn(20, 1)
 
 
-def test_the_matrix_starts_at_axes_of_held_out_documents_too_which_no_pair_is(source: Source) -> None:
+def test_the_matrix_starts_at_axes_of_all_held_out_documents_too_whether_pairs_name_them_or_not(source: Source) -> None:
     found = frozen(source)
     apart = found.vectors.numpy()[found.places.max() + 1 :]
     documents = np.load(source.pairs.with_name("documents.npy"))
     rows = [int((documents == vector).all(axis=1).argmax()) for vector in apart]
     assert len(rows) == DOCUMENTS // 4
     assert not set(rows) & set(range(SCORED)), "no answer to what is scored is held out"
+    assert set(rows) & {document for _, document in PAIRS}, "a document that pairs name may be"
+    assert set(rows) - {document for _, document in PAIRS}
     assert not torch.allclose(uncentred_axes(found.vectors), uncentred_axes(found.vectors[: found.places.max() + 1]))
 
 

@@ -67,10 +67,10 @@ class RowsOfTask(NamedTuple):
 def frozen_rows(of_tasks: Mapping[str, RowsOfTask], draw: Draw, device: torch.device) -> FrozenPairs:
     """The pairs of all tasks, `draw.pairs` of them, with the vectors of their rows.
 
-    Behind these stand the documents that are held out of the search, which no pair names: the matrix starts at the
-    principal axes of all, and few pairs have no axes worth the name. Pairs of a task are in `FOLDS` parts by query, as
-    `learn` holds out whole parts: here the pairs are of the very collection that is searched, and what it will meet are
-    other queries. Raises ModelError for too few pairs, or vectors that are alike.
+    Behind these stand all documents that are held out of the search: the matrix starts at the principal axes of all, and few
+    pairs have no axes worth the name. A held-out document of a pair stands in both places, and counts twice. Pairs of a
+    task are in `FOLDS` parts by query, as `learn` holds out whole parts: here the pairs are of the very collection that is
+    searched, and what it will meet are other queries. Raises ModelError for too few pairs, or vectors that are alike.
     """
     sizes = [rows.pairs.shape[1] for rows in of_tasks.values()]
     drawn = np.random.default_rng(draw.seed).permutation(sum(sizes))[: draw.pairs]
