@@ -26,6 +26,7 @@ from workflow_scripts.models.folder import ModelError
 from workflow_scripts.models.frozen import FrozenPairs, load_frozen_pairs, rows_of_adaptors
 from workflow_scripts.models.learn_adaptor import (
     FIXED,
+    HELD_OUT_ROWS,
     PENALTIES,
     Choice,
     Learner,
@@ -237,6 +238,16 @@ def test_the_matrix_finds_the_coordinates_that_tell_positives_from_others_on_a_t
     before, after = (learner.reciprocal_ranks(m, ["b"]).mean(0) for m in (learner.start, matrix))
     assert before[0] < 0.1
     assert after[0] > 0.5
+
+
+def test_a_matrix_of_no_numbers_ranks_every_positive_last_and_is_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = learner_of(synthetic())
+    broken = torch.full_like(learner.start, torch.nan)
+    candidates = 2 * min(HELD_OUT_ROWS, len(learner.frozen.rows_by_task["b"]))
+    assert learner.reciprocal_ranks(broken, ["b"]).max() == pytest.approx(1 / (1 + candidates))
+    steps = learner.recipe.steps
+    monkeypatch.setattr(learner, "train", lambda *_: [(step, broken, torch.zeros(2)) for step in range(1, steps + 1)])
+    assert choose(compared(learner, ["a", "b"]), 0.5) is None
 
 
 def test_a_penalty_keeps_the_matrix_near_where_it_started_or_near_a_rotation() -> None:

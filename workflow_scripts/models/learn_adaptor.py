@@ -142,7 +142,8 @@ def _reciprocal_ranks(embeddings: Tensor, rows: Rows, nesting: tuple[int, ...]) 
             own = cosines.gather(1, place[some])
             masked = rows.query_false_negatives
             scores = cosines if masked is None else cosines.masked_fill(masked[some], -2)
-            by_prefix.append(1 / (1 + (scores > own).sum(1)))
+            # Not `scores > own`: by it, a matrix whose similarities are no numbers would rank every positive first.
+            by_prefix.append(1 / (1 + (~(scores <= own)).sum(1)))
         ranks.append(torch.stack(by_prefix, dim=1))
     return torch.cat(ranks).cpu().numpy()
 
