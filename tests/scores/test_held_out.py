@@ -24,6 +24,7 @@ from workflow_scripts.study.sections.search import Search
 from workflow_scripts.tasks.prepare import prepare
 
 DOCUMENTS, QUERIES, WIDTH = 120, 10, 16
+FITTED = Codecs(transforms=["prefix", "pca"], precisions=["float32", "int8"])
 
 
 def test_held_out_documents_leave_the_corpus_and_answer_no_query() -> None:
@@ -90,11 +91,13 @@ def test_without_judgements_scores_are_over_the_queries_of_no_pair(tmp_path: Pat
     assert len(all_queries)
 
 
-def own_study(folder: Path, documents: np.ndarray, judged: bool, learned_from: tuple[str, ...] = ()) -> pl.DataFrame:
+def own_study(
+    folder: Path, documents: np.ndarray, judged: bool, learned_from: tuple[str, ...] = (), held_out: int = 1000
+) -> pl.DataFrame:
     """The scores of own vectors through the rooms' own steps: a task without texts, its store, its scores."""
     rng = np.random.default_rng(1)
     data = folder / "own"
-    data.mkdir(parents=True)
+    data.mkdir(parents=True, exist_ok=True)
     write_npy(data / "documents.npy", documents)
     near = rng.permutation(DOCUMENTS)[:QUERIES]
     queries = write_npy(
@@ -110,7 +113,7 @@ def own_study(folder: Path, documents: np.ndarray, judged: bool, learned_from: t
         OwnSettings(task="Own", model="ours", files=files, width=WIDTH), task / "task.sha256", store / "embeddings.json"
     )
     output = folder / "scores" / "ours" / "s0" / "Own.parquet"
-    output.parent.mkdir(parents=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
     settings = Settings(
         study="s",
         model="ours",
@@ -119,10 +122,10 @@ def own_study(folder: Path, documents: np.ndarray, judged: bool, learned_from: t
         mteb_revision="s0",
         task="Own",
         dimensions=[4, WIDTH],
-        codecs=Codecs(transforms=["prefix", "pca"], precisions=["float32", "int8"]),
+        codecs=FITTED if held_out else Codecs(transforms=["prefix"], precisions=["float32"]),
         search=Search(shortlist=["prefix-full-binary"], candidates=[20]),
-        held_out=1000,
-        fit_on_held_out=True,
+        held_out=held_out,
+        fit_on_held_out=bool(held_out),
         learned_from=learned_from,
     )
     score(settings, task, store, None, output)
@@ -147,6 +150,17 @@ def test_own_vectors_without_any_text_are_scored_as_a_search_of_them_by_hand(tmp
     assert found == pytest.approx(expected, abs=1e-4)
     assert scores["metric"].unique().to_list() == ["ndcg_at_10"]
     assert not (tmp_path / "scores" / "mteb").exists(), "a score of a part of a task is not mteb's"
+
+
+def test_mteb_results_of_the_whole_task_are_gone_when_a_study_begins_to_hold_some_of_it_out(tmp_path: Path) -> None:
+    own_study(tmp_path, first_documents(), judged=True, held_out=0)
+    results = tmp_path / "scores" / "mteb"
+    assert len(list(results.rglob("Own.json"))) == 2, "full width, and 4 dimensions"
+    other = next(results.rglob("Own.json")).with_name("Other.json")
+    other.write_text("{}")
+    own_study(tmp_path, first_documents(), judged=True)
+    assert not list(results.rglob("Own.json"))
+    assert other.exists()
 
 
 def rows_of_corpus(folder: Path) -> np.ndarray:

@@ -92,9 +92,11 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
         "task_type": task.metadata.type if is_judged(task) else NOT_JUDGED,
         "metric": task.metadata.main_score,
     }
-    if not (settings.held_out or settings.learned_from):  # else they are of a part of the task
+    of_part = bool(settings.held_out or settings.learned_from)
+    layout = output.parents[2] / "mteb"
+    if layout.exists() or not of_part:  # scores of a part of a task are not mteb's; those of an earlier run are removed
         named = settings.mteb_name, settings.mteb_revision
-        write_mteb_layout(scored, store.width, *named, settings.task, output.parents[2] / "mteb")
+        write_mteb_layout([] if of_part else scored, store.width, *named, settings.task, layout)
     write_tables(scored, searched, described, output)
     of_searches = [codec for one in wanted if searched for codec in one.codecs]
     on = "" if training_texts is None else digest_of_file(training_texts / DIGEST)
