@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -46,19 +46,32 @@ def attention(
     """
     if getattr(module, "is_causal", False):
         raise ValueError("its attention is causal")
-    groups = [(length, len(list(group))) for length, group in itertools.groupby(text_lengths)]
-    sizes = [length * count for length, count in groups]
+    runs = texts_of_equal_length(query, key, value, text_lengths, sliding_window)
+    return row_of_texts(
+        functional.scaled_dot_product_attention(q, k, v, attn_mask=window, scale=scaling) for q, k, v, window in runs
+    ), None
+
+
+def texts_of_equal_length(
+    query: Tensor, key: Tensor, value: Tensor, text_lengths: Sequence[int], sliding_window: int | None
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
+    """Query, key and value `(texts, heads, length, head width)` of each run of texts of equal length in a row, and the mask
+    `(length, length)` of the window where they are longer than it."""
+    runs = [(length, len(list(group))) for length, group in itertools.groupby(text_lengths)]
+    sizes = [length * count for length, count in runs]
     parts = zip(*(torch.split(x[0].transpose(0, 1), sizes) for x in (query, key, value)), strict=True)
-    outputs = []
-    for (length, count), part in zip(groups, parts, strict=True):
+    for (length, count), part in zip(runs, parts, strict=True):
         q, k, v = (x.unflatten(0, (count, length)).transpose(1, 2) for x in part)
         window = None
         if sliding_window is not None and length > sliding_window:
             places = torch.arange(length, device=q.device)
             window = (places[:, None] - places).abs() < sliding_window
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=window, scale=scaling)
-        outputs.append(mixed.transpose(1, 2).flatten(0, 1))
-    return (outputs[0] if len(outputs) == 1 else torch.cat(outputs))[None], None
+        yield q, k, v, window
+
+
+def row_of_texts(outputs: Iterable[Tensor]) -> Tensor:
+    """The row `(1, tokens, heads, head width)` of its runs' attention `(texts, heads, length, head width)`."""
+    return torch.cat([output.transpose(1, 2).flatten(0, 1) for output in outputs])[None]
 
 
 @contextlib.contextmanager

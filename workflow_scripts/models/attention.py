@@ -8,7 +8,6 @@ private operator of torch, so they are compared with the fused kernel before the
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch.nn import functional
 
 from workflow_scripts.artefact import log
 from workflow_scripts.command_line import first_line
+from workflow_scripts.encoder.unpadded import row_of_texts, texts_of_equal_length
 
 PACKED = "matryoshka_packed"
 LENGTH_KEPT = 64  # tokens; up to here attention weights take far less memory than the layer's other activations
@@ -62,23 +62,15 @@ def packed_attention(
     query, key, value: `(1, heads, tokens, head width)`; `text_lengths` in tokens, equal ones side by side. Leaves
     `(1, tokens, heads, head width)`.
     """
-    runs = [(length, len(list(group))) for length, group in itertools.groupby(text_lengths)]
-    sizes = [length * count for length, count in runs]
-    parts = zip(*(torch.split(x[0].transpose(0, 1), sizes) for x in (query, key, value)), strict=True)
-    outputs = []
-    for (length, count), part in zip(runs, parts, strict=True):
-        q, k, v = (x.unflatten(0, (count, length)).transpose(1, 2) for x in part)
-        band = None
-        if sliding_window is not None and length > sliding_window:
-            places = torch.arange(length, device=q.device)
-            band = (places[:, None] - places).abs() < sliding_window
-        output: Tensor
-        if bf16_products and q.dtype is torch.bfloat16 and band is None and dropout == 0.0:
-            output = Bfloat16Attention.apply(q, k, v, scaling)  # type: ignore[no-untyped-call]
-        else:
-            output = functional.scaled_dot_product_attention(q, k, v, attn_mask=band, dropout_p=dropout, scale=scaling)
-        outputs.append(output.transpose(1, 2).flatten(0, 1))
-    return torch.cat(outputs)[None], None
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, window: Tensor | None) -> Tensor:
+        if bf16_products and q.dtype is torch.bfloat16 and window is None and dropout == 0.0:
+            output: Tensor = Bfloat16Attention.apply(q, k, v, scaling)  # type: ignore[no-untyped-call]
+            return output
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=window, dropout_p=dropout, scale=scaling)
+
+    runs = texts_of_equal_length(query, key, value, text_lengths, sliding_window)
+    return row_of_texts(attend(*run) for run in runs), None
 
 
 class Bfloat16Attention(torch.autograd.Function):
