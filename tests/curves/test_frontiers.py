@@ -60,6 +60,36 @@ def test_the_cost_frontier_goes_by_operations_whatever_the_clock_said(tmp_path: 
     )
 
 
+def made_on(folder: Path, model: str, device: str) -> None:
+    for path in folder.glob(f"models/{model}/s*/model.json"):
+        manifest = json.loads(path.read_text())
+        manifest["cost"]["device"] = device
+        path.write_text(json.dumps(manifest))
+
+
+def test_seconds_on_several_kinds_of_devices_are_not_compared(tmp_path: Path) -> None:
+    models = made(tmp_path)
+    made_on(tmp_path, "base", "a GPU")  # was fetched: no cost
+    made_on(tmp_path, "fixed", "cpu, 2 threads")
+    alike = answer(tmp_path, models, list(TASKS), FEW, "s").summary
+    assert {step.unit for step in alike.cost_frontier} == {"seconds"}
+    assert not any("devices" in note for note in alike.notes)
+    made_on(tmp_path, "fixed", "a GPU")
+    found = answer(tmp_path, models, list(TASKS), FEW, "s")
+    devices = {model.name: model.cost.devices for model in found.summary.models}
+    assert (devices["base"], devices["matryoshka"], devices["fixed"]) == ([], ["cpu"], ["a GPU"])
+    assert devices["matryoshka_from_fixed"] == ["a GPU", "cpu"], "its parent's device counts"
+    assert {(step.order, step.unit) for step in found.summary.cost_frontier} == {("flops", "flops")}
+    assert sum("several kinds of devices (a GPU, cpu)" in note for note in found.summary.notes) == 1
+    ratios = {(c.first, c.second): (c.own_seconds_ratio, c.total_seconds_ratio) for c in found.summary.comparisons}
+    assert ratios["matryoshka", "base_rotated"] == (200 / 12, 200 / 12)
+    assert ratios["matryoshka_from_fixed", "matryoshka"] == (None, None)
+    start = next(c for c in found.summary.comparisons if c.question == "start")
+    said = training_sentences.comparison(start, 0.01, "queries")
+    assert "It took 50% of the other&#39;s steps (150% with" in said
+    assert (page_tables.cost_unit(alike), page_tables.cost_unit(found.summary)) == ("seconds", "flops")
+
+
 def test_models_without_the_widest_dimensions_are_named_as_off_the_cost_frontier(tmp_path: Path) -> None:
     models = [*EMBEDDED_GRAPH[:3], Model("narrow", "base", trained=True, width=32, steps=10)]
     write_study(tmp_path, models, TASKS, DIMENSIONS)

@@ -13,7 +13,7 @@ import polars as pl
 
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.intervals import Estimate, holm, p_values
-from workflow_scripts.curves.kinds import lines, steps_of
+from workflow_scripts.curves.kinds import devices_of, lines, steps_of
 from workflow_scripts.curves.schemas import MEAN, VERDICT_COLUMNS, VERDICTS, number
 from workflow_scripts.curves.summary import Comparison, ModelEntry
 from workflow_scripts.study.sections.intervals import Intervals
@@ -160,18 +160,21 @@ def trained(models: list[Model]) -> set[str]:
 
 
 def comparisons(differences: pl.DataFrame, models: list[ModelEntry]) -> list[Comparison]:
-    """Each pair's verdicts per task type, with what either side cost."""
-    cost = {model.name: model.cost for model in models}
+    """Each pair's verdicts per task type, with what either side cost: no ratio of seconds where the two were made on several
+    kinds of devices."""
+    by_name = {model.name: model for model in models}
     rows = []
     means = differences.filter(pl.col("task") == MEAN)
     keys = ["question", "first", "second", "task_type"]
     for (question, first, second, task_type), part in means.group_by(keys, maintain_order=True):
+        sides = by_name[str(first)], by_name[str(second)]
+        elsewhere = len(devices_of(sides)) > 1
         ratios: dict[str, float | None] = {}
         for scope in ("own", "total"):
-            mine, others = getattr(cost[str(first)], scope), getattr(cost[str(second)], scope)
             for unit in ("steps", "seconds"):
-                a, b = getattr(mine, unit), getattr(others, unit)
-                ratios[f"{scope}_{unit}_ratio"] = a / b if a is not None and b else None
+                a, b = (getattr(getattr(model.cost, scope), unit) for model in sides)
+                known = a is not None and b and not (elsewhere and unit == "seconds")
+                ratios[f"{scope}_{unit}_ratio"] = a / b if known else None
         by_verdict = {verdict: part.filter(pl.col("verdict") == verdict)["dim"].to_list() for verdict in VERDICTS}
         undecided = part.filter(pl.col("verdict") == "unclear")
         named = {

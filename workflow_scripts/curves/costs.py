@@ -5,7 +5,9 @@ Takes the models' manifests and the mean of each task type; leaves the summary's
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from workflow_scripts.artefact import read_json
 from workflow_scripts.curves import intervals, resampling
 from workflow_scripts.curves.collect import Model
 from workflow_scripts.curves.groups import Group
+from workflow_scripts.curves.kinds import devices_of
 from workflow_scripts.curves.schemas import COSTS, number
 from workflow_scripts.curves.summary import Amounts, Cost, CostStep, ModelEntry
 
@@ -20,6 +23,7 @@ from workflow_scripts.curves.summary import Amounts, Cost, CostStep, ModelEntry
 def costs(results: Path, models: list[Model]) -> list[ModelEntry]:
     """What each model cost by itself and with all its ancestors, as means over seeds; null where not known."""
     totals: dict[str, dict[str, float | None]] = {}
+    devices: dict[str, set[str]] = {}
     described = []
     for model in models:
         manifests = [
@@ -38,6 +42,7 @@ def costs(results: Path, models: list[Model]) -> list[ModelEntry]:
             mine = own[unit]
             total[unit] = None if mine is None or before is None else mine + before
         totals[model.name] = total
+        devices[model.name] = set() if model.parent is None else devices[model.parent] | devices_of_costs(given)
         described.append(
             ModelEntry(
                 name=model.name,
@@ -53,13 +58,33 @@ def costs(results: Path, models: list[Model]) -> list[ModelEntry]:
                 cost=Cost(
                     own=Amounts.model_validate(own),
                     total=Amounts.model_validate(total),
-                    device=next((cost["device"] for cost in given if cost.get("device")), None),
+                    devices=sorted(devices[model.name]),
                 ),
                 pooling=next((said for manifest in manifests if (said := manifest.get("pooling"))), None),
                 vectors=bool(model.vectors),
             )
         )
     return described
+
+
+def devices_of_costs(given: Iterable[dict[str, Any]]) -> set[str]:
+    """The kinds of the devices in the `cost` of manifests, without the number of threads; of what took no computing, none."""
+    computed = (cost for cost in given if cost.get("steps") != 0 or cost.get("flops") != 0)
+    return {
+        device.partition(",")[0] if device.startswith("cpu") else device
+        for cost in computed
+        if (device := cost.get("device"))
+    }
+
+
+def devices_note(models: list[ModelEntry]) -> list[str]:
+    """That seconds do not compare, where models were made on several kinds of devices."""
+    found = devices_of(models)
+    if len(found) < 2:
+        return []
+    return [
+        f"Models were made on several kinds of devices ({', '.join(found)}): their seconds do not compare with one another."
+    ]
 
 
 def comparable(group: Group) -> tuple[dict[int, str], list[str]]:
@@ -74,7 +99,7 @@ def cost_frontier(group: Group, models: list[ModelEntry], confidence: float) -> 
     """From the cheapest model up, each with a larger area under the curve than the last one, with confidence.
 
     Cheap: by floating-point operations where all are known, as they do not depend on the machine; else by seconds or
-    steps. Larger: the area under score over log2(dimension) at every dimension, paired difference, p corrected for the
+    steps. Seconds are left out where the models were made on several kinds of devices. Larger: the area under score over log2(dimension) at every dimension, paired difference, p corrected for the
     number of models (Bonferroni). Of models that cost the same, the highest comes first. Empty where costs are not known.
     """
     curve, able = comparable(group)
@@ -84,7 +109,10 @@ def cost_frontier(group: Group, models: list[ModelEntry], confidence: float) -> 
     def known(*units: str) -> str | None:
         return next((unit for unit in units if all(total[name][unit] is not None for name in able)), None)
 
-    order, unit = known("flops", "seconds", "steps"), known("seconds", "steps", "flops")
+    if len(devices_of(model for model in models if model.name in able)) > 1:
+        order = unit = known("flops", "steps")
+    else:
+        order, unit = known("flops", "seconds", "steps"), known("seconds", "steps", "flops")
     if len(dims) < 2 or order is None or unit is None:
         return []
     areas = {name: intervals.level(resampling.area(group.pick(name, codecs), dims), confidence) for name in able}

@@ -145,7 +145,11 @@ def answer(
             group.task_type: [name for name in group.cells if name not in costs.comparable(group)[1]] for group in alike
         },
         missing=missing,
-        notes=[*notes_of(models, groups, means, curves, missing, domains), *adaptor_notes(results, models)],
+        notes=[
+            *notes_of(models, groups, means, curves, missing, domains),
+            *adaptor_notes(results, models),
+            *costs.devices_note(described),
+        ],
     )
     first = [
         advised(summary, task_type, model, engine)

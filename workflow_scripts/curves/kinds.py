@@ -49,6 +49,11 @@ def rankings_of(models: Sequence[ModelEntry]) -> dict[str, str]:
     return found
 
 
+def devices_of(models: Iterable[ModelEntry]) -> list[str]:
+    """The kinds of devices that these models were made on; where there are several, their seconds do not compare."""
+    return sorted({device for model in models for device in model.cost.devices})
+
+
 class MaybeVectors(Protocol):
     """A model of which is known whether it is vectors of the user's own, without a model."""
 

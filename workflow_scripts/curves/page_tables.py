@@ -30,6 +30,7 @@ from workflow_scripts.curves.formats import (
     storage,
 )
 from workflow_scripts.curves.indexes import ENGINES
+from workflow_scripts.curves.kinds import devices_of
 from workflow_scripts.curves.recommendations import SHARES
 from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE, MEANS, PREFIX, is_prefix
 from workflow_scripts.curves.summary import Answer, Recommendation, StorageAdvice
@@ -266,10 +267,16 @@ def codec_tables(curves: pl.DataFrame, variants: dict[str, str]) -> list[Table]:
     return found
 
 
+def cost_unit(answer: Answer) -> str:
+    """What models' costs are first compared in: seconds, or operations where the models were made on several kinds of devices."""
+    return "seconds" if len(devices_of(answer.models)) < 2 else "flops"
+
+
 def cost_tables(answer: Answer, curves: pl.DataFrame) -> list[Table]:
     """Training cost (with parents) against score and share kept, at each dimension, by task type."""
     means = curves.filter((pl.col("task") == MEAN) & is_prefix())
     cells = {(r["variant"], r["task_type"], r["dim"]): r for r in means.iter_rows(named=True)}
+    unit = cost_unit(answer)
     found = []
     for task_type in answer.task_types:
         dims = sorted({dim for _, kind, dim in cells if kind == task_type})
@@ -281,7 +288,7 @@ def cost_tables(answer: Answer, curves: pl.DataFrame) -> list[Table]:
                 quantity(model.cost.total.flops),
                 *(_point_cell(cells.get((model.name, task_type, dim))) for dim in dims),
             ]
-            for model in sorted(answer.models, key=lambda model: model.cost.total.seconds or 0)
+            for model in sorted(answer.models, key=lambda model: getattr(model.cost.total, unit) or 0)
         ]
         head = ["model", "steps", "time", "FLOPs", *map(str, dims)]
         caption = f"{task_type}: cost with all parents, and score (share of own full width)"

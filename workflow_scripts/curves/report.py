@@ -129,6 +129,7 @@ def page(found: Found, speeds: Speeds | None, extra: Extra, scripts: str) -> str
         domains=page_tables.domain_tables(answer, curves, speeds),
         cost_frontier=training_sentences.cost_frontier_list(answer, curves),
         cost_frontier_note=training_sentences.cost_frontier_note(answer),
+        cost_unit=page_tables.cost_unit(answer),
         questions=training_sentences.what_is_cheapest(answer),
         run=extra.run,
         data=data,

@@ -28,11 +28,12 @@ class Amounts(Part):
 
 
 class Cost(Part):
-    """A model's cost by itself and with all that it was made from, as means over seeds."""
+    """A model's cost by itself and with all that it was made from, as means over seeds. `devices`: the kinds of all devices
+    that it took, over seeds and ancestors (`cpu`, or a GPU's name); seconds on different ones do not compare."""
 
     own: Amounts
     total: Amounts
-    device: str | None = None
+    devices: list[str] = []
 
 
 class ModelEntry(Part):

@@ -152,11 +152,14 @@ def comparison(found: Comparison, margin: float, units: str) -> Markup:
         if (dims := getattr(found, verdict))
     ]
     cost = ""
-    own = found.own_seconds_ratio or found.own_steps_ratio
+    timed = found.own_seconds_ratio is not None
+    own, total = (
+        (found.own_seconds_ratio, found.total_seconds_ratio)
+        if timed
+        else (found.own_steps_ratio, found.total_steps_ratio)
+    )
     if found.question == "start" and own is not None:
-        unit = "training time" if found.own_seconds_ratio else "steps"
-        total = found.total_seconds_ratio or found.total_steps_ratio
-        cost = f" It took {ratio(own)} of the other's {unit}"
+        cost = f" It took {ratio(own)} of the other's {'training time' if timed else 'steps'}"
         cost += f" ({ratio(total)} with its parents')." if total is not None else "."
     where = [f" At {listed(runs(dims, measured))}, {caveat}." for caveat, dims in found.caveats.items()]
     return Markup("{}, {} against {}: {}.{}{}").format(
