@@ -203,6 +203,26 @@ def test_a_mean_is_over_the_largest_block_of_tasks_and_models_without_a_gap(tmp_
     assert any("no mean for fixed," in note for note in summary.notes)
 
 
+def test_a_mean_leaves_out_tasks_rather_than_models_where_each_lacks_another(tmp_path: Path) -> None:
+    tasks = {f"Task{i}": "Retrieval" for i in range(6)}
+    models = made(tmp_path, (0,), tasks=tasks)[:3]
+    for model, lacks in zip(models, tasks, strict=False):
+        (tmp_path / f"scores/{model.name}/s0/{lacks}.parquet").unlink()
+    means = answer(tmp_path, models, list(tasks), FEW, "s").curves.filter(task="mean")
+    assert set(means["variant"]) == {model.name for model in models}
+    assert set(means["tasks"]) == {3}
+
+
+def test_a_mean_has_the_model_that_others_are_made_from_though_it_has_few_tasks(tmp_path: Path) -> None:
+    tasks = {f"Task{i}": "Retrieval" for i in range(5)}
+    models = made(tmp_path, (0,), tasks=tasks)[:2]
+    for task in list(tasks)[2:]:
+        (tmp_path / f"scores/base/s0/{task}.parquet").unlink()
+    found = answer(tmp_path, models, list(tasks), FEW, "s")
+    assert set(found.curves.filter(task="mean")["variant"]) == {"base", "fixed"}
+    assert found.summary.reference == {"Retrieval": "base"}
+
+
 def test_without_values_the_notes_say_that_no_interval_is_known(tmp_path: Path) -> None:
     models = made(tmp_path)
     (tmp_path / "scores/matryoshka/s1/WordNetExamples.values.parquet").unlink()

@@ -93,7 +93,8 @@ def answer(
         if scores is not None:
             groups.append(group_of_task(scores, intervals, place, trained, (weights or {}).get(task, 1.0)))
     domains = domains_of(results, models, tasks, in_domain)
-    means = means_of(groups, domains)
+    parents = {model.parent for model in models}
+    means = means_of(groups, domains, {m.name for m in models if m.parent is None and m.name in parents})
     pairs, described = comparisons.pairs_of(models), costs.costs(results, models)
     rankings = rankings_of(described)
     rows: list[dict[str, Any]] = []

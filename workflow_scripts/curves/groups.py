@@ -5,6 +5,7 @@ Takes `TaskScores`; leaves `Group`s, whose samples go to `statistics`.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -100,12 +101,12 @@ def _sample(scores: TaskScores, model: str, resamples: int, seed: list[int], tra
     return resampling.resample_parts(values, score, scores.parts, resamples, seed, numbers, trained)
 
 
-def group_of_tasks(name: str, task_type: str, groups: list[Group]) -> Group | None:
+def group_of_tasks(name: str, task_type: str, groups: list[Group], starts: Container[str] = ()) -> Group | None:
     """The mean over tasks by their weights; each model under the seeds that have them all.
 
-    Where scores are missing: over the tasks and the models of the largest block without a gap.
+    Where scores are missing: over the tasks and the models of the largest block without a gap, see there.
     """
-    shared, models = largest_block(groups)
+    shared, models = largest_block(groups, starts)
     if not shared:
         return None
     metrics = {group.metric for group in shared}
@@ -155,30 +156,40 @@ def mean_search(searches: list[Search], weights: list[float]) -> Search:
     return replace(searches[0], bytes_read=mean_read, multiply_adds=mean_adds)
 
 
-def largest_block(groups: list[Group]) -> tuple[list[Group], list[str]]:
-    """Tasks and models such that every model has every task, with the most scores; all of both where none is missing."""
+def largest_block(groups: list[Group], starts: Container[str] = ()) -> tuple[list[Group], list[str]]:
+    """Tasks and models such that every model has every task; all of both where none is missing.
+
+    Of several such blocks one with a model of `starts` comes first, as shares are of its full width; then the one with
+    the most scores. From the tasks of each model on, the model that shares the most of them is added, one after another.
+    """
     models = list(dict.fromkeys(model for group in groups for model in group.samples))
+    tasks_of = {model: frozenset(i for i, group in enumerate(groups) if model in group.samples) for model in models}
     best: tuple[list[Group], list[str]] = [], []
-    for model in models:
-        tasks = [group for group in groups if model in group.samples]
-        complete = [other for other in models if all(other in group.samples for group in tasks)]
-        if len(tasks) * len(complete) > len(best[0]) * len(best[1]):
-            best = tasks, complete
+    most = (False, 0)
+    for tasks in dict.fromkeys(tasks_of.values()):
+        while tasks:
+            complete = [model for model in models if tasks <= tasks_of[model]]
+            worth = any(model in starts for model in complete), len(tasks) * len(complete)
+            if worth > most:
+                best, most = ([groups[i] for i in sorted(tasks)], complete), worth
+            shared = [tasks & other for other in tasks_of.values() if not tasks <= other]
+            tasks = max(shared, key=len, default=frozenset())
     return best
 
 
-def means_of(groups: list[Group], domains: dict[str, Domain]) -> list[Group]:
-    """The mean of each task type; and of its tasks in domain and out of it, where it has both."""
+def means_of(groups: list[Group], domains: dict[str, Domain], starts: Container[str] = ()) -> list[Group]:
+    """The mean of each task type; and of its tasks in domain and out of it, where it has both. `starts`: the fetched models
+    that others are made from."""
     by_type: dict[str, list[Group]] = {}
     for group in groups:
         by_type.setdefault(group.task_type, []).append(group)
-    means = [group_of_tasks(MEAN, name, members) for name, members in by_type.items()]
+    means = [group_of_tasks(MEAN, name, members, starts) for name, members in by_type.items()]
     for name, members in by_type.items():
         sides: dict[str, list[Group]] = {MEAN_INSIDE: [], MEAN_OUTSIDE: []}
         for group in members if domains else []:
             sides[MEAN_INSIDE if domains[group.task].in_domain else MEAN_OUTSIDE].append(group)
         if all(sides.values()):
-            means += [group_of_tasks(side, name, of_side) for side, of_side in sides.items()]
+            means += [group_of_tasks(side, name, of_side, starts) for side, of_side in sides.items()]
     return [mean for mean in means if mean is not None]
 
 
