@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -286,6 +287,22 @@ def test_charts_are_drawn_without_complaint_and_without_network(chromium: Any, s
             visit.settle()
     assert visit.complaints == []
     assert visit.requests == [small_report.as_uri()]
+    visit.context.close()
+
+
+@pytest.mark.browser
+def test_no_two_models_look_the_same_in_charts_of_points(chromium: Any, tmp_path: Path, bundle: str) -> None:
+    models = [*EMBEDDED_GRAPH, *(replace(EMBEDDED_GRAPH[4], name=f"rotated_{i}") for i in range(3))]
+    write_study(tmp_path, models, TASKS, [8, 32, 384])
+    visit = Visit(chromium, build(tmp_path, models, TASKS, bundle))
+    script = "all => all.filter(p => p.getAttribute('opacity') !== '0').map(p => ['fill', 'stroke', 'd'].map(k => p.getAttribute(k)))"
+
+    def marks(place: str) -> set[tuple[str, ...]]:
+        return {tuple(mark) for mark in visit.page.locator(place).evaluate_all(script)}
+
+    assert len(marks("#cost-panels .panel:first-child .mark-symbol path")) == len(models)
+    marked = marks("#search-panels .mark-symbol path")
+    assert len(marked) == 2 * len(models), "of each model a filled mark and an open one"
     visit.context.close()
 
 

@@ -8,6 +8,7 @@
   const COLOURS = 7;
   const DASHES = [[1, 0], [7, 3], [2, 2]];
   const SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right"];
+  const shapeOf = (i) => SHAPES[(i + Math.floor(i / COLOURS)) % SHAPES.length];  // another where the colour comes again
   const PUBLISHED_DASHES = [[2, 3], [8, 3, 2, 3]];
   const TALL = window.matchMedia("(max-width: 40rem)").matches ? 230 : 300;
   const percent = (x) => `${(100 * x).toFixed(1)}%`;
@@ -141,7 +142,7 @@
     const shown = new Set(data.models.map((_, i) => i));
     const colour = data.models.map((_, i) => `var(--c${i % COLOURS})`);
     const dash = data.models.map((_, i) => DASHES[Math.floor(i / COLOURS) % DASHES.length]);
-    const shape = data.models.map((_, i) => SHAPES[i % SHAPES.length]);
+    const shape = data.models.map((_, i) => shapeOf(i));
     const looks = { models: data.models.map((_, i) => i), colours: colour, dashes: dash, shapes: shape, interval: `${data.confidence} interval` };
     const publishedNames = distinct(data.published.map((p) => p.model));
     const swatch = (i) => mark(colour[i], dash[i], shape[i]);
@@ -204,7 +205,7 @@
 
     // The kinds of models that a chart has lines for, as others have models.
     const looksOfKinds = (kinds) => ({ kinds: kinds.map((_, i) => i), colours: kinds.map((_, i) => `var(--c${i % COLOURS})`),
-      dashes: kinds.map((_, i) => DASHES[Math.floor(i / COLOURS) % DASHES.length]), shapes: kinds.map((_, i) => SHAPES[i % SHAPES.length]) });
+      dashes: kinds.map((_, i) => DASHES[Math.floor(i / COLOURS) % DASHES.length]), shapes: kinds.map((_, i) => shapeOf(i)) });
     const decided = (p) => p.verdict === "better" || p.verdict === "worse";
 
     function legendOfKinds(box, kinds, own, points) {
