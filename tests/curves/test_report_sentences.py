@@ -309,6 +309,23 @@ def test_the_models_table_says_which_pooling_was_guessed(tmp_path: Path, embedde
     assert ["(guessed)" in table for table in said] == [False, True]
 
 
+def test_texts_count_once_and_what_a_matrix_made_was_not_encoded(tmp_path: Path, embedded: Found) -> None:
+    def store(model: str, seed: int, task: str, **more: Any) -> None:
+        content = {"texts": 1000, "seconds": 10.0, "device": "cpu", "dtype": "fp32", **more}
+        write_json(tmp_path / f"embeddings/{model}/s{seed}/{task}/embeddings.json", content)
+
+    def said() -> str:
+        return str(what_was_run(tmp_path, embedded.summary, {"tasks": list(TASKS)}).encoding)
+
+    for task in TASKS:
+        store("base", 0, task)
+        store("base_rotated", 0, task, parent="base-s0", seconds=1.0)
+    assert said() == "2,000 evaluation texts, encoded by 1 model in 20 s, on cpu in fp32."
+    for seed in (0, 1):
+        store("fixed", seed, next(iter(TASKS)))
+    assert said() == "2,000 evaluation texts, encoded by 3 models (each seed counts) in 40 s, on cpu in fp32."
+
+
 def test_another_model_that_keeps_as_much_in_fewer_bytes_is_named_though_it_keeps_more_elsewhere(
     tmp_path: Path,
 ) -> None:

@@ -129,7 +129,7 @@ def test_the_report_tells_of_the_pairs_and_of_the_answers_that_they_name(project
     assert "its vectors times a matrix learned on pairs of their rows" in page
     assert "own/pairs.tsv" in page
     assert "None were needed, or none are there" not in page
-    assert "evaluation texts in" not in page, "nothing was encoded"
+    assert "evaluation texts, encoded" not in page, "nothing was encoded"
     assert "have an answer that an adaptor" not in page, "these pairs name no answer to what is scored"
     assert (project / "results" / "mine" / "first" / "report.html").exists()
 

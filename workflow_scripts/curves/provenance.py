@@ -68,7 +68,7 @@ def what_was_run(results: Path, answer: Answer, study: dict[str, Any]) -> Proven
         _models(results, answer),
         _tasks(results, tasks, answer),
         _corpus(results, answer),
-        _encoding([store for (name, _, _), store in stores.items() if name not in bare]),
+        _encoding({key: store for key, store in stores.items() if key[0] not in bare and not store.get("parent")}),
         _prompts(stores),
         _vectors(stores),
         _pairs_of_vectors(results, answer),
@@ -230,13 +230,25 @@ def _largest(by_task: dict[str, int]) -> str:
     return ", ".join(f"{plain(task)}: {rows:,}" for task, rows in most)
 
 
-def _encoding(stores: list[dict[str, Any]]) -> Markup:
+def _encoding(stores: dict[tuple[str, int, str], dict[str, Any]]) -> Markup:
+    """What was encoded, by how many models, and how long all of it took. `stores`: those that an encoder made, not a matrix times
+    another store."""
     if not stores:
         return Markup("")
-    seconds = sum(store.get("seconds") or 0 for store in stores)
-    texts = sum(store.get("texts") or 0 for store in stores)
-    devices = dict.fromkeys(f"{store.get('device')} in {_arithmetic(store)}" for store in stores)
-    return Markup("{} in {}, on {}.").format(count(texts, "evaluation text"), duration(seconds), listed(list(devices)))
+    texts: dict[str, int] = {}
+    for (_, _, task), store in stores.items():
+        texts[task] = max(texts.get(task, 0), store.get("texts") or 0)
+    runs = {(name, seed) for name, seed, _ in stores}
+    seeds = " (each seed counts)" if len(runs) > len({name for name, _ in runs}) else ""
+    seconds = sum(store.get("seconds") or 0 for store in stores.values())
+    devices = dict.fromkeys(f"{store.get('device')} in {_arithmetic(store)}" for store in stores.values())
+    return Markup("{}, encoded by {}{} in {}, on {}.").format(
+        count(sum(texts.values()), "evaluation text"),
+        count(len(runs), "model"),
+        seeds,
+        duration(seconds),
+        listed(list(devices)),
+    )
 
 
 def _arithmetic(store: dict[str, Any]) -> str:
