@@ -341,3 +341,20 @@ def test_another_model_that_keeps_as_much_in_fewer_bytes_is_named_though_it_keep
     some = summary.model_copy(update={"storage": rows})
     said = report_sentences.more(some, kind, Names(some))
     assert any("96" in plain(one) and "fixed" in plain(one) for one in said)
+    assert not any("not corrected" in one for one in said), "there is one other model"
+
+
+def test_the_choice_among_other_models_is_said_to_be_uncorrected(embedded: Found) -> None:
+    chosen = report_sentences.advised(embedded.summary, "Retrieval", "base", ANY)
+    assert chosen is not None
+
+    def row(variant: str, kept: float, low: float, size: float | None) -> StorageAdvice:
+        update = {"variant": variant, "bytes": size, "words": "all of it"}
+        return chosen.model_copy(update=update | {"kept": kept, "kept_low": low, "kept_high": 1.0})
+
+    rows = [row("matryoshka", 0.985, 0.981, 4), row("fixed", 0.99, 0.983, 4), row("fixed_rotated", 0.97, 0.9, None)]
+    some = embedded.summary.model_copy(update={"storage": [chosen, *rows]})
+    said = plain(report_sentences.more(some, "Retrieval", Names(some))[-1])
+    assert "4 of fixed (" in said, "of two with as few bytes the surer"
+    assert "all of it, keep 99.0% (98.3 to 100.0%). Each model by itself keeps that with 95% confidence;" in said
+    assert said.endswith("the choice among 3 is not corrected for.")

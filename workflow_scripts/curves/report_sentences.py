@@ -214,23 +214,33 @@ def _within(row: dict[str, Any]) -> str:
 
 
 def _other_model(answer: Answer, task_type: str, chosen: StorageAdvice | None, names: Names) -> Markup | None:
-    """The model whose own full width is kept in the fewest bytes, where that is not the one that the study starts from."""
+    """The model whose own full width is kept in the fewest bytes, of several the one that keeps the most for certain, where
+    that is not the one that the study starts from. Each is certain by itself alone, which is said."""
     if chosen is None or (size := chosen.bytes) is None:
         return None
-    better = [
+    others = [
         row
         for row in answer.storage
-        if (row.task_type, row.engine, row.share) == (task_type, ANY, chosen.share)
-        and row.variant != chosen.variant
-        and row.bytes is not None
-        and row.bytes < size
+        if (row.task_type, row.engine, row.share) == (task_type, ANY, chosen.share) and row.variant != chosen.variant
     ]
+    better = [row for row in others if row.bytes is not None and row.bytes < size]
     if not better:
         return None
-    least = min(better, key=lambda row: row.bytes or 0)
+    least = min(better, key=lambda row: (row.bytes or 0, -(row.kept_low or 0)))
+    among = ""
+    if len(others) > 1:
+        sure = percent(answer.confidence)
+        among = f" Each model by itself keeps that with {sure} confidence; the choice among {len(others)} is not corrected for."
     return Markup(
-        "<b>Of other models</b> fewer bytes keep as large a share of their own full width: {} of {}, {}."
-    ).format(byte_count(least.bytes or 0), names.first(least.variant), least.words)
+        "<b>Of other models</b> fewer bytes keep as large a share of their own full width: {} of {}, {}, keep {}{}.{}"
+    ).format(
+        byte_count(least.bytes or 0),
+        names.first(least.variant),
+        least.words,
+        kept(least.kept),
+        interval(least),
+        among,
+    )
 
 
 def intervals_sentence(answer: Answer, curves: pl.DataFrame) -> Markup:
