@@ -11,6 +11,11 @@ from workflow_scripts.curves.intervals import Variance
 from workflow_scripts.curves.resampling import Sample
 
 
+def of_three_seeds(units: float, seeds: float, total: float, df: float) -> Variance:
+    parts = (units, 0.0, seeds, total, df, df, np.inf, 3 * seeds, 3 * total)
+    return Variance(*(np.array([part]) for part in parts))
+
+
 def studies(effect: float, queries: int, count: int = 2000) -> tuple[Sample, Sample]:
     rng = np.random.default_rng(queries)
     values = [shift + 0.2 * rng.standard_normal((count, 1, queries)) for shift in (effect, 0.0)]
@@ -46,16 +51,14 @@ def test_so_many_queries_would_decide_it() -> None:
 
 
 def test_where_seeds_hold_the_variance_no_number_of_queries_decides() -> None:
-    one = np.ones(1)
-    variance = Variance(0.01**2 * one, 0 * one, 0.02**2 * one, 0.0005 * one, 4 * one, 4 * one, np.inf * one)
+    variance = of_three_seeds(0.01**2, 0.02**2, 0.0005, 4)
     asked = power.needed(0.05, variance, 300, 3, 0.95)
     assert np.isinf(asked.units).all()
     assert 3 < asked.seeds[0] < 30
 
 
 def test_three_seeds_under_a_correction_find_nothing_and_some_more_do() -> None:
-    one = np.ones(1)
-    variance = Variance(1e-6 * one, 0 * one, 9e-6 * one, 1e-5 * one, 2 * one, 2 * one, np.inf * one)
+    variance = of_three_seeds(1e-6, 9e-6, 1e-5, 2)
     assert power.multiple(variance.df, 0.95, 150)[0] > 50  # too few degrees of freedom for any difference
     asked = power.needed(0.01, variance, 3000, 3, 0.95, 150)
     seeds = int(asked.seeds[0])
@@ -67,10 +70,36 @@ def test_three_seeds_under_a_correction_find_nothing_and_some_more_do() -> None:
 
 
 def test_seeds_do_not_lower_what_the_queries_leave_open() -> None:
-    one = np.ones(1)
-    variance = Variance(0.9e-5 * one, 0 * one, 0.1e-5 * one, 1.1e-5 * one, 2 * one, 2 * one, np.inf * one)
+    variance = of_three_seeds(0.9e-5, 0.1e-5, 1.1e-5, 2)
     assert np.isinf(power.needed(0.005, variance, 3000, 3, 0.95).seeds).all()
     assert 3 < power.needed(0.02, variance, 3000, 3, 0.95).seeds[0] < 30
+
+
+def test_seeds_are_counted_for_each_side_however_they_were_measured() -> None:
+    rng = np.random.default_rng(0)
+    deviation = 0.01 * rng.standard_normal((1, 10))
+
+    def side(luck: np.ndarray, seeds: tuple[int, ...]) -> Sample:
+        score = 0.5 + luck
+        values = np.repeat(score[..., None], 4000, 2).astype(np.float32)
+        values += 0.05 * np.random.default_rng(1).standard_normal(4000).astype(np.float32)
+        return resampling.resample(values, score, 300, [0], seeds, trained=True)
+
+    still = np.zeros((1, 10))
+    three, ten, flat = (side(d, tuple(range(d.shape[1]))) for d in (deviation[:, :3], deviation, still))
+
+    def asked(first: Sample, second: Sample) -> float:
+        variance = intervals.variance_of_difference(first, second, 0.95)
+        counted = intervals.seeds_counted(first, second)
+        return float(power.needed(0.008, variance, 4000, counted, 0.95).seeds[0])
+
+    of_three = resampling.take(flat, seeds=[0, 1, 2])
+    assert intervals.seeds_counted(three, flat) == 3
+    assert asked(three, flat) == asked(three, of_three), "they pair up in three seeds"
+    one, two = (resampling.take(side(-deviation, tuple(range(10))), seeds=list(range(n))) for n in (1, 3))
+    apart = two._replace(seeds=(7, 8, 9))
+    assert intervals.seeds_counted(ten, one) == 1
+    assert asked(three, one) == asked(three, apart), "both vary alike, whether one is borrowed"
 
 
 def test_intervals_name_their_population() -> None:

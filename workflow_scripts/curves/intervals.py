@@ -50,12 +50,14 @@ class Seeds(NamedTuple):
     deviations: Deviations
     parts: Deviations
     more: float = 1  # by how much the variance of their mean counts, more than 1 where another model borrows it
+    sides: int = 1  # how many sides vary so: 2 where another model borrows it
 
 
 class Variance(NamedTuple):
     """A quantity's variance (cells,) by where it comes from: units, draws of training examples, seeds; its degrees of
     freedom, and those for an interval, fewer where few units tell. `total` is their sum, or more where the seeds'
-    scores alone say more."""
+    scores alone say more. `one_seed` is what `seeds` is where each side has one seed, `one_alone` what the seeds' scores
+    alone then say: with n seeds on each side, an n-th of it."""
 
     units: Array
     draws: Array
@@ -64,6 +66,8 @@ class Variance(NamedTuple):
     df: Array
     interval_df: Array
     telling: Array
+    one_seed: Array
+    one_alone: Array
 
 
 def level(sample: Sample, confidence: float) -> Estimate:
@@ -116,6 +120,14 @@ def variance_of_difference(first: Sample, second: Sample, confidence: float) -> 
     return _pair(first, second, confidence)[2]
 
 
+def seeds_counted(first: Sample, second: Sample) -> int:
+    """How many seeds of each side the variance of their difference speaks of: those that pair up, else the fewer of the
+    trained sides'."""
+    common = len(_common(first, second))
+    trained = [len(side.seeds) for side in (first, second) if side.trained]
+    return common if common >= 2 else min(trained, default=1)
+
+
 def combine(sample: Sample, other: Sample, weight: Array) -> Sample:
     """`sample` plus `weight` (cells,) times `other` (as many cells, or one), seed by seed."""
     single = weight.astype(np.float32)[:, None, None]
@@ -166,17 +178,21 @@ def holm(p: Array) -> Array:
 
 def _pair(first: Sample, second: Sample, confidence: float) -> tuple[Sample, Sample, Variance]:
     """Both sides at the seeds that count, and the variance of their difference; see `difference`."""
-    common = [seed for seed in first.seeds if seed in second.seeds]
+    common = _common(first, second)
     if len(common) >= 2:
         first, second = (take(side, seeds=[side.seeds.index(seed) for seed in common]) for side in (first, second))
         seeds = [_seeds_of(combine(first, second, np.full(len(first.score), -1.0)))]
     else:
         several = [side for side in (first, second) if len(side.seeds) >= 2]
         borrows = len(several) == 1 and all(side.trained for side in (first, second))
-        seeds = [_seeds_of(side)._replace(more=1.0 + borrows * len(side.seeds)) for side in several]
+        seeds = [_seeds_of(side)._replace(more=1.0 + borrows * len(side.seeds), sides=1 + borrows) for side in several]
     deviations = first.deviations.mean(1) - second.deviations.mean(1)
     parts = first.parts.mean(2) - second.parts.mean(2)
     return first, second, _variance(deviations, parts, first, seeds, confidence)
+
+
+def _common(first: Sample, second: Sample) -> list[int]:
+    return [seed for seed in first.seeds if seed in second.seeds]
 
 
 def _seeds_of(sample: Sample) -> Seeds:
@@ -213,7 +229,7 @@ def _variance(
         sizes = [weighted.sum(0) ** 2 / (weighted**2 / each).sum(0) for each in (df, 2 / (2 / df + few))]
     joint_df, interval_df = (np.where(joint == 0, df.min(), size) for size in sizes)
     telling = np.where(joint == 0, 0.0, np.where(np.isnan(joint), np.nan, telling))
-    between, alone, seeds_df = [], [], []
+    between, alone, seeds_df, one_seed, one_alone = [], [], [], [], []
     for side in seeds:
         count = side.score.shape[1]
         if count < 2:
@@ -221,11 +237,15 @@ def _variance(
         interaction = side.deviations.var(1, ddof=1, dtype=np.float64).mean(-1)
         interaction += side.parts[sample.factor > 0].var(2, ddof=1, dtype=np.float64).sum((0, -1))
         spread = side.score.var(1, ddof=1) / count
-        between.append(side.more * np.fmax(0, spread - interaction / count))
+        beyond = np.fmax(0, spread - interaction / count)
+        between.append(side.more * beyond)
         alone.append(side.more * spread)
+        one_seed.append(side.sides * count * beyond)
+        one_alone.append(side.sides * count * spread)
         seeds_df.append(np.full_like(spread, count - 1))
     if not between:
-        return Variance(units, draws, np.zeros_like(units), joint, joint_df, interval_df, telling)
+        none = np.zeros_like(units)
+        return Variance(units, draws, none, joint, joint_df, interval_df, telling, none, none)
     of_seeds = np.sum(between, axis=0)
     total = joint + of_seeds
     joint_df, interval_df = (
@@ -238,7 +258,8 @@ def _variance(
     total, joint_df, interval_df = (
         np.where(more, known, part) for known, part in ((seen, total), (seen_df, joint_df), (seen_df, interval_df))
     )
-    return Variance(units, draws, of_seeds, total, joint_df, interval_df, telling)
+    one = (np.sum(parts, axis=0) for parts in (one_seed, one_alone))
+    return Variance(units, draws, of_seeds, total, joint_df, interval_df, telling, *one)
 
 
 def welch(variances: Array, dfs: Array) -> Array:

@@ -55,7 +55,7 @@ def needed(
 ) -> Needed:
     """How many units or seeds would find a true difference of `effect`, each if all else stays as it is.
 
-    `variance`: of the difference as measured with so many `units` and `seeds`. For more units the degrees of freedom count as
+    `variance`: of the difference as measured with so many `units` and `seeds` (of each side, see intervals.seeds_counted). For more units the degrees of freedom count as
     they are, which is safe: more data bring more of them.
     """
     allowed = (effect / multiple(variance.df, confidence, comparisons)) ** 2
@@ -68,16 +68,15 @@ def needed(
 def _seeds_needed(
     effect: float, variance: Variance, units: int, seeds: Array, confidence: float, comparisons: int
 ) -> Array:
-    """The fewest of some numbers of seeds that would find the effect. Few seeds leave few degrees of freedom, which say more than
+    """The fewest of some numbers of seeds that would find the effect, once each side has so many. Few seeds leave few degrees of freedom, which say more than
     their variance does: with three and a correction for a hundred comparisons nothing is ever found."""
     joint = variance.units + variance.draws
     alone = variance.total > joint + variance.seeds  # the seeds' own scores say more than the sum of the parts
-    spread = seeds * variance.seeds  # of one seed
     found = np.full(joint.shape, np.inf)
     for count in reversed(SEEDS):
-        of_seeds = spread / count
-        total = np.fmax(joint + of_seeds, np.where(alone, seeds * variance.total / count, 0))
+        of_seeds = variance.one_seed / count
+        total = np.fmax(joint + of_seeds, np.where(alone, variance.one_alone / count, 0))
         df = np.where(alone, count - 1.0, welch(np.array([joint, of_seeds]), np.array([[units - 1.0], [count - 1.0]])))
         enough = np.sqrt(total) * multiple(df, confidence, comparisons) <= effect
-        found = np.where(enough & (count > seeds) & (alone | (spread > 0)), count, found)
+        found = np.where(enough & (count > seeds) & (alone | (variance.one_seed > 0)), count, found)
     return found

@@ -17,6 +17,7 @@ from workflow_scripts.curves.intervals import (
     Variance,
     difference,
     level,
+    seeds_counted,
     share,
     variance_of_difference,
 )
@@ -85,7 +86,7 @@ def difference_rows(group: Group, pairs: list[Pair], intervals: Intervals) -> li
         larger.append(np.fmax(first.score.mean(1), second.score.mean(1)))
         if group.task in MEANS:  # solved for one by one, and sentences speak of means alone
             variances.append(variance_of_difference(first, second, intervals.confidence))
-            seeds.append(np.full(len(shared), max(len(group.seeds[pair.first]), len(group.seeds[pair.second]))))
+            seeds.append(np.full(len(shared), seeds_counted(first, second)))
         rows += [
             {
                 "question": pair.question,
