@@ -78,6 +78,22 @@ def test_parts_of_several_runs_add_up_and_a_models_ancestors_come_with_it(tmp_pa
     assert len(commits) + 1 == len(study.graph.models)
 
 
+def test_scores_that_an_interrupted_run_copied_are_noted_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = study_of()
+    results, parts = run_of(tmp_path / "results", study), tmp_path / "parts"
+    with monkeypatch.context() as stopped:
+        stopped.setattr("workflow_scripts.curves.parts.read_kept", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            keep(study, results, parts, "one")
+    shutil.rmtree(results / "scores/fixed")  # this machine has it no more
+    every = len(study.graph.runs) * len(TASKS)
+    assert keep(study, results, parts, "two") == every
+    assert read_kept(parts).height == every
+    assert set(read_kept(parts)["commit"]) == {"two"}
+
+
 def test_parts_that_do_not_go_together_are_refused_in_one_line(tmp_path: Path) -> None:
     study = study_of()
     results, parts = run_of(tmp_path / "results", study), tmp_path / "parts"

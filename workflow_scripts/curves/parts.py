@@ -60,8 +60,8 @@ def refuse_other_settings(study: Study, parts: Path) -> None:
 
 
 def keep(study: Study, results: Path, parts: Path, commit: str) -> int:
-    """Copy what is finished and not kept yet; returns the number of scores that were added. `commit`: of the code that made
-    them. Raises InputError for parts that do not go together."""
+    """Copy what is finished and not kept yet; returns the number of scores that were added, those included that an interrupted
+    run copied and did not note. `commit`: of the code that made them. Raises InputError for parts that do not go together."""
     refuse_other_settings(study, parts)
     found = [
         (model, seed, task)
@@ -83,13 +83,18 @@ def keep(study: Study, results: Path, parts: Path, commit: str) -> int:
         _refuse_another(path, parts / path.relative_to(results))
     for path in known:
         _copy(path, parts / path.relative_to(results))
-    rows = []
     for model, seed, task in found:
         source, target = (score_file(folder, model, seed, task) for folder in (results, parts))
         if not target.exists():
             _keep_score(source, target)
-            rows.append((model, seed, task, commit))
     before = read_kept(parts)
+    noted = set(before.select("variant", "seed", "task").iter_rows())
+    rows = [
+        (model, seed, task, commit)
+        for model, seed in study.graph.runs
+        for task in study.task_names
+        if (model, seed, task) not in noted and score_file(parts, model, seed, task).exists()
+    ]
     with atomic_write(parts / KEPT) as part:
         pl.concat([before, pl.DataFrame(rows, schema=KEPT_SCHEMA, orient="row")]).write_csv(part)
     settings = decisive_settings(study)
