@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -187,6 +188,26 @@ def test_a_ring_says_that_a_model_is_told_apart_from_the_best_without_training(f
         points = sum(len(np.asarray(c.get_offsets())) for c in axis.collections if isinstance(c, PathCollection))
         assert points == 1
     assert budget_figures.DECIDED in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_a_horizontal_line_has_its_ring_at_its_left_end(found: Found) -> None:
+    table = found.budget.filter(task="mean").with_columns(
+        verdict=pl.when(pl.col("variant") == "base_rotated").then(pl.lit("better")).otherwise(pl.lit("unclear"))
+    )
+    figure = budget_figures.draw_budget(table, found.summary)
+    figure.canvas.draw()
+    axis = figure.axes[0]
+    share = table.filter(variant="base_rotated", bytes=8)["share"].item()
+    (ring,) = (c for c in axis.collections if isinstance(c, PathCollection) and len(np.asarray(c.get_offsets())))
+    ((x, y),) = np.asarray(ring.get_offsets())
+    assert (x, y) == (budget_figures.LEFT_END, share)
+    low, high = axis.get_ylim()
+    assert low < y < high
+    chart = json.loads(Path(budget_figures.__file__).with_name("charts").joinpath("budget.json").read_text())
+    free = [layer for layer in chart["layer"] if layer.get("data") == {"name": "free"}]
+    assert [layer["mark"]["type"] for layer in free] == ["rule", "point"]
+    assert free[1]["encoding"]["x"] == {"value": 10}
+    assert "beside" in [shown["field"] for shown in free[0]["encoding"]["tooltip"]]
 
 
 def test_the_frontiers_that_are_drawn_and_written_never_fall(found: Found) -> None:

@@ -20,6 +20,7 @@ from workflow_scripts.curves.summary import Answer
 
 DECIDED = "ring: better or worse than the untrained"
 MARKER, RING = 25, 130  # square points
+LEFT_END = 0.025  # of a panel's width: where the ring of a horizontal line stands
 
 
 def draw_budget(table: pl.DataFrame, answer: Answer) -> Any:
@@ -126,7 +127,7 @@ def _limits(panel: pl.DataFrame) -> tuple[float, float]:
 
 def _draw_kind(axis: Any, points: pl.DataFrame, style: dict[str, Any], shift: float, mixed: bool) -> None:
     """A line over budgets, with intervals, its steps times `shift` so that intervals lie side by side; a horizontal one of what has
-    none. `mixed`: a hollow marker where there is one seed."""
+    none, with its ring at the left end. `mixed`: a hollow marker where there is one seed."""
     if points.is_empty():
         return
     first = points.row(0, named=True)
@@ -134,6 +135,8 @@ def _draw_kind(axis: Any, points: pl.DataFrame, style: dict[str, Any], shift: fl
         axis.axhline(
             first["share"], linewidth=1.6, label=first["kind"], color=style["color"], linestyle=style["linestyle"]
         )
+        left = points.with_columns(x=pl.lit(LEFT_END))
+        _ring(axis, left, "share", transform=axis.get_yaxis_transform())
         return
     x = [steps * shift for steps in points["steps"]]
     band = points.with_columns(x=pl.Series(x)).drop_nulls(["share_low", "share_high"])
@@ -146,10 +149,10 @@ def _draw_kind(axis: Any, points: pl.DataFrame, style: dict[str, Any], shift: fl
     _ring(axis, placed, "share")
 
 
-def _ring(axis: Any, placed: pl.DataFrame, y: str) -> None:
+def _ring(axis: Any, placed: pl.DataFrame, y: str, **how: Any) -> None:
     """A ring around each point whose corrected verdict is better or worse."""
     decided = placed.filter(pl.col("verdict").is_in(["better", "worse"]))
-    axis.scatter(decided["x"], decided[y], s=RING, facecolor="none", edgecolor="black", linewidth=1.1, zorder=3)
+    axis.scatter(decided["x"], decided[y], s=RING, facecolor="none", edgecolor="black", linewidth=1.1, zorder=3, **how)
 
 
 def _dress(axis: Any, ticks: list[int]) -> None:
