@@ -61,6 +61,12 @@ def test_the_figure_has_a_column_per_task_type_and_a_frontier_per_model(found: F
     assert first == second
 
 
+def test_the_figure_does_not_speak_of_trainings_where_some_models_have_no_score_yet(found: Found) -> None:
+    some = found._replace(frontier=found.frontier.filter(pl.col("scope") != "matryoshka"))
+    figure = figures.draw(some.curves, some.frontier, some.summary)
+    assert [axis.get_title() for axis in figure.axes[2:]] == ["every model"] * 2
+
+
 def test_the_figure_shows_any_name_as_text(found: Found, tmp_path: Path) -> None:
     models = [m.model_copy(update={"name": HOSTILE if m.name == "fixed" else m.name}) for m in found.summary.models]
     renamed = found._replace(

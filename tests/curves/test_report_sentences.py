@@ -172,6 +172,11 @@ def test_seeds_that_were_not_measured_are_not_in_the_intervals(tmp_path: Path, e
     one = answered(tmp_path / "one", seeded(EMBEDDED_GRAPH, (0,)))
     assert "training seeds are not in them, since one was measured" in said(one)
     assert "since nothing was trained" in said(answered(tmp_path / "none", EMBEDDED_GRAPH[:1]))
+    models = seeded(EMBEDDED_GRAPH, (0,))[:2]
+    write_study(tmp_path / "first", models, TASKS, DIMENSIONS)
+    for path in tmp_path.glob("first/scores/fixed/s0/*.parquet"):
+        path.unlink()
+    assert "since no trained model has a score yet" in said(answer(tmp_path / "first", models, list(TASKS), FEW, "s"))
 
 
 def test_each_task_type_says_what_its_intervals_are_over(embedded: Found) -> None:

@@ -86,6 +86,16 @@ def test_every_mean_of_the_curves_room_is_the_mean_of_mtebs_table(tmp_path: Path
     assert re.match(r"Retrieval: in the means a task counts 1, and CQADupstackAndroidRetrieval, .* 0\.0833 each", note)
 
 
+def test_where_no_task_counts_one_the_note_does_not_say_so(tmp_path: Path) -> None:
+    models = seeded(EMBEDDED_GRAPH, (0,))[:1]
+    write_study(tmp_path, models, dict.fromkeys(["A", "B"], "Retrieval"), [8, 384])
+    notes = answer(
+        tmp_path, models, ["A", "B"], Intervals(resamples=50), "s", weights={"A": 0.5, "B": 0.25}
+    ).summary.notes
+    [note] = [note for note in notes if "an aggregate task once" in note]
+    assert note.startswith("Retrieval: in the means tasks do not all count the same: A 0.5 each; B 0.25 each, as in mteb's")
+
+
 def test_weights_that_are_all_alike_are_no_weights(tmp_path: Path) -> None:
     models = seeded(EMBEDDED_GRAPH, (0,))[:1]
     write_study(tmp_path, models, dict.fromkeys(FORUMS, "Retrieval"), [8, 384])

@@ -75,8 +75,8 @@ def draw(curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer) -> Any:
         _draw_reference(axes[0][column], curves, frontier, answer, task_type)
         if several:
             _draw_models(axes[1][column], frontier, task_type, answer, models, looks, mixed)
-            alike = len(models) < len(answer.models)
-            title = "every model" if not alike else "each kind's longest training"
+            shorter = len(models) < sum(model.name in scored for model in answer.models)
+            title = "each kind's longest training" if shorter else "every model"
             against = "" if one_reference else f", against {shorten(answer.reference[task_type], 24)}"
             axes[1][column].set_title(title + against, fontsize=10.5)
         axes[-1][column].set_xlabel("bytes a vector in memory")

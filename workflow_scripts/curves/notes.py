@@ -48,13 +48,14 @@ def notes_of(
         without = [group.task for group in of_type if group.task not in mean.members]
         absent = [m.name for m in models if m.name not in mean.samples]
         if len(weights := dict.fromkeys(mean.members.values())) > 1:
+            one = "a task counts 1, and " if 1 in weights else "tasks do not all count the same: "
             said = [
                 f"{', '.join(task for task, of in mean.members.items() if of == weight)} {weight:.3g} each"
                 for weight in weights
                 if weight != 1
             ]
             notes.append(
-                f"{mean.task_type}: in the means a task counts 1, and {'; '.join(said)}, as in mteb's tables, which count an aggregate task once."
+                f"{mean.task_type}: in the means {one}{'; '.join(said)}, as in mteb's tables, which count an aggregate task once."
             )
         if without:
             notes.append(f"{mean.task_type}: the means leave out {', '.join(without)}, which not every model has.")

@@ -252,7 +252,9 @@ def intervals_sentence(answer: Answer, curves: pl.DataFrame) -> Markup:
     resampled = [f"{answer.task_types[task_type].values} ({task_type})" for task_type in types]
     counts = set(answer.seeds.values())
     if not counts:
-        seeds = "no training seeds are in them, since nothing was trained"
+        made = any(model.trained or model.adapted for model in answer.models)
+        why = "no trained model has a score yet" if made else "nothing was trained"
+        seeds = f"no training seeds are in them, since {why}"
     elif counts == {1}:
         seeds = "training seeds are not in them, since one was measured"
     elif len(counts) == 1:
