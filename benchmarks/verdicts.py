@@ -217,7 +217,7 @@ def cut_figures(studies: int, queries: int, scoring: float, seeds: int = 1) -> l
 
 
 def winner_figures(studies: int, candidates: int, queries: int, gap: float) -> list[Figure]:
-    """The best of codecs whose true shares lie within `gap` standard errors of one another."""
+    """The best of codecs of one size whose true shares lie within `gap` standard errors of one another."""
     rng = np.random.default_rng([candidates, queries, int(gap)])
     held = []
     for study in range(studies):
@@ -228,7 +228,8 @@ def winner_figures(studies: int, candidates: int, queries: int, gap: float) -> l
         values = np.vstack([full, full * (truth[:, None] + 0.25 / np.sqrt(2) * noise)])[:, None]
         sample = resampling.resample(values.astype(np.float32), values.mean(2), 500, [study])
         cells = resampling.take(sample, cells=list(range(1, candidates + 1)))
-        found = winner.best(winner.of_share(cells, resampling.take(sample, cells=[0]), 0.0, 0.95))
+        kept = winner.of_share(cells, resampling.take(sample, cells=[0]), 0.0, 0.95)
+        found = winner.best(kept, np.zeros(candidates))
         if found is not None:
             held.append(found.low <= truth[found.place] <= found.high)
     return [Figure("winner", f"best of {candidates}, {queries} queries, within {gap:g} errors", float(np.mean(held)))]
@@ -253,7 +254,7 @@ def fewest_figures(studies: int, correlation: float) -> list[Figure]:
 
 
 def winners_figures(studies: int, first: int, second: int) -> list[Figure]:
-    """The best of some codecs of one model beside the best of some of another's, all of which keep the same: how often the two are
+    """The best of some codecs of one model beside the best of some of another's, all of one size, which keep the same: how often the two are
     called different."""
     rng = np.random.default_rng([first, second])
     queries, false = 300, 0
@@ -265,7 +266,8 @@ def winners_figures(studies: int, first: int, second: int) -> list[Figure]:
         base = resampling.take(sample, cells=[0])
         both, picked = [], []
         for cells in (range(1, 1 + first), range(1 + first, 1 + first + second)):
-            found = winner.best(winner.of_share(resampling.take(sample, cells=list(cells)), base, 0.0, 0.95))
+            kept = winner.of_share(resampling.take(sample, cells=list(cells)), base, 0.0, 0.95)
+            found = winner.best(kept, np.zeros(len(cells)))
             assert found is not None
             both.append(found)
             picked.append(resampling.take(sample, cells=[cells[found.place]]))

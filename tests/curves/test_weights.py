@@ -93,7 +93,9 @@ def test_where_no_task_counts_one_the_note_does_not_say_so(tmp_path: Path) -> No
         tmp_path, models, ["A", "B"], Intervals(resamples=50), "s", weights={"A": 0.5, "B": 0.25}
     ).summary.notes
     [note] = [note for note in notes if "an aggregate task once" in note]
-    assert note.startswith("Retrieval: in the means tasks do not all count the same: A 0.5 each; B 0.25 each, as in mteb's")
+    assert note.startswith(
+        "Retrieval: in the means tasks do not all count the same: A 0.5 each; B 0.25 each, as in mteb's"
+    )
 
 
 def test_weights_that_are_all_alike_are_no_weights(tmp_path: Path) -> None:

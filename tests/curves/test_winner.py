@@ -23,6 +23,11 @@ def candidates_of(value: npt.NDArray[np.float64], loadings: npt.NDArray[Any]) ->
     return Candidates(estimate, loadings.astype(np.float32), 0)
 
 
+def best(candidates: Candidates) -> Winner | None:
+    """The best of candidates of one size."""
+    return winner.best(candidates, np.zeros(len(candidates.estimate.value)))
+
+
 def covered(found: list[tuple[Winner, npt.NDArray[np.float64]]]) -> float:
     return float(np.mean([one.low <= truth[one.place] <= one.high for one, truth in found]))
 
@@ -35,7 +40,7 @@ def test_the_winners_interval_covers_what_it_keeps_and_its_estimate_is_not_flatt
     found, plain, excess = [], [], []
     for _ in range(STUDIES):
         truth = 0.95 - gap * 0.01 * rng.random(CANDIDATES)
-        one = winner.best(candidates_of(truth + root @ rng.standard_normal(CANDIDATES), root))
+        one = best(candidates_of(truth + root @ rng.standard_normal(CANDIDATES), root))
         assert one is not None
         found.append((one, truth))
         plain.append(abs(one.value - truth[one.place]) <= stats.norm.isf(0.025) * 0.01)
@@ -48,13 +53,13 @@ def test_the_winners_interval_covers_what_it_keeps_and_its_estimate_is_not_flatt
 
 def test_what_does_not_vary_is_not_corrected() -> None:
     loadings = np.diag([0.01, 0.01, 0.0])
-    one = winner.best(candidates_of(np.array([0.995, 0.99, 1.0]), loadings))
+    one = best(candidates_of(np.array([0.995, 0.99, 1.0]), loadings))
     assert one is not None
     assert (one.place, one.corrected, one.low, one.high) == (2, 1.0, 1.0, 1.0)
 
 
 def test_a_clear_winner_has_its_own_estimate_and_interval() -> None:
-    one = winner.best(candidates_of(np.array([0.5, 0.9]), np.diag([0.01, 0.01])))
+    one = best(candidates_of(np.array([0.5, 0.9]), np.diag([0.01, 0.01])))
     assert one is not None
     reach = 0.01 * stats.norm.isf(0.025)
     assert one[1:] == pytest.approx((0.9, 0.9, 0.9 - reach, 0.9 + reach), abs=1e-4)
@@ -62,14 +67,14 @@ def test_a_clear_winner_has_its_own_estimate_and_interval() -> None:
 
 
 def test_a_tie_of_two_lowers_the_estimate_by_what_the_better_of_two_equals_gains() -> None:
-    one = winner.best(candidates_of(np.array([0.9, 0.9]), np.diag([0.01, 0.01])))
+    one = best(candidates_of(np.array([0.9, 0.9]), np.diag([0.01, 0.01])))
     assert one is not None
     gain = 0.01 / np.sqrt(np.pi)  # the mean of the larger of two normal variables
     assert one.value - one.corrected == pytest.approx(np.sqrt(2) * gain, rel=0.1)
 
 
 def test_candidates_that_vary_together_exactly_need_no_correction() -> None:
-    one = winner.best(candidates_of(np.array([0.9, 0.9]), np.array([[0.01], [0.01]])))
+    one = best(candidates_of(np.array([0.9, 0.9]), np.array([[0.01], [0.01]])))
     assert one is not None
     assert one.corrected == pytest.approx(0.9, abs=1e-6)
 
@@ -78,17 +83,25 @@ def test_the_full_width_keeps_exactly_all_of_itself() -> None:
     values = np.random.default_rng(2).random((3, 1, 50)).astype(np.float32)
     sample = resampling.resample(values, values.mean(2, dtype=np.float64), 200, [0])
     full = resampling.take(sample, cells=[2])
-    assert winner.best(winner.of_share(full, full, 0.0, 0.95)) == Winner(0, 1.0, 1.0, 1.0, 1.0)
-    kept = winner.of_share(sample, full, 0.0, 0.95)
-    alone = winner.best(kept, np.array([0]))
+    assert best(winner.of_share(full, full, 0.0, 0.95)) == Winner(0, 1.0, 1.0, 1.0, 1.0)
+    alone = best(winner.of_share(resampling.take(sample, cells=[0]), full, 0.0, 0.95))
     assert alone is not None
-    assert alone.corrected == pytest.approx(kept.estimate.value[0])  # nothing was chosen
+    assert alone.corrected == pytest.approx(alone.value)  # nothing was chosen
 
 
 def test_the_frontier_holds_what_no_smaller_candidate_beats() -> None:
     value = np.array([0.9, 0.7, np.nan, 0.8, 0.95])
     rows = winner.frontier(candidates_of(value, 0.001 * np.eye(5)), np.array([32.0, 16.0, 8.0, 64.0, 64.0]))
     assert [row.place for row in rows] == [1, 0, 4]
+
+
+def test_the_best_is_the_point_that_keeps_the_most_after_its_correction() -> None:
+    # The last size has eight equals to choose among: its luck is taken off, and the smaller size keeps more.
+    candidates = candidates_of(np.append(0.9, np.full(8, 0.901)), np.diag([0.0, *[0.01] * 8]))
+    points = winner.frontier(candidates, np.append(8.0, np.full(8, 16.0)))
+    assert [point.place for point in points] == [0, 1]
+    assert winner.best(candidates, np.append(8.0, np.full(8, 16.0))) == points[0]
+    assert best(candidates) == points[1], "of one size the choice is by what was measured"
 
 
 def test_models_share_units_and_no_seeds() -> None:
@@ -166,7 +179,7 @@ def test_two_winners_that_are_equal_are_called_different_no_more_often_than_said
         values = np.vstack([full, full + noise])[:, None].astype(np.float32)
         sample = resampling.resample(values, values.mean(2, dtype=np.float64), 200, [0])
         base = resampling.take(sample, cells=[0])
-        winners = [winner.best(winner.of_share(resampling.take(sample, cells=own), base, 0.0, 0.95)) for own in cells]
+        winners = [best(winner.of_share(resampling.take(sample, cells=own), base, 0.0, 0.95)) for own in cells]
         one, other = (found for found in winners if found is not None)
         places = [cells[0][one.place]], [cells[1][other.place]]
         picked = resampling.take(sample, cells=places[0]), resampling.take(sample, cells=places[1])

@@ -70,9 +70,10 @@ class Shares:
 
     def best(self, candidates: list[Candidate], base: str) -> tuple[Candidate, winner.Winner] | None:
         """The last point of the frontier as it is drawn (`rising`); None where there is none."""
-        points = self.frontier(candidates, base)
-        best = max(reversed(points), key=lambda point: point.corrected, default=None)
-        return None if best is None else (candidates[best.place], best)
+        if not candidates:
+            return None
+        found = winner.best(self.of(candidates, base), np.array([candidate.size for candidate in candidates]))
+        return None if found is None else (candidates[found.place], found)
 
     def fewest(self, candidates: list[Candidate], base: str, wanted: float) -> tuple[Candidate, winner.Winner] | None:
         """The first point of the frontier from which on all keep at least `wanted` with confidence."""

@@ -84,11 +84,10 @@ def join(parts: list[Candidates]) -> Candidates:
     return Candidates(estimate, np.concatenate(rows), own)
 
 
-def best(candidates: Candidates, among: Places | None = None) -> Winner | None:
-    """The candidate with the highest value, of all or `among` these places; None where none has a value."""
-    places = np.arange(len(candidates.estimate.value)) if among is None else among
-    rows = frontier(_at(candidates, places), np.zeros(len(places)))
-    return rows[0]._replace(place=int(places[rows[0].place])) if rows else None
+def best(candidates: Candidates, size: Array) -> Winner | None:
+    """The point of the frontier (see there) that keeps the most once the choice is accounted for, the last of equals: where the
+    line that is drawn ends. None where nothing has a value."""
+    return max(reversed(frontier(candidates, size)), key=lambda point: point.corrected, default=None)
 
 
 def frontier(candidates: Candidates, size: Array) -> list[Winner]:
@@ -142,11 +141,6 @@ def fewest(candidates: Candidates, size: Array, wanted: float) -> Winner | None:
 def _candidates(estimate: Estimate, sample: Sample, over: float, confidence: float) -> Candidates:
     shared, own = intervals.loadings(sample, confidence)
     return Candidates(estimate, (np.hstack([shared, own]) / over).astype(np.float32), own.shape[1])
-
-
-def _at(candidates: Candidates, places: Places) -> Candidates:
-    estimate = Estimate(*(part[places] for part in candidates.estimate))
-    return Candidates(estimate, candidates.loadings[places], candidates.own_columns)
 
 
 def _noise(candidates: Candidates, places: Places) -> Array:
