@@ -19,6 +19,7 @@ from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE
 from workflow_scripts.curves.summary import Answer
 
 DECIDED = "ring: better or worse than the untrained"
+RINGED = ("better", "worse")  # verdicts
 MARKER, RING = 25, 130  # square points
 LEFT_END = 0.025  # of a panel's width: where the ring of a horizontal line stands
 
@@ -135,8 +136,9 @@ def _draw_kind(axis: Any, points: pl.DataFrame, style: dict[str, Any], shift: fl
         axis.axhline(
             first["share"], linewidth=1.6, label=first["kind"], color=style["color"], linestyle=style["linestyle"]
         )
-        left = points.with_columns(x=pl.lit(LEFT_END))
-        _ring(axis, left, "share", transform=axis.get_yaxis_transform())
+        if first["verdict"] in RINGED:
+            left = points.with_columns(x=pl.lit(LEFT_END))
+            _ring(axis, left, "share", transform=axis.get_yaxis_transform())
         return
     x = [steps * shift for steps in points["steps"]]
     band = points.with_columns(x=pl.Series(x)).drop_nulls(["share_low", "share_high"])
@@ -151,7 +153,7 @@ def _draw_kind(axis: Any, points: pl.DataFrame, style: dict[str, Any], shift: fl
 
 def _ring(axis: Any, placed: pl.DataFrame, y: str, **how: Any) -> None:
     """A ring around each point whose corrected verdict is better or worse."""
-    decided = placed.filter(pl.col("verdict").is_in(["better", "worse"]))
+    decided = placed.filter(pl.col("verdict").is_in(RINGED))
     axis.scatter(decided["x"], decided[y], s=RING, facecolor="none", edgecolor="black", linewidth=1.1, zorder=3, **how)
 
 
@@ -170,7 +172,7 @@ def _legend(figure: Any, axes: Any, mixed: bool, verdicts: pl.Series) -> None:
     """The models, and behind them what a hollow marker and a ring mean, where there are such."""
     if mixed:
         axes[-1][-1].scatter([], [], s=MARKER, facecolor="white", edgecolor=FAINT, label=ONE_SEED)
-    if set(verdicts) & {"better", "worse"}:
+    if set(verdicts) & set(RINGED):
         axes[-1][-1].scatter([], [], s=RING, facecolor="none", edgecolor="black", label=DECIDED)
     handles = dict(pair[::-1] for axis in axes.flat for pair in zip(*axis.get_legend_handles_labels(), strict=True))
     if handles:
