@@ -30,6 +30,8 @@ INVISIBLE = {0x34F, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE01
 APOSTROPHES = "'`\u00b4\u2018\u2019\u02b9\u02ba\u02bb\u02bc\u2032\uff07\u0384\u1fbd\u1fbf\u1fef\u1ffd\u1ffe\ua78b\ua78c"
 SPACING_ACCENTS = "\u00a8\u00af\u00b8\u02d8\u02d9\u02da\u02db\u02dc\u02dd"
 
+WITHOUT_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")  # begin the names of their letters
+
 
 def plainly_normalised(text: str) -> str:
     text = re.sub(r"</?[a-z][a-z0-9]*( [a-z]+=[^<>]*)? ?/?>", " ", html.unescape(text), flags=re.IGNORECASE)
@@ -38,6 +40,7 @@ def plainly_normalised(text: str) -> str:
     seen = "".join("'" if c in APOSTROPHES else c for c in seen if c not in SPACING_ACCENTS)
     lower = unicodedata.normalize("NFKC", seen).lower().replace("ß", "ss")
     kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in lower)
+    kept = (f" {c} " if unicodedata.name(c, "").split(" ")[0] in WITHOUT_SPACES else c for c in kept)
     return " ".join("".join(kept).split())
 
 
@@ -131,6 +134,28 @@ def test_an_accent_that_stands_alone_splits_no_word(character: str) -> None:
         assert Index([[strings([STORY])]], 0.8).look(strings([text + more])).kinds.tolist() == [kind]
 
 
+@pytest.mark.parametrize(
+    ("text", "copy"),
+    [
+        ("你好\uff0c世界。", "你好世界"),
+        ("吾輩は猫である。名前はまだ無い。", "吾輩は猫である 名前はまだ無い"),
+        ("コーヒーを、二つください", "ｺｰﾋｰを二つください"),
+        ("สวัสดี ชาวโลก", "สวัสดีชาวโลก"),
+        ("ສະບາຍດີ ຊາວໂລກ", "ສະບາຍດີຊາວໂລກ"),
+        ("សួស្តី ពិភពលោក", "សួស្តីពិភពលោក"),
+        ("မင်္ဂလာပါ၊ ကမ္ဘာ", "မင်္ဂလာပါကမ္ဘာ"),
+    ],
+)
+def test_a_copy_is_found_in_scripts_without_spaces(text: str, copy: str) -> None:
+    assert Index([[strings([text])]], 0.8).look(strings([copy])).kinds.tolist() == [1]
+
+
+def test_a_near_copy_is_found_in_scripts_without_spaces() -> None:
+    text = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。"
+    looked = [f"さて、{text}", text[:16], "名前はある。どこで生れたかは言わない。犬である。"]
+    assert Index([[strings([text])]], 0.8).look(strings(looked)).kinds.tolist() == [2, 2, 0]
+
+
 def test_what_only_looks_like_markup_is_text() -> None:
     words = words_of(pl.Series(["a <b and b> c", "R&D; I < p", "List<String> &bogus;"])).to_list()
     assert words == [["a", "b", "and", "b", "c"], ["r", "d", "i", "p"], ["list", "string", "bogus"]]
@@ -168,7 +193,14 @@ def test_the_join_finds_what_the_definition_says(threshold: float, shared_data: 
 def test_the_words_agree_with_the_unicode_tables(shared_data: Path) -> None:
     texts = [r["pos"][1] for r in real_rows(shared_data, "medquad_answer", "xquad_en_passage", "agnews_title_body")]
     texts += ["", " ", "—", "ÀÉ-b_c", "İ", "e\u0301te\u0301", "x" * 3_000_000 + "."]
-    texts += ["so\u00adft", "zero\u200bwidth", "\ufb01ne o\ufb03ce", "\uff11\uff12", "\u2764\ufe0f x\ufe0fy", "\u212b"]
+    texts += [
+        "so\u00adft",
+        "zero\u200bwidth",
+        "\ufb01ne o\ufb03ce",
+        "\uff11\uff12 你好\uff0cabc한국어",
+        "\u2764\ufe0f x\ufe0fy",
+        "\u212b",
+    ]
     assert [" ".join(words) for words in words_of(pl.Series(texts)).to_list()] == [plainly_normalised(t) for t in texts]
 
 

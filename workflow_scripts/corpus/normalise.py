@@ -26,7 +26,10 @@ TAG = (
     r"|strong|sub|sup|table|tbody|td|th|thead|tr|tt|u|ul)(?:\s+[\w:-]+\s*=[^<>]*)?\s*/?>"
 )
 MARKUP = rf"(?i)&#?\w+;|{TAG}"
-WORD = r"[\p{L}\p{M}\p{N}]+"
+# Scripts that are written without spaces between words: each of their characters is a word.
+WITHOUT_SPACES = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+LETTER = r"\p{L}\p{M}\p{N}"
+WORD = rf"[[{LETTER}]&&[{WITHOUT_SPACES}]]|[[{LETTER}]--[{WITHOUT_SPACES}]]+"
 NOT_PLAIN = r"[^\t-\r\x20-\x7E]"  # not ASCII, or an invisible control character
 UNTIDY = rf"{NOT_PLAIN}|^\s|\s\z|\s\s|[\s--\x20]"
 
@@ -34,7 +37,8 @@ UNTIDY = rf"{NOT_PLAIN}|^\s|\s\z|\s\s|[\s--\x20]"
 def words_of(texts: pl.Series) -> pl.Series:
     """Each text's words, a list per text: NFKC (ligatures, full-width forms and composed letters become the plain ones),
     lower case (and ß as ss), without invisible characters, punctuation, ornaments of letters, accents that stand
-    alone and HTML's tags and entities. Whatever is used as an apostrophe is one, and ends a word as `'` does."""
+    alone and HTML's tags and entities. Whatever is used as an apostrophe is one, and ends a word as `'` does. Where words
+    have no spaces between them, each character is one."""
     texts = _where(texts, MARKUP, pl.col("text").map_elements(_without_markup, pl.String))
     foreign = pl.col("text").str.replace_all(INVISIBLE, "").str.replace_all(APOSTROPHE, "'")
     foreign = foreign.str.replace_all(f"{SPACING_ACCENT}|{ORNAMENT}", "").str.normalize("NFKC").str.to_lowercase()
