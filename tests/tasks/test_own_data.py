@@ -110,6 +110,18 @@ def test_csv_as_spreadsheets_write_it_is_read(tmp_path: Path) -> None:
     assert [sorted(task.dataset[split]["label"]) for split in ("train", "test")] == [[0, 1], [0, 1]]
 
 
+@pytest.mark.parametrize("name", ["tickets.jsonl.csv", "tickets.tsv.csv", "tickets.jsonl.csv.gz", "csv.tsv.jsonl.gz"])
+def test_the_last_suffix_says_the_format(name: str, tmp_path: Path) -> None:
+    rows = [("one", "x"), ("two", "x"), ("three", "y"), ("four", "y")]
+    path = write_csv(tmp_path / name, ["text", "label"], rows)
+    if ".jsonl.gz" in name:
+        write_lines(path, [{"text": text, "label": label} for text, label in rows])
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    task = loaded(path=str(path), name="T")
+    assert sorted([*task.dataset["train"]["text"], *task.dataset["test"]["text"]]) == ["four", "one", "three", "two"]
+
+
 def test_pairs_with_scores_are_a_task_of_similarity(tmp_path: Path) -> None:
     rows = [("a b", "b", 1.5), ("c", "c d", 3), ("d e", "f", 5)]
     task = loaded(path=str(write_csv(tmp_path / "pairs.tsv", ["sentence1", "sentence2", "score"], rows)))

@@ -66,10 +66,15 @@ def rows_of(path: Path) -> Iterator[Row]:
     """Every row of a file, in order. Raises InputError."""
     if path.suffix == ".parquet":
         yield from _rows_of_parquet(path)
-    elif ".jsonl" in path.suffixes[-2:]:
+    elif _suffix(path) == ".jsonl":
         yield from _rows_of_json(path)
     else:
-        yield from _rows_of_csv(path, "\t" if ".tsv" in path.suffixes[-2:] else ",")
+        yield from _rows_of_csv(path, "\t" if _suffix(path) == ".tsv" else ",")
+
+
+def _suffix(path: Path) -> str:
+    """The suffix that says the format: the last, or that before `.gz`."""
+    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix
 
 
 def _lines(path: Path) -> Iterator[str]:
