@@ -231,7 +231,7 @@ def test_an_id_that_cannot_stand_for_a_text_is_one_line(ids: list[str], message:
         (b"utterance,intent\na,x\n", "rows.csv: column 'text' is missing .*; found 'utterance', 'intent'"),
         (b"text,label\n", "rows.csv: no rows in it"),
         (b"", "rows.csv: no rows in it"),
-        (b"text,text\na,b\n", "rows.csv: two columns have one name"),
+        (b"text,label,text\na,b,c\n", "rows.csv: 2 columns have the name 'text'; found 'text', 'label', 'text'"),
         (b"sentence1,sentence2,score\na,b,1\nc,d,nan\n", "rows.csv, line 3: 'score' is 'nan', expected a number"),
         (b"sentence1,sentence2,score\na,b,1\nc,d,1\n", "rows.csv: every pair has the same score"),
     ],
@@ -240,6 +240,45 @@ def test_a_fault_of_a_single_file_is_one_line(content: bytes, message: str, tmp_
     (tmp_path / "rows.csv").write_bytes(content)
     with pytest.raises(InputError, match=message):
         loaded(path=str(tmp_path / "rows.csv"))
+
+
+def odd_columns() -> dict[str, pa.Array]:
+    """Columns that Python cannot hold, or not as a row: a time after the year 9999, a struct with two equal names, a text
+    that is not UTF-8."""
+    broken = pa.array([b"caf\xe9"] * 4)
+    return {
+        "made": pa.array([2**62] * 4, pa.timestamp("ms")),
+        "twice": pa.StructArray.from_arrays([pa.array(range(4))] * 2, names=["a", "a"]),
+        "latin": pa.Array.from_buffers(pa.string(), 4, broken.buffers()),
+    }
+
+
+@pytest.mark.parametrize("column", ["made", "twice", "latin"])
+def test_columns_that_nobody_reads_do_no_harm(column: str, tmp_path: Path) -> None:
+    path, odd = tmp_path / "rows.parquet", odd_columns()[column]
+    rows = {"text": list("abcd"), "label": list("xyxy")}
+    pq.write_table(pa.table({**rows, column: odd}), path)
+    task = loaded(path=str(path))
+    assert sorted([*task.dataset["train"]["text"], *task.dataset["test"]["text"]]) == list("abcd")
+    pq.write_table(pa.table({**rows, "text": odd}), path)
+    with pytest.raises(InputError, match=r"rows.parquet, (after row 0: cannot be read|row 1: 'text' is)") as raised:
+        loaded(path=str(path))
+    assert "\n" not in str(raised.value)
+
+
+def test_two_columns_of_one_name_are_refused_where_they_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    columns = [pa.array(list(values)) for values in ("abcd", "xyxy", "efgh")]
+    pq.write_table(pa.Table.from_arrays(columns, names=["text", "label", "text"]), path)
+    with pytest.raises(
+        InputError, match=r"rows.parquet: 2 columns have the name 'text'; found 'text', 'label', 'text'"
+    ):
+        loaded(path=str(path))
+    columns.append(columns[0])
+    pq.write_table(pa.Table.from_arrays(columns, names=["text", "label", "note", "note"]), path)
+    write_csv(tmp_path / "rows.csv", ["text", "label", "", ""], [("a", "x", 1, 2)] * 2 + [("b", "y", 3, 4)] * 2)
+    for name in ("rows.parquet", "rows.csv"):
+        assert len(loaded(path=str(tmp_path / name)).dataset["test"]) == 2
 
 
 def test_a_number_of_400_digits_is_one_line(tmp_path: Path) -> None:

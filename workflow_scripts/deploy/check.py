@@ -55,7 +55,7 @@ def read_labels(path: Path, rows: int) -> list[str]:
     """The column `label` of a table. Raises InputError for another number of rows than there are vectors."""
     if LABEL not in (found := columns_of(path)):
         raise InputError(f"{path}: column {LABEL!r} is missing; found {', '.join(map(repr, found))}")
-    labels = [str(row.values[LABEL]) for row in rows_of(path)]
+    labels = [str(row.values[LABEL]) for row in rows_of(path, [LABEL])]
     if len(labels) != rows:
         raise InputError(f"{path}: {len(labels):,} labels for {rows:,} vectors; expected one for each, in their order")
     return labels

@@ -11,7 +11,7 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,25 +56,33 @@ def columns_of(path: Path) -> list[str]:
                 raise InputError(f"{path}: no rows in it")
             names: list[str] = file.schema_arrow.names
             return names
-    first = next(rows_of(path), None)
+    first = next(rows_of(path, ()), None)
     if first is None:
         raise InputError(f"{path}: no rows in it")
     return list(first.values)
 
 
-def rows_of(path: Path) -> Iterator[Row]:
-    """Every row of a file, in order. Raises InputError."""
+def rows_of(path: Path, columns: Collection[str]) -> Iterator[Row]:
+    """Every row of a file, in order, with those of `columns` that it has; of parquet no other is read. Raises InputError, also
+    for one of these that is there twice."""
     if path.suffix == ".parquet":
-        yield from _rows_of_parquet(path)
+        yield from _rows_of_parquet(path, columns)
     elif _suffix(path) == ".jsonl":
         yield from _rows_of_json(path)
     else:
-        yield from _rows_of_csv(path, "\t" if _suffix(path) == ".tsv" else ",")
+        yield from _rows_of_csv(path, "\t" if _suffix(path) == ".tsv" else ",", columns)
 
 
 def _suffix(path: Path) -> str:
     """The suffix that says the format: the last, or that before `.gz`."""
     return (path.with_suffix("") if path.suffix == ".gz" else path).suffix
+
+
+def _refuse_twice(path: Path, names: list[str], columns: Collection[str]) -> None:
+    if twice := [name for name in columns if names.count(name) > 1]:
+        raise InputError(
+            f"{path}: {names.count(twice[0])} columns have the name {twice[0]!r}; found {', '.join(map(repr, names))}"
+        )
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -107,7 +115,7 @@ def _rows_of_json(path: Path) -> Iterator[Row]:
         yield Row(place, values)
 
 
-def _rows_of_csv(path: Path, delimiter: str) -> Iterator[Row]:
+def _rows_of_csv(path: Path, delimiter: str, columns: Collection[str]) -> Iterator[Row]:
     csv.field_size_limit(LONGEST)
     reader = csv.reader(_lines(path), delimiter=delimiter, strict=True)
     names: list[str] = []
@@ -123,8 +131,7 @@ def _rows_of_csv(path: Path, delimiter: str) -> Iterator[Row]:
             continue
         if not names:
             names = fields
-            if len(set(names)) < len(names):
-                raise InputError(f"{path}: two columns have one name; found {', '.join(map(repr, names))}")
+            _refuse_twice(path, names, columns)
             continue
         if len(fields) != len(names):
             raise InputError(f"{path}, line {start}: {len(fields)} fields, expected {len(names)} ({', '.join(names)})")
@@ -141,15 +148,22 @@ def _parquet(path: Path) -> Any:
         raise InputError(f"{path}: not readable as parquet ({first_line(error)}); is the file cut short?") from None
 
 
-def _rows_of_parquet(path: Path) -> Iterator[Row]:
+def _rows_of_parquet(path: Path, columns: Collection[str]) -> Iterator[Row]:
     import pyarrow as pa
 
     number = 0
     with _parquet(path) as file:
+        names = file.schema_arrow.names
+        _refuse_twice(path, names, columns)
         try:
-            for batch in file.iter_batches(batch_size=4096):
+            for batch in file.iter_batches(batch_size=4096, columns=[name for name in columns if name in names]):
                 for values in batch.to_pylist():
                     number += 1
                     yield Row(f"{path}, row {number}", values)
-        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        except (
+            OSError,
+            pa.ArrowException,
+            ValueError,
+            OverflowError,
+        ) as error:  # the last two: values that Python has not
             raise InputError(f"{path}, after row {number}: cannot be read ({first_line(error)})") from None

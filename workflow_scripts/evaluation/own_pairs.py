@@ -26,7 +26,7 @@ class Pair(NamedTuple):
 
 def judged_rows(path: Path, queries: Collection[str], documents: Collection[str]) -> Iterator[tuple[Row, str, str]]:
     """(row, query, document) of every row. Raises InputError for an id that is not among these."""
-    for row in rows_of(path):
+    for row in rows_of(path, COLUMNS):
         query, document = str(row.values.get(QUERY_ID)), str(row.values.get(DOCUMENT_ID))
         for kind, identifier, known in (("query", query, queries), ("document", document, documents)):
             if identifier not in known:

@@ -18,7 +18,7 @@ from workflow_scripts.evaluation.own_files import Row, finite_number, rows_of, s
 from workflow_scripts.evaluation.own_pairs import judged_rows
 from workflow_scripts.evaluation.own_tasks import Described, own_task, type_of
 from workflow_scripts.study.sections.own_task import OwnTask
-from workflow_scripts.vector_files import count_and_ids
+from workflow_scripts.vector_files import ID_COLUMNS, count_and_ids
 from workflow_scripts.vector_headers import ONLY_VECTORS, PARQUET
 
 WHOLE_NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})\Z")
@@ -135,8 +135,8 @@ def _names(path: Path) -> dict[str, list[str]]:
         rows, found = count_and_ids(path)
         names = found or [str(row) for row in range(rows)]
     else:
-        ids = _Ids("_id", "id")
-        names = [ids.of(row) for row in rows_of(path)]
+        ids = _Ids(*ID_COLUMNS)
+        names = [ids.of(row) for row in rows_of(path, ID_COLUMNS)]
     if not names:
         raise InputError(f"{path}: no rows in it")
     if len(set(names)) < len(names):
@@ -154,10 +154,10 @@ def _names(path: Path) -> dict[str, list[str]]:
 def _texts(path: Path, titles: bool) -> dict[str, list[str]]:
     """The columns `id`, `text` and, where they have `titles`, `title`. A document may be empty, as in BEIR's collections:
     mteb encodes it as it is. A query may not."""
-    ids, seen = _Ids("_id", "id"), set()
+    ids, seen = _Ids(*ID_COLUMNS), set()
     empty: list[str] = []
     columns: dict[str, list[str]] = {"id": [], "title": [], "text": []}
-    for row in rows_of(path):
+    for row in rows_of(path, (*ID_COLUMNS, "text", "title") if titles else (*ID_COLUMNS, "text")):
         identifier = ids.of(row)
         if identifier in seen:
             raise InputError(f"{row.place}: the id {identifier!r} is there already; give each its own")
@@ -223,7 +223,7 @@ Labelled = tuple[str, str, str]  # place, text, label
 
 
 def _labelled(path: Path, split: str, texts: bool) -> Iterator[Labelled]:
-    for number, row in enumerate(rows_of(path)):
+    for number, row in enumerate(rows_of(path, ("label", "text") if texts else ("label",))):
         label = row.values.get("label")
         if not isinstance(label, str | int) or label == "":
             raise InputError(f"{row.place}: 'label' is {shown(label)}, expected a text or a whole number")
@@ -277,7 +277,7 @@ def _pairs(path: Path) -> Any:
     from datasets import Dataset, DatasetDict
 
     columns: dict[str, list[Any]] = {"sentence1": [], "sentence2": [], "score": []}
-    for row in rows_of(path):
+    for row in rows_of(path, tuple(columns)):
         for name in ("sentence1", "sentence2"):
             columns[name].append(_full_text(row, name))
         columns["score"].append(finite_number(row, "score"))
