@@ -218,6 +218,36 @@ def test_an_id_that_cannot_stand_for_a_text_is_one_line(ids: list[str], message:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_rows_without_ids_are_called_by_their_numbers_where_vectors_stand_for_texts(
+    suffix: str, tmp_path: Path
+) -> None:
+    files = {}
+    for what, texts in (("documents", ["one", "two", "three"]), ("queries", ["first", "second"])):
+        files[what] = tmp_path / f"{what}{suffix}"
+        if suffix == ".jsonl":
+            write_lines(files[what], [{"text": text} for text in texts])
+        elif suffix == ".csv":
+            write_csv(files[what], ["text"], [[text] for text in texts])
+        else:
+            pq.write_table(pa.table({"text": texts}), files[what])
+    judgements = [("0", "2", 1), ("1", "0", 1)]
+    files["judgements"] = write_csv(tmp_path / "qrels.csv", ["query-id", "corpus-id", "score"], judgements)
+    entry = OwnTask(**{what: str(path) for what, path in files.items()}, name="T")
+    task = load_own(described(entry, files, texts=False), files, texts=False)
+    rows = rows_of_part(task, "default", "test")
+    assert (rows["corpus"]["id"], rows["queries"]["id"]) == (["0", "1", "2"], ["0", "1"])
+    assert rows["relevant_docs"] == {"0": {"2": 1}, "1": {"0": 1}}
+
+
+def test_ids_of_some_rows_are_one_line(tmp_path: Path) -> None:
+    documents = write_lines(tmp_path / "documents.jsonl", [{"text": "one"}, {"_id": "b", "text": "two"}])
+    files = {"documents": documents, "queries": write_lines(tmp_path / "queries.jsonl", QUERIES)}
+    entry = OwnTask(**{what: str(path) for what, path in files.items()}, name="T")
+    with pytest.raises(InputError, match=r"documents.jsonl, line 2: '_id' is here, but not in the rows before"):
+        load_own(described(entry, files, texts=False), files, texts=False)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -14,7 +14,7 @@ from typing import Any
 
 from workflow_scripts.artefact import digest_of_file, digest_of_text, log
 from workflow_scripts.command_line import InputError
-from workflow_scripts.evaluation.own_files import Row, finite_number, rows_of, shown
+from workflow_scripts.evaluation.own_files import Row, columns_of, finite_number, rows_of, shown
 from workflow_scripts.evaluation.own_pairs import judged_rows
 from workflow_scripts.evaluation.own_tasks import Described, own_task, type_of
 from workflow_scripts.study.sections.own_task import OwnTask
@@ -135,8 +135,7 @@ def _names(path: Path) -> dict[str, list[str]]:
         rows, found = count_and_ids(path)
         names = found or [str(row) for row in range(rows)]
     else:
-        ids = _Ids(*ID_COLUMNS)
-        names = [ids.of(row) for row in rows_of(path, ID_COLUMNS)]
+        names = list(_ids_or_numbers(path))
     if not names:
         raise InputError(f"{path}: no rows in it")
     if len(set(names)) < len(names):
@@ -149,6 +148,18 @@ def _names(path: Path) -> dict[str, list[str]]:
                 f"{path}: the ids {other!r} and {name!r} differ by white space at their ends alone; give each its own"
             )
     return {"id": names, "text": names}
+
+
+def _ids_or_numbers(path: Path) -> Iterator[str]:
+    """The id of each row; where the first has none, the numbers of the rows. Raises InputError where some rows have one."""
+    ids = _Ids(*ID_COLUMNS)
+    without = not set(ID_COLUMNS) & set(columns_of(path))
+    for number, row in enumerate(rows_of(path, ID_COLUMNS)):
+        if without and (found := set(ID_COLUMNS) & set(row.values)):
+            raise InputError(
+                f"{row.place}: {found.pop()!r} is here, but not in the rows before; give each row one, or none"
+            )
+        yield str(number) if without else ids.of(row)
 
 
 def _texts(path: Path, titles: bool) -> dict[str, list[str]]:
