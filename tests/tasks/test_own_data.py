@@ -311,6 +311,14 @@ def test_two_columns_of_one_name_are_refused_where_they_are_read(tmp_path: Path)
         assert len(loaded(path=str(tmp_path / name)).dataset["test"]) == 2
 
 
+@pytest.mark.parametrize("column", ["text", "label"])
+def test_half_a_character_is_one_line(column: str, tmp_path: Path) -> None:
+    rows = [{"text": text, "label": label} for text, label in ("ax", "bx", "cy", "dy")]
+    path = write_lines(tmp_path / "rows.jsonl", [*rows, rows[0] | {column: "\ud83d"}])
+    with pytest.raises(InputError, match=rf"rows.jsonl, line 5: '{column}' holds half a character"):
+        loaded(path=str(path))
+
+
 def test_a_number_of_400_digits_is_one_line(tmp_path: Path) -> None:
     row = {"sentence1": "a", "sentence2": "b", "score": 10**400}
     path = write_lines(tmp_path / "pairs.jsonl", [row])

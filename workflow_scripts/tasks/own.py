@@ -238,6 +238,7 @@ def _labelled(path: Path, split: str, texts: bool) -> Iterator[Labelled]:
         label = row.values.get("label")
         if not isinstance(label, str | int) or label == "":
             raise InputError(f"{row.place}: 'label' is {shown(label)}, expected a text or a whole number")
+        _refuse_half_characters(row, "label", str(label))
         yield row.place, _full_text(row, "text") if texts else f"{split} {number}", str(label)
 
 
