@@ -156,6 +156,23 @@ def test_the_revision_is_that_of_the_files(tmp_path: Path) -> None:
     assert revision() != first
 
 
+def test_of_vectors_number_and_ids_decide_the_revision(tmp_path: Path) -> None:
+    def revision(ids: list[str] | None, value: float, rows: int = 2) -> str:
+        vectors = pa.array([[value, 1.0]] * rows, pa.list_(pa.float32(), 2))
+        table = pa.table({"vector": vectors} if ids is None else {"id": ids, "vector": vectors})
+        files = {"documents": tmp_path / "documents.arrow", "queries": tmp_path / "queries.arrow"}
+        for path in files.values():
+            with pa.ipc.new_file(path, table.schema) as writer:
+                writer.write_table(table)
+        entry = OwnTask(**{what: str(path) for what, path in files.items()}, name="T")
+        return described(entry, files, texts=False).revision
+
+    assert revision(["a", "b"], 1) == revision(["a", "b"], 2)
+    assert revision(None, 1) == revision(None, 2)
+    different = [revision(["a", "b"], 1), revision(["b", "a"], 1), revision(None, 1), revision(None, 1, rows=3)]
+    assert len(set(different)) == 4
+
+
 # ---- what cannot be a task
 
 MANY = [*DOCUMENTS, {"_id": "c", "text": "three"}]

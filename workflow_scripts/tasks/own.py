@@ -6,6 +6,7 @@ Every fault of content is one line that names file and row.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -40,8 +41,11 @@ def described(entry: OwnTask, files: Mapping[str, Path], texts: bool = True) -> 
 
 
 def _digest(path: Path) -> str:
-    """Of vectors, their number alone decides the task."""
-    return str(count_and_ids(path)[0]) if path.suffix in ONLY_VECTORS else digest_of_file(path)
+    """Of vectors, their number and their ids alone decide the task."""
+    if path.suffix not in ONLY_VECTORS:
+        return digest_of_file(path)
+    rows, ids = count_and_ids(path)
+    return str(rows) if ids is None else f"{rows} {digest_of_text(json.dumps(ids))}"
 
 
 def load_own(of_task: Described, files: Mapping[str, Path], texts: bool = True) -> Any:
