@@ -17,7 +17,7 @@ from mteb.abstasks.sts import AbsTaskSTS
 from testing.real_tasks import classification_task, retrieval_task
 from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation.own_tasks import is_judged, type_of
-from workflow_scripts.evaluation.task_files import document_texts, load_task, rows_of_part
+from workflow_scripts.evaluation.task_files import document_texts, load_task, rows_of_part, save_task
 from workflow_scripts.study.sections.own_task import OwnTask
 from workflow_scripts.tasks.own import described, load_own
 from workflow_scripts.tasks.prepare import prepare, texts_of
@@ -154,6 +154,30 @@ def test_the_revision_is_that_of_the_files(tmp_path: Path) -> None:
     assert revision() == first
     beir(tmp_path, judgements=[("1", "b", 1)])
     assert revision() != first
+
+
+def test_no_fingerprint_of_texts_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails where a column has more than 2 GiB of text, and takes time where it has less."""
+
+    def refused(_: object) -> str:
+        raise AssertionError("a fingerprint was computed")
+
+    monkeypatch.setattr("datasets.arrow_dataset.generate_fingerprint", refused)
+    labelled = [("a", "x"), ("b", "x"), ("c", "y"), ("d", "y")]
+    paths = [
+        beir(tmp_path / "retrieval"),
+        write_csv(tmp_path / "labelled.csv", ["text", "label"], labelled),
+        write_csv(tmp_path / "pairs.csv", ["sentence1", "sentence2", "score"], [("a", "b", 1), ("c", "d", 2)]),
+    ]
+    for path in paths:
+        entry = OwnTask(path=str(path))
+        own = described(entry, entry.files())
+        task, folder = load_own(own, entry.files()), tmp_path / str(entry.name)
+        save_task(task, folder, own)
+        again: Any = load_task(folder)
+        for one in (task, again):
+            rows = rows_of_part(one, "default", "test")
+            assert len(rows["corpus"] if isinstance(rows, dict) else rows) == 2
 
 
 def test_of_vectors_number_and_ids_decide_the_revision(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workflow_scripts.artefact import read_json, write_json
+from workflow_scripts.artefact import digest_of_text, read_json, write_json
 from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation.own_tasks import Described, own_task
 from workflow_scripts.evaluation.wordnet_tasks import embedded_classes
@@ -194,12 +194,13 @@ def _write_rows(rows: Dataset, path: Path) -> None:
 
 def _read_rows(path: Path) -> Dataset:
     """The rows of a file: in memory, or, of more than a row group, mapped from an uncompressed copy without a name, which
-    takes room in $TMPDIR for as long as they are used."""
+    takes room in $TMPDIR for as long as they are used. The fingerprint is given: computing one fails where a column has over
+    2 GiB of text."""
     from datasets import Dataset
 
     with _parquet(pq.ParquetFile, path) as file:
         if file.metadata.num_rows <= ROW_GROUP:
-            return Dataset(_read_parquet(path))
+            return Dataset(_read_parquet(path), fingerprint=digest_of_text(str(path.absolute())))
         with tempfile.NamedTemporaryFile(suffix=".arrow") as copy:
             with pa.ipc.new_stream(copy, file.schema_arrow) as writer:
                 for some in file.iter_batches(ROWS_COPIED):

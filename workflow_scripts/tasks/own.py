@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from workflow_scripts.artefact import digest_of_file, digest_of_text, log
 from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation.own_files import Row, columns_of, finite_number, rows_of, shown
@@ -53,13 +55,20 @@ def load_own(of_task: Described, files: Mapping[str, Path], texts: bool = True) 
     Raises InputError."""
     task: Any = own_task(of_task)
     if of_task.type == "Retrieval":
-        task.dataset = {"default": {"test": _retrieval(files, texts)}}
+        task.dataset = {"default": {"test": _retrieval(of_task, files, texts)}}
     elif of_task.type == "Classification":
-        task.dataset = _classification(files, texts)
+        task.dataset = _classification(of_task, files, texts)
     else:
-        task.dataset = _pairs(files["rows"])
+        task.dataset = _pairs(of_task, files["rows"])
     task.data_loaded = True
     return task
+
+
+def _data_set(of_task: Described, part: str, columns: Mapping[str, list[Any]]) -> Any:
+    """The columns as a data set with a fingerprint of its own: computing one fails where a column has over 2 GiB of text."""
+    from datasets import Dataset
+
+    return Dataset(pa.table(columns), fingerprint=digest_of_text(f"{of_task.revision} {part}"))
 
 
 # ---- values of a row
@@ -114,7 +123,7 @@ class _Ids:
 # ---- retrieval
 
 
-def _retrieval(files: Mapping[str, Path], texts: bool) -> dict[str, Any]:
+def _retrieval(of_task: Described, files: Mapping[str, Path], texts: bool) -> dict[str, Any]:
     documents = _texts(files["documents"], titles=True) if texts else _names(files["documents"])
     queries = _texts(files["queries"], titles=False) if texts else _names(files["queries"])
     judged: dict[str, dict[str, int]] = {}
@@ -122,11 +131,9 @@ def _retrieval(files: Mapping[str, Path], texts: bool) -> dict[str, Any]:
         judged = _judgements(files["judgements"], set(queries["id"]), set(documents["id"]))
         if len(judged) < len(queries["id"]):  # the others stay, as vectors may be in their order; they are not scored
             log.info("%s: %d of %d queries are judged", files["queries"], len(judged), len(queries["id"]))
-    from datasets import Dataset
-
     return {
-        "corpus": Dataset.from_dict(documents),
-        "queries": Dataset.from_dict(queries),
+        "corpus": _data_set(of_task, "documents", documents),
+        "queries": _data_set(of_task, "queries", queries),
         "relevant_docs": judged,
         "top_ranked": None,
     }
@@ -214,7 +221,7 @@ def _judgements(path: Path, queries: set[str], documents: set[str]) -> dict[str,
 # ---- labelled texts
 
 
-def _classification(files: Mapping[str, Path], texts: bool) -> Any:
+def _classification(of_task: Described, files: Mapping[str, Path], texts: bool) -> Any:
     """Training and test split; a single file is divided, half of each label's texts to either."""
     from datasets import DatasetDict
 
@@ -231,7 +238,7 @@ def _classification(files: Mapping[str, Path], texts: bool) -> Any:
             if label not in known:
                 raise InputError(f"{place}: no training text has the label {label!r}, so it cannot be predicted")
     numbers = _label_numbers({label for rows in splits.values() for _, _, label in rows})
-    return DatasetDict({split: _label_rows(rows, numbers) for split, rows in splits.items()})
+    return DatasetDict({split: _data_set(of_task, split, _columns(rows, numbers)) for split, rows in splits.items()})
 
 
 Labelled = tuple[str, str, str]  # place, text, label
@@ -280,17 +287,15 @@ def _label_numbers(labels: set[str]) -> dict[str, int]:
     return {label: number for number, label in enumerate(sorted(labels))}
 
 
-def _label_rows(rows: list[Labelled], numbers: Mapping[str, int]) -> Any:
-    from datasets import Dataset
-
-    return Dataset.from_dict({"text": [text for _, text, _ in rows], "label": [numbers[label] for _, _, label in rows]})
+def _columns(rows: list[Labelled], numbers: Mapping[str, int]) -> dict[str, list[Any]]:
+    return {"text": [text for _, text, _ in rows], "label": [numbers[label] for _, _, label in rows]}
 
 
 # ---- pairs with scores
 
 
-def _pairs(path: Path) -> Any:
-    from datasets import Dataset, DatasetDict
+def _pairs(of_task: Described, path: Path) -> Any:
+    from datasets import DatasetDict
 
     columns: dict[str, list[Any]] = {"sentence1": [], "sentence2": [], "score": []}
     for row in rows_of(path, tuple(columns)):
@@ -299,4 +304,4 @@ def _pairs(path: Path) -> Any:
         columns["score"].append(finite_number(row, "score"))
     if len(set(columns["score"])) < 2:
         raise InputError(f"{path}: every pair has the same score, so that nothing correlates with it")
-    return DatasetDict({"test": Dataset.from_dict(columns)})
+    return DatasetDict({"test": _data_set(of_task, "test", columns)})
