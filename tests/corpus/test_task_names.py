@@ -19,6 +19,7 @@ from tests.corpus.pairs import (
 )
 from workflow_scripts.command_line import InputError
 from workflow_scripts.corpus.files import pairs_files
+from workflow_scripts.study.references import files_of_user
 
 PARTS = {
     "spark": [f"part-0000{i}-0c2f6a6e-7b1d-4c58-9f0a-5a1b2c3d4e5f-c000.snappy.parquet" for i in range(2)],
@@ -83,6 +84,22 @@ def test_parts_beside_other_files_keep_their_names(tmp_path: Path) -> None:
     for name in ("part-0.jsonl", "nli.jsonl"):
         (tmp_path / name).touch()
     assert [file.task for file in pairs_files(tmp_path)] == ["nli", "part-0"]
+
+
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
+    source, elsewhere = tmp_path / "source", tmp_path / "elsewhere"
+    for path in (source / "v2" / "nli.jsonl", elsewhere / "qa.jsonl", source / ".hidden" / "cached" / "qqp.jsonl"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    (source / "linked").symlink_to(elsewhere)
+    (source / "again").symlink_to(elsewhere)  # each folder is read once
+    (source / "cached").symlink_to(source / ".hidden" / "cached")
+    (source / "latest").symlink_to("v2")  # what lies in the source is read by its own name
+    (source / "v2" / "loop").symlink_to(source)
+    (elsewhere / "loop").symlink_to(tmp_path)
+    found = {str(file.path.relative_to(source)): file.task for file in pairs_files(source)}
+    assert found == {"v2/nli.jsonl": "nli", "again/qa.jsonl": "qa", "cached/qqp.jsonl": "qqp"}
+    assert files_of_user(str(source)) == sorted(str(source / name) for name in found)
 
 
 def test_folders_above_the_source_name_no_task(tmp_path: Path) -> None:

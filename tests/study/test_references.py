@@ -126,7 +126,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch: p
     def forbidden(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "secret")
 
-    monkeypatch.setattr(Path, "rglob", forbidden)
+    monkeypatch.setattr("os.scandir", forbidden)
     with pytest.raises(StudyError, match=r"^base\.model: .* cannot be read \(.*Permission denied: 'secret'\)"):
         load_study(STUDY | {"base": {"model": str(tmp_path)}})
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from workflow_scripts.artefact import log
-from workflow_scripts.command_line import InputError
+from workflow_scripts.command_line import InputError, users_file
+from workflow_scripts.study.paths import files_below
 
 # The split that a file or folder is of, by its name, as the hub tells them (`test-00000-of-00001`, `nli_dev`, `split=dev`).
 SPLIT = re.compile(
@@ -64,7 +65,8 @@ def pairs_files(source: Path) -> list[PairsFile]:
         root, paths = source.parent, [source]
     elif source.is_dir():
         root = source
-        paths = sorted(path for path in source.rglob("*") if path.is_file() and not _is_hidden(path, source))
+        with users_file(f"{source}: not readable"):
+            paths = files_below(source, hidden=(".", "_"))
     else:
         raise InputError(f"{source}: there is no such file or folder of pairs")
     candidates = paths = [path for path in paths if path.name.endswith(SUFFIXES)]
@@ -90,10 +92,6 @@ def _listed(digests: Path) -> list[Path]:
         if not path.is_file():
             raise InputError(f"{path}: there is no such file of pairs; run the download again")
     return paths
-
-
-def _is_hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith((".", "_")) for part in path.relative_to(root).parts)
 
 
 def _is_manifest(path: Path) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from workflow_scripts.study.errors import StudyError
-from workflow_scripts.study.paths import exists, is_folder
+from workflow_scripts.study.paths import exists, files_below, is_folder
 
 # Where modules and encoders state their width: Dense, Pooling (two generations), BERT and most, DistilBERT, T5, Flaubert, GPT.
 WIDTH_KEYS = (
@@ -133,13 +133,7 @@ def reference_width(reference: str, declared: int | None, key: str, width_key: s
 def files_of_user(path: str) -> list[str]:
     """A file of the user's, or all in a folder of theirs but what is hidden: what an edit there makes again."""
     root = Path(path)
-    if not root.is_dir():
-        return [path]
-    return sorted(
-        str(file)
-        for file in root.rglob("*")
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(root).parts)
-    )
+    return sorted(map(str, files_below(root))) if root.is_dir() else [path]
 
 
 def refuse_wildcards(path: str, key: str) -> None:
