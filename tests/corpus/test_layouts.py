@@ -151,6 +151,18 @@ def test_a_number_of_too_many_digits_spoils_its_row_alone(layout: str, tmp_path:
     assert [pair["query"] for pair in pairs] == [r["query"][1] for r in GOOD]
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "-" + "9" * 3_000_000])
+def test_a_bare_number_of_too_many_digits_is_one_malformed_row(number: str, tmp_path: Path) -> None:
+    rows = [json.dumps(GOOD[0]), number, *(json.dumps(r) for r in GOOD[1:])]
+    (tmp_path / "pairs.json").write_text(f"[{', '.join(rows)}]")
+    manifest, pairs = prepared(tmp_path / "pairs.json", tmp_path / "out")
+    assert sum(manifest["drops"]["malformed"].values()) == 1
+    assert [pair["query"] for pair in pairs] == [r["query"][1] for r in GOOD]
+    (tmp_path / "pairs.json").write_text(f"[{rows[0]}, {number}")
+    with pytest.raises(InputError, match="the file ends before its array does"):
+        prepared(tmp_path / "pairs.json", tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("query", "pos", "neg", "reason"),
     [

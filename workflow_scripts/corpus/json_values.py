@@ -30,6 +30,7 @@ OTHERS = {
     b"\xfd7zXZ": "xz",
     b"(\xb5/\xfd": "Zstandard",
 }
+WHOLE_NUMBER = re.compile(r"-?\d+")
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
@@ -91,7 +92,7 @@ def _elements(path: Path, file: IO[bytes]) -> Iterator[tuple[Any, int]]:
             except json.JSONDecodeError:
                 pass
             except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits: one malformed row
-                end = _end_of_nested(text, place)
+                end = _end_of_unreadable(text, place)
             if end == len(text) and not ended:  # a number could go on
                 end = 0
         if not end:
@@ -109,8 +110,10 @@ def _elements(path: Path, file: IO[bytes]) -> Iterator[tuple[Any, int]]:
         place, row = end, row + 1
 
 
-def _end_of_nested(text: str, start: int) -> int:
-    """Where the object or array that begins at `start` ends; 0 where the text ends before it."""
+def _end_of_unreadable(text: str, start: int) -> int:
+    """Where the object, array or whole number that begins at `start` ends; 0 where the text ends before it."""
+    if number := WHOLE_NUMBER.match(text, start):
+        return number.end()
     depth = 0
     for token in TOKEN.finditer(text, start):
         if token[0] in "[{":
