@@ -102,6 +102,15 @@ def test_links_to_folders_are_followed(tmp_path: Path) -> None:
     assert files_of_user(str(source)) == sorted(str(source / name) for name in found)
 
 
+@pytest.mark.parametrize("name", [".jsonl", "-00000-of-00002.jsonl"])
+def test_a_file_of_nothing_but_endings_is_called_after_its_folder(name: str, tmp_path: Path) -> None:
+    (tmp_path / "nli").mkdir()
+    (tmp_path / "nli" / name).touch()
+    assert [file.task for file in pairs_files(tmp_path / "nli" / name)] == ["nli"]
+    if not name.startswith("."):
+        assert [file.task for file in pairs_files(tmp_path / "nli")] == ["nli"]
+
+
 def test_folders_above_the_source_name_no_task(tmp_path: Path) -> None:
     source = tmp_path / "dataset=medi" / "files"
     source.mkdir(parents=True)

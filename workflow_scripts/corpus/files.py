@@ -123,7 +123,7 @@ def _look_for_missing_parts(paths: list[Path]) -> None:
     parts: dict[tuple[Path, str, int], set[int]] = {}
     for path in paths:
         if match := SHARD.search(_without_endings(path)):
-            split = path.with_name(_without_endings(path)[: match.start()])
+            split = path.with_name(stem_of(path))
             parts.setdefault((split, path.suffix, int(match[2])), set()).add(int(match[1]))
     for (split, _, count), found in parts.items():
         if len(found) < count:
@@ -212,8 +212,8 @@ def _partition(folder: Path, root: Path) -> str | None:
 
 
 def stem_of(path: Path) -> str:
-    """The file's name without its endings and its number among the parts of a split."""
-    return SHARD.sub("", _without_endings(path))
+    """The file's name without its endings and its number among the parts of a split; its folder's where none is left."""
+    return SHARD.sub("", _without_endings(path)) or path.absolute().parent.name
 
 
 def _without_endings(path: Path) -> str:
