@@ -218,6 +218,16 @@ def test_rows_that_are_all_something_else_are_refused_with_the_column(
         prepared(write_jsonl(tmp_path / "pairs.jsonl", rows), tmp_path / "out")
 
 
+def test_a_row_without_a_negative_is_counted_wherever_it_stands(tmp_path: Path) -> None:
+    whole = [{"query": f"q{i}", "pos": f"p{i}", "neg": f"n{i}"} for i in range(3)]
+    for place in range(4):
+        rows = [*whole[:place], {"query": "q", "pos": "p"}, *whole[place:]]
+        folder = tmp_path / str(place)
+        manifest, pairs = prepared(write_jsonl(folder / "a.jsonl", rows), folder)
+        assert manifest["drops"] == {"no negative": {"a": 1}}
+        assert len(pairs) == 3
+
+
 def test_many_negatives_of_long_texts_come_in_chunks_of_a_bounded_size(tmp_path: Path) -> None:
     from workflow_scripts.corpus.files import PairsFile
     from workflow_scripts.corpus.read import chunks

@@ -271,6 +271,7 @@ def _row_chunks(file: PairsFile, rows: Iterator[tuple[Any, int]], schema: pa.Sch
             f"{path}: documents are [instruction, text] ({instruction[:40]!r} stands first in most of them), but queries are "
             'plain texts; give each query as ["", text], or the instruction in pos_instruct and neg_instruct'
         )
+    _refuse_without_texts(path, [row for row, _ in first])
     reader = RowReader(file.task, [row for row, _ in first])
     columns: list[list[str]] = [[] for _ in COLUMNS]
     drops: dict[str, Counter[str]] = {}
@@ -282,9 +283,6 @@ def _row_chunks(file: PairsFile, rows: Iterator[tuple[Any, int]], schema: pa.Sch
         if isinstance(triples, Dropped):
             reason = NO_NEGATIVE if triples.no_negative else MALFORMED
             drops.setdefault(reason, Counter())[triples.task] += 1
-            if not recognised and isinstance(row, dict) and (lacking := missing(row)):
-                found = ", ".join(row) or "none"
-                raise InputError(f"{path}, row {count}: {lacking[0]} is missing, found keys {found}; {KNOWN}")
         else:
             if not recognised and schema is None:
                 _say_unused(path, row)
@@ -302,6 +300,15 @@ def _row_chunks(file: PairsFile, rows: Iterator[tuple[Any, int]], schema: pa.Sch
         raise InputError(f"{path}: {reader.why_none(count)}{types}; {KNOWN}")
     if columns[0] or drops:
         yield _chunk(columns, count - before, drops)
+
+
+def _refuse_without_texts(path: Path, first: list[Any]) -> None:
+    """Raises InputError where a text's key is in none of the first rows; where some have it, the others are counted."""
+    rows = [(number, row) for number, row in enumerate(first, 1) if isinstance(row, dict)]
+    if rows and (lacking := missing(dict.fromkeys(key for _, row in rows for key in row))):
+        number, row = rows[0]
+        found = ", ".join(row) or "none"
+        raise InputError(f"{path}, row {number}: {lacking[0]} is missing, found keys {found}; {KNOWN}")
 
 
 def _first(rows: Iterator[tuple[Any, int]]) -> list[tuple[Any, int]]:
