@@ -228,6 +228,28 @@ def test_a_row_without_a_negative_is_counted_wherever_it_stands(tmp_path: Path) 
         assert len(pairs) == 3
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.null()])
+def test_a_row_is_read_alike_from_columns_and_lines(kind: pa.DataType, tmp_path: Path) -> None:
+    """Each row's own instruction of the query; else its prompt; nulls in every column but the texts' and the task's."""
+    instructions = [None] * 4 if pa.types.is_null(kind) else [None, "", "own", None]
+    rows = [
+        {**{name: f"{name} {i}" for name in TEXTS}, "task_name": f"t{i % 2}", "query_instruct": own, "prompt": prompt}
+        for i, (own, prompt) in enumerate(zip(instructions, ["prompt", "prompt", "prompt", None], strict=True))
+    ]
+    rows += [rows[0] | {name: None} for name in (*TEXTS, "task_name")]
+    table = pa.Table.from_pylist(rows)
+    table = table.set_column(4, "query_instruct", table.column("query_instruct").cast(kind))
+    pq.write_table(table, tmp_path / "a.parquet")
+    of_columns, of_lines = (
+        prepared(path, tmp_path / path.suffix[1:])
+        for path in (tmp_path / "a.parquet", write_jsonl(tmp_path / "a.jsonl", rows))
+    )
+    assert of_columns[1] == of_lines[1]
+    assert of_columns[0]["drops"] == of_lines[0]["drops"]
+    found = [pair["query_instruct"] for pair in sorted(of_columns[1], key=lambda pair: str(pair["query"]))]
+    assert found == [*("prompt" if own is None else own for own in instructions[:3]), ""]
+
+
 def test_many_negatives_of_long_texts_come_in_chunks_of_a_bounded_size(tmp_path: Path) -> None:
     from workflow_scripts.corpus.files import PairsFile
     from workflow_scripts.corpus.read import chunks

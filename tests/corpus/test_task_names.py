@@ -45,9 +45,6 @@ def test_integer_task_names_and_columns_of_nulls_are_read_in_parquet(tmp_path: P
     manifest, pairs = prepared(tmp_path / "pairs.parquet", tmp_path / "out")
     assert {name: task["rows_out"] for name, task in manifest["tasks"].items()} == {"1": 2, "2": 2, "(no task)": 0}
     assert {pair["query_instruct"] for pair in pairs} == {""}
-    pq.write_table(table.set_column(3, "task_name", pa.nulls(5)), tmp_path / "mine.parquet")
-    manifest, _ = prepared(tmp_path / "mine.parquet", tmp_path / "mine")
-    assert list(manifest["tasks"]) == ["mine"]
 
 
 def test_files_of_one_name_in_several_folders_are_several_tasks_and_shards_are_one(tmp_path: Path) -> None:
@@ -160,6 +157,17 @@ def test_rows_without_a_task_are_refused_by_that_column(task: Any, said: str, tm
     write_jsonl(tmp_path / "a.jsonl", [{"query": "q", "pos": "p", "neg": "n", "task_name": task}] * 2)
     with pytest.raises(InputError, match=rf"a\.jsonl: task_name is {said} in every one of its 2 rows"):
         prepared(tmp_path / "a.jsonl", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["task_name", "task_id"])
+@pytest.mark.parametrize("kind", [pa.null(), pa.string()])
+def test_a_column_of_tasks_that_is_all_null_is_refused_in_parquet_too(
+    kind: pa.DataType, name: str, tmp_path: Path
+) -> None:
+    rows = {text: [text] * 2 for text in TEXTS}
+    pq.write_table(pa.table({**rows, name: pa.nulls(2, kind)}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet: (task_name|task_id) is null in every row"):
+        prepared(tmp_path / "a.parquet", tmp_path / "out")
 
 
 @pytest.mark.parametrize(

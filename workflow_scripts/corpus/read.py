@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -112,17 +112,16 @@ def _table_chunks(file: PairsFile, schema: pa.Schema, tables: Iterator[pa.Table]
     if lists or any(numbered(tuple(schema.names)).values()):
         yield from _row_chunks(file, _rows_of_tables(tables), schema)
         return
+    needed = (_column_of_tasks(schema.names), *TEXTS)
     rows = pairs = 0
     nulls: Counter[str] = Counter()
     for table in tables:
         chunk = _text_columns(table, file.task)
         rows, pairs = rows + chunk.rows, pairs + chunk.table.num_rows
-        nulls.update(
-            {name: table.column(name).null_count for name in ("task_name", *TEXTS) if name in table.column_names}
-        )
+        nulls.update({name: table.column(name).null_count for name in needed if name in table.column_names})
         yield chunk
     if rows and not pairs:
-        empty = [f"{name} is null in every row" for name in ("task_name", *TEXTS) if nulls[name] == rows]
+        empty = [f"{name} is null in every row" for name in needed if nulls[name] == rows]
         raise InputError(f"{file.path}: {(empty or [f'none of its {rows} rows is a pair'])[0]}; {KNOWN}")
 
 
@@ -134,9 +133,10 @@ def _check_columns(path: Path, schema: pa.Schema) -> None:
     if lacking := missing(schema.names):
         raise InputError(f"{path}: {lacking[0]} is missing, found columns {', '.join(schema.names)}; {KNOWN}")
     further = numbered(tuple(schema.names))
+    needed = (_column_of_tasks(schema.names), *TEXTS)
     for name in schema.names:
         kind = schema.field(name).type
-        if name in TEXTS and pa.types.is_null(kind) and not further.get(name):
+        if name in needed and pa.types.is_null(kind) and not further.get(name):
             raise InputError(f"{path}: {name} is null in every row; {KNOWN}")
         if name in (*TEXTS, *further["pos"], *further["neg"]):
             fits = _is_text(_innermost(kind)) or pa.types.is_null(_innermost(kind))
@@ -148,6 +148,10 @@ def _check_columns(path: Path, schema: pa.Schema) -> None:
             fits = True
         if not fits:
             raise InputError(f"{path}: {name} is {kind}; {KNOWN}")
+
+
+def _column_of_tasks(names: Collection[str]) -> str:
+    return "task_name" if "task_name" in names else "task_id"
 
 
 def _innermost(kind: pa.DataType) -> pa.DataType:
@@ -163,13 +167,16 @@ def _text_columns(table: pa.Table, default_task: str) -> Chunk:
     columns: dict[str, pa.Array] = {}
     good = others = None  # others: all but the negative
     for name in COLUMNS:
-        given = name
-        if name == "task_name" and "task_name" not in names:
-            given = "task_id"
-        elif name == "query_instruct" and name not in names:
-            given = QUERY_PROMPT
-        if given in names and not pa.types.is_null(table.schema.field(given).type):
-            column = _one_array(table.column(given))
+        given = [name]
+        if name == "task_name":
+            given = [_column_of_tasks(names)]
+        elif name == "query_instruct":
+            given = [name, QUERY_PROMPT]
+        found = [_one_array(table.column(one)) for one in given if one in names]
+        if len(found) > 1:  # the second where the first is null
+            column = pc.coalesce(*(one.cast(pa.large_binary()) for one in found))
+        elif found and not pa.types.is_null(found[0].type):
+            [column] = found
         elif name == "task_name":
             column = pa.array([default_task] * table.num_rows, pa.large_string())
         else:
