@@ -11,10 +11,9 @@ from typing import Any
 
 import mteb
 
-from workflow_scripts.evaluation.task_files import tasks_of
+from workflow_scripts.evaluation.task_files import BENCHMARKS, tasks_of
 from workflow_scripts.study.catalogue import CATALOGUE
 
-BENCHMARKS = ("MTEB(eng, v1)", "MTEB(eng, v2)", "NanoBEIR")
 TYPES = {"Classification", "Retrieval", "STS", "PairClassification", "Clustering", "Reranking", "Summarization"}
 OWN: dict[str, dict[str, Any]] = {
     "WordNetLexicographerFiles": {"type": "Classification", "metric": "accuracy", "texts": 2564, "characters": 139_460},
@@ -41,7 +40,7 @@ def catalogue() -> dict[str, dict[str, Any]]:
             scored.setdefault(task.metadata.name, task)
             if aggregate is not None:
                 through = aggregates.setdefault(task.metadata.name, {"name": aggregate, "benchmarks": []})
-                through["benchmarks"].append(benchmark)
+                through["benchmarks"] = sorted([*through["benchmarks"], benchmark])
     for name, task in sorted((tasks | scored).items()):
         metadata = task.metadata
         if metadata.type not in TYPES or task.is_aggregate:
@@ -51,7 +50,7 @@ def catalogue() -> dict[str, dict[str, Any]]:
             "metric": metadata.main_score,
             "dataset": metadata.dataset["path"],
             "revision": metadata.dataset["revision"],
-            "benchmarks": members.get(name, []),
+            "benchmarks": sorted(members.get(name, [])),
             **({"aggregate": aggregates[name]} if name in aggregates else {}),
             **_size(metadata.descriptive_stats or {}, list(task.eval_splits), list(task.hf_subsets)),
         }
