@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import pytest
@@ -229,3 +230,15 @@ def test_a_cards_facts_cannot_become_markup(results: Path, study: Study) -> None
     assert front["license"] == "x --- <script>|`"
     body = text.split("## Scores")[1]
     assert "<b>" not in body.replace("\\<b\\>", "")
+
+
+@pytest.mark.parametrize(("names", "rows"), [(3, 1), (14, 7)])
+def test_a_legend_is_no_wider_than_its_figure_which_grows_with_its_rows(names: int, rows: int) -> None:
+    figure, axes = plt.subplots(figsize=(6.4, 3), squeeze=False, layout="constrained")
+    for n in range(names):
+        axes[0][0].plot([], [], label=f"a model {n}" if names < 4 else f"rotated_matryoshka_from_fixed_{n}")
+    looks.put_legend(figure, axes, 4)
+    (legend,) = figure.legends
+    assert 0 < legend.get_window_extent().width <= figure.bbox.width
+    assert figure.get_figheight() == pytest.approx(3 + looks.ROW_OF_LEGEND * (rows - -(-names // 4)))
+    plt.close(figure)

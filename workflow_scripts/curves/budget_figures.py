@@ -14,7 +14,17 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from workflow_scripts.curves.formats import byte_count, metric_name
 from workflow_scripts.curves.kinds import kinds, largest
-from workflow_scripts.curves.looks import FAINT, ONE_SEED, hollow, looks_of, mixed_seeds, shorten, use_style
+from workflow_scripts.curves.looks import (
+    FAINT,
+    ONE_SEED,
+    ROW_OF_LEGEND,
+    hollow,
+    looks_of,
+    mixed_seeds,
+    put_legend,
+    shorten,
+    use_style,
+)
 from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE
 from workflow_scripts.curves.summary import Answer
 
@@ -36,7 +46,7 @@ def draw_budget(table: pl.DataFrame, answer: Answer) -> Any:
     figure, axes = plt.subplots(
         len(sizes),
         len(types),
-        figsize=(max(6.4, 5.2 * len(types)), 2.9 * len(sizes) + 0.25 * -(-len(order) // 3)),
+        figsize=(max(6.4, 5.2 * len(types)), 2.9 * len(sizes) + ROW_OF_LEGEND * -(-len(order) // 3)),
         squeeze=False,
         layout="constrained",
         sharex=True,
@@ -82,7 +92,7 @@ def draw_domains(table: pl.DataFrame, answer: Answer) -> Any:
     figure, axes = plt.subplots(
         len(types),
         len(sides),
-        figsize=(max(6.4, 5.2 * len(sides)), 3.1 * len(types) + 0.25 * -(-len(order) // 3)),
+        figsize=(max(6.4, 5.2 * len(sides)), 3.1 * len(types) + ROW_OF_LEGEND * -(-len(order) // 3)),
         squeeze=False,
         layout="constrained",
         sharex=True,
@@ -111,7 +121,8 @@ def draw_domains(table: pl.DataFrame, answer: Answer) -> Any:
             axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.3g}" if round(value, 4) else "0"))
     for column in range(len(sides)):
         axes[-1][column].set_xlabel("dimensions, float32")
-    axes[len(types) // 2][0].set_ylabel("difference in score from the best untrained")
+    wrapped = "\n" if len(types) == 1 else " "  # one panel is shorter than the line
+    axes[len(types) // 2][0].set_ylabel(f"difference in score{wrapped}from the best untrained")
     _legend(figure, axes, mixed, table["verdict"])
     return figure
 
@@ -174,9 +185,4 @@ def _legend(figure: Any, axes: Any, mixed: bool, verdicts: pl.Series) -> None:
         axes[-1][-1].scatter([], [], s=MARKER, facecolor="white", edgecolor=FAINT, label=ONE_SEED)
     if set(verdicts) & set(RINGED):
         axes[-1][-1].scatter([], [], s=RING, facecolor="none", edgecolor="black", label=DECIDED)
-    handles = dict(pair[::-1] for axis in axes.flat for pair in zip(*axis.get_legend_handles_labels(), strict=True))
-    if handles:
-        labels = [shorten(name) for name in handles]
-        figure.legend(
-            list(handles.values()), labels, loc="outside lower center", ncols=min(3, len(handles)), frameon=False
-        )
+    put_legend(figure, axes, 3)

@@ -31,9 +31,11 @@ from workflow_scripts.curves.looks import (
     DASHES,
     FAINT,
     ONE_SEED,
+    ROW_OF_LEGEND,
     hollow,
     looks_of,
     mixed_seeds,
+    put_legend,
     shorten,
     use_style,
 )
@@ -67,7 +69,7 @@ def draw(curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer) -> Any:
     figure, axes = plt.subplots(
         1 + several,
         len(types),
-        figsize=(max(6.4, 5.2 * len(types)), (3.6 + 3.3 * several) + 0.25 * rows),
+        figsize=(max(6.4, 5.2 * len(types)), (3.6 + 3.3 * several) + ROW_OF_LEGEND * rows),
         squeeze=False,
         layout="constrained",
     )
@@ -87,15 +89,7 @@ def draw(curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer) -> Any:
     if several:
         against = shorten(next(iter(answer.reference.values())), 16) if one_reference else "the model named above"
         axes[1][0].set_ylabel(f"percentage points against {against}")
-    handles = dict(pair[::-1] for axis in axes.flat for pair in zip(*axis.get_legend_handles_labels(), strict=True))
-    if handles:
-        figure.legend(
-            list(handles.values()),
-            [shorten(name) for name in handles],
-            loc="outside lower center",
-            ncols=min(4, len(handles)),
-            frameon=False,
-        )
+    put_legend(figure, axes, 4)
     return figure
 
 

@@ -5,6 +5,7 @@ Takes the place of a kind of models in the study; leaves how it is drawn, the sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,6 +21,7 @@ DASHES = ["-", (0, (5, 1.5)), (0, (1.5, 1.2))]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", "p", "*", "h"]
 FAINT = "#9a9a9a"
 ONE_SEED = "one seed alone"
+ROW_OF_LEGEND = 0.25  # inches
 
 
 def use_style() -> None:
@@ -57,3 +59,18 @@ def shorten(name: str, limit: int = 40) -> str:
     """A name that fits a legend, on one line."""
     flat = " ".join(name.split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def put_legend(figure: Any, axes: Any, most: int) -> None:
+    """The legend of all panels below them, in at most so many columns and no wider than the figure, which has room for `most`
+    and becomes as much longer as more rows need."""
+    handles = dict(pair[::-1] for axis in axes.flat for pair in zip(*axis.get_legend_handles_labels(), strict=True))
+    labels = [shorten(name) for name in handles]
+    most = min(most, len(handles))
+    for columns in range(most, 0, -1):
+        legend = figure.legend(list(handles.values()), labels, loc="outside lower center", ncols=columns, frameon=False)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            more = math.ceil(len(labels) / columns) - math.ceil(len(labels) / most)
+            figure.set_figheight(figure.get_figheight() + ROW_OF_LEGEND * more)
+            return
+        legend.remove()

@@ -72,7 +72,8 @@ def texts_of_equal_length(
 def row_of_texts(outputs: Iterable[Tensor]) -> Tensor:
     """The row `(1, tokens, heads, head width)` of its runs' attention `(texts, heads, length, head width)`."""
     rows = [output.transpose(1, 2).flatten(0, 1) for output in outputs]
-    return (rows[0] if len(rows) == 1 else torch.cat(rows))[None]  # a copy of all tokens is saved where lengths are equal
+    # Where all lengths are equal no token is copied.
+    return (rows[0] if len(rows) == 1 else torch.cat(rows))[None]
 
 
 @contextlib.contextmanager
