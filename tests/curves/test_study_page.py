@@ -2,14 +2,15 @@
 
 A figure stands before a comment that names its place, such as `93.1% (92.0 to 94.2)<!-- budget.csv task_type=Retrieval bytes=64
 variant=base_rotated -->`: a table in docs/study/crossover-local/ (or `../crossover-mpnet/frontier.csv`) and what its one row
-is known by. In a table of the page a figure is bold where its row's verdict is better or worse, and nowhere else. The page's first table,
-of all verdicts, is what `verdict_table` makes of the tables.
+is known by. In a table of the page a figure is bold where its row's verdict is better or worse, and nowhere else. Its two
+tables of all verdicts are what `verdict_table` makes of the tables.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ FOLDER = ROOT / "docs/study"
 PAGE = FOLDER / "README.md"
 STUDY = "crossover-local"
 SECOND_BASE = "crossover-mpnet"
+LATER = "crossover-cranfield"  # one collection more, by models that were trained anew
+DOMAINS = ("mean in domain", "mean out of domain")
 CITED = re.compile(r"<!-- (\S+\.csv)((?: \S+=(?:\"[^\"]*\"|\S+))*) -->")
 FIGURE = re.compile(r"[+-]?\d+\.\d+%?|\d+%")
 SHARES, DIFFERENCES = ("share", "share_low", "share_high"), ("difference", "low", "high")
@@ -68,18 +71,19 @@ def faults(page: str, folder: Path) -> list[str]:
     return found
 
 
-def verdict_table(folder: Path) -> list[str]:
-    """Where each model with training is better or worse than what needs none: in bytes, and as floats in domain and out of it."""
+def verdict_table(folder: Path, task_types: Mapping[str, Sequence[str]]) -> list[str]:
+    """Where each model with training is better or worse than what needs none: of each task type in bytes, and as floats in
+    these means over tasks."""
     in_bytes = pl.read_csv(folder / "budget.csv").filter(pl.col("task") == "mean", pl.col("verdict").is_not_null())
     in_floats = pl.read_csv(folder / "domains.csv")
     lines = []
     for name in dict.fromkeys(in_bytes["variant"]):
         model = in_bytes.filter(variant=name)
         cells = [f"`{name}`", f"{model['steps'][0]:,}", str(model["seeds"][0])]
-        for task_type in ("Classification", "Retrieval"):
+        for task_type, means in task_types.items():
             cells.append(where_decided(model.filter(task_type=task_type), "bytes"))
             floats = in_floats.filter(variant=name, task_type=task_type)
-            cells += [where_decided(floats.filter(task=f"mean {side} domain"), "dim") for side in ("in", "out of")]
+            cells += [where_decided(floats.filter(task=mean), "dim") for mean in means]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -94,10 +98,18 @@ def where_decided(rows: pl.DataFrame, size: str) -> str:
     return "; ".join(said) or "open"
 
 
-def test_the_first_table_has_every_verdict() -> None:
-    answer = PAGE.read_text().split("\n## The answer", 1)[1]
-    table = answer[answer.index("\n| | steps |") :].split("\n\n", 1)[0]
-    assert table.splitlines()[3:] == verdict_table(FOLDER / STUDY)
+@pytest.mark.parametrize(
+    ("study", "heading", "task_types"),
+    [
+        (STUDY, "## The answer", {"Classification": DOMAINS, "Retrieval": DOMAINS}),
+        (LATER, "### One collection more", {"Retrieval": ["mean"]}),
+    ],
+    ids=[STUDY, LATER],
+)
+def test_a_table_has_every_verdict(study: str, heading: str, task_types: Mapping[str, Sequence[str]]) -> None:
+    section = PAGE.read_text().split(f"\n{heading}", 1)[1]
+    table = section[section.index("\n| | steps |") :].split("\n\n", 1)[0]
+    assert table.splitlines()[3:] == verdict_table(FOLDER / study, task_types)
 
 
 @pytest.mark.parametrize("page", [PAGE, ROOT / "README.md"], ids=["the study's page", "README"])
@@ -128,7 +140,7 @@ def test_a_figure_that_is_not_in_the_tables_is_found(tmp_path: Path) -> None:
         faults(right.replace(" bytes=64", ""), tmp_path)
 
 
-@pytest.mark.parametrize("study", [STUDY, SECOND_BASE])
+@pytest.mark.parametrize("study", [STUDY, SECOND_BASE, LATER])
 def test_the_page_names_every_commit_that_made_a_score(study: str) -> None:
     kept = pl.read_csv(FOLDER / f"parts/{study}/kept.csv", schema_overrides={"commit": pl.String})
     assert kept.height
@@ -137,7 +149,8 @@ def test_the_page_names_every_commit_that_made_a_score(study: str) -> None:
 
 
 @pytest.mark.usefixtures("shared_data")
-def test_the_study_goes_on_with_the_parts_that_are_kept() -> None:
-    study = study_of(["studies/crossover.yaml", f"studies/{STUDY}.yaml"])
-    refuse_other_settings(study, FOLDER / "parts" / STUDY)  # raises where it does not
-    assert read_kept(FOLDER / "parts" / STUDY).height > 0
+@pytest.mark.parametrize("overlays", [[STUDY], [STUDY, LATER]], ids=[STUDY, LATER])
+def test_the_study_goes_on_with_the_parts_that_are_kept(overlays: list[str]) -> None:
+    study = study_of(["studies/crossover.yaml", *(f"studies/{overlay}.yaml" for overlay in overlays)])
+    refuse_other_settings(study, FOLDER / "parts" / study.study)  # raises where it does not
+    assert read_kept(FOLDER / "parts" / study.study).height > 0
