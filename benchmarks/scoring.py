@@ -262,43 +262,19 @@ def geometric_mean(values: list[float]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--quick", action="store_true", help="part of two tasks and a smaller corpus: within five minutes"
-    )
-    parser.add_argument("--json", type=Path, help="write the ratios to this file")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, help=f"of {', '.join(TASKS)}")
-    parser.add_argument("--no-search", action="store_true", help="leave out the large corpus, eleven minutes")
-    arguments = parser.parse_args()
-    names = arguments.tasks or (QUICK if arguments.quick else TASKS)
-    if not DATA.exists():
-        sys.exit(f"{DATA}: not there; the benchmark runs on the real texts beside the checkout")
-    documents, queries = (100_000, 300) if arguments.quick else (1_000_000, 1_000)
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
+def measure_tasks(names: list[str], quick: bool, repeats: int, folder: Path) -> dict[str, float]:
+    """The tables of these tasks, printed, and their ratios."""
     ratios: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as place:
-        if not arguments.no_search:
-            search = measure_search(Path(place), documents, queries, arguments.repeats, depth=1000)
-            ratios["search_memory_gb"] = search["memory_gb"]
-            ratios["search_vs_per_dim"] = search["per_dimension"] / search["together"]
-            print(
-                f"search of {documents:,} x 768, {queries:,} queries, 9 dimensions: per dimension {search['per_dimension']:.1f} s"
-                f" in chunks of {search['chunk']:,.0f}, together {search['together']:.1f} s, {search['memory_gb']:.2f} GB beside the store",
-                flush=True,
-            )
-        measured = {name: measure_task(name, arguments.quick, arguments.repeats, Path(place)) for name in names}
+    measured = {name: measure_task(name, quick, repeats, folder) for name in names}
     taken = {name: times for name, (times, _) in measured.items()}
     moves = {name: moved for name, (_, moved) in measured.items()}
-    encoding = encoding_figures(arguments.quick, tasks=[LABELS[name] for name in names])
+    encoding = encoding_figures(quick, tasks=[LABELS[name] for name in names])
     print()
     print_table(encoding)
     kinds = {"classification": [n for n in names if (DATA / "mteb_cls" / n).exists()]}
     kinds["retrieval"] = [name for name in names if name not in kinds["classification"]]
     print(f"\n{'':28}" + "".join(f"{name[:14]:>16}" for name in names))
-    for work in taken[names[0]] if names else []:
+    for work in taken[names[0]]:
         print(
             f"{work if work == 'texts' else work + ', s':28}" + "".join(f"{taken[name][work]:16.4f}" for name in names)
         )
@@ -323,6 +299,40 @@ def main() -> None:
             ratios[f"all_dims_over_full_{kind}"] = geometric_mean(
                 [taken[n]["we_score_alone"] / taken[n]["we_score_full"] for n in members]
             )
+    return ratios
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--quick", action="store_true", help="part of two tasks and a smaller corpus: within five minutes"
+    )
+    parser.add_argument("--json", type=Path, help="write the ratios to this file")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--tasks", nargs="*", help=f"of {', '.join(TASKS)}; none: only the search")
+    parser.add_argument("--no-search", action="store_true", help="leave out the large corpus, eleven minutes")
+    arguments = parser.parse_args()
+    names = (QUICK if arguments.quick else TASKS) if arguments.tasks is None else arguments.tasks
+    if unknown := [name for name in names if name not in TASKS]:
+        parser.error(f"--tasks: {unknown[0]!r} is none of {', '.join(TASKS)}")
+    if not DATA.exists():
+        sys.exit(f"{DATA}: not there; the benchmark runs on the real texts beside the checkout")
+    documents, queries = (100_000, 300) if arguments.quick else (1_000_000, 1_000)
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    ratios: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as place:
+        if not arguments.no_search:
+            search = measure_search(Path(place), documents, queries, arguments.repeats, depth=1000)
+            ratios["search_memory_gb"] = search["memory_gb"]
+            ratios["search_vs_per_dim"] = search["per_dimension"] / search["together"]
+            print(
+                f"search of {documents:,} x 768, {queries:,} queries, 9 dimensions: per dimension {search['per_dimension']:.1f} s"
+                f" in chunks of {search['chunk']:,.0f}, together {search['together']:.1f} s, {search['memory_gb']:.2f} GB beside the store",
+                flush=True,
+            )
+        if names:
+            ratios |= measure_tasks(names, arguments.quick, arguments.repeats, Path(place))
     print()
     for name, value in ratios.items():
         print(f"{name:36}{value:10.4g}")
