@@ -266,6 +266,14 @@
       return jobs;
     }
 
+    // 1 and 3 times the powers of ten among these numbers.
+    function thirdsOfDecades(numbers) {
+      if (!numbers.length) { return []; }
+      const low = Math.min(...numbers), high = Math.max(...numbers), found = [];
+      for (let k = Math.floor(Math.log10(low)); k <= Math.log10(high); k += 1) { found.push(10 ** k, 3 * 10 ** k); }
+      return found.filter((x) => x >= 0.9 * low && x <= 1.1 * high);
+    }
+
     function drawCost() {
       if (!byId("cost-panels")) { return []; }
       const box = clear("cost-panels"), jobs = [];
@@ -279,7 +287,7 @@
         const positive = points.map((p) => p.cost).filter((x) => x > 0);
         jobs.push(() => draw(chart, "cost", `training cost against ${measure.title} at dimension ${dim}, ${groupTitle(g)}`,
           { ...looks, unit, title: measure.title, format: measure.format, axis: measure.axis, xtitle: `training cost with all parents: ${unit}`,
-            constant: positive.length ? Math.min(...positive) : 1 }, { points }));
+            constant: positive.length ? Math.min(...positive) : 1, ticks: [0, ...thirdsOfDecades(positive)] }, { points }));
       }
       legend(box);
       return jobs;
