@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import polars as pl
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -17,13 +16,12 @@ from workflow_scripts.curves.kinds import kinds, largest
 from workflow_scripts.curves.looks import (
     FAINT,
     ONE_SEED,
-    ROW_OF_LEGEND,
     hollow,
     looks_of,
     mixed_seeds,
+    panels,
     put_legend,
     shorten,
-    use_style,
 )
 from workflow_scripts.curves.schemas import MEAN, MEAN_INSIDE, MEAN_OUTSIDE
 from workflow_scripts.curves.summary import Answer
@@ -42,15 +40,7 @@ def draw_budget(table: pl.DataFrame, answer: Answer) -> Any:
     sizes = sorted(set(table["bytes"])) or [0.0]
     order = list(dict.fromkeys(table["kind"]))
     looks = looks_of(kinds(answer.models))
-    use_style()
-    figure, axes = plt.subplots(
-        len(sizes),
-        len(types),
-        figsize=(max(6.4, 5.2 * len(types)), 2.9 * len(sizes) + ROW_OF_LEGEND * -(-len(order) // 3)),
-        squeeze=False,
-        layout="constrained",
-        sharex=True,
-    )
+    figure, axes = panels(len(sizes), len(types), 2.9 * len(sizes), -(-len(order) // 3), sharex=True)
     table = table.filter(pl.col("task") == MEAN)
     budgets = sorted(set(table["steps"]) - {0})
     mixed = mixed_seeds(table.filter(pl.col("steps") > 0)["seeds"])
@@ -88,16 +78,7 @@ def draw_domains(table: pl.DataFrame, answer: Answer) -> Any:
     sides = [side for side in (MEAN_INSIDE, MEAN_OUTSIDE, MEAN) if side in set(table["task"])] or [MEAN]
     order = list(dict.fromkeys(table["kind"]))
     looks = looks_of(kinds(answer.models))
-    use_style()
-    figure, axes = plt.subplots(
-        len(types),
-        len(sides),
-        figsize=(max(6.4, 5.2 * len(sides)), 3.1 * len(types) + ROW_OF_LEGEND * -(-len(order) // 3)),
-        squeeze=False,
-        layout="constrained",
-        sharex=True,
-        sharey="row",
-    )
+    figure, axes = panels(len(types), len(sides), 3.1 * len(types), -(-len(order) // 3), sharex=True, sharey="row")
     for row, task_type in enumerate(types):
         for column, side in enumerate(sides):
             axis = axes[row][column]

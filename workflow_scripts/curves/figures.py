@@ -16,7 +16,6 @@ import matplotlib as mpl
 import polars as pl
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from workflow_scripts.artefact import atomic_write
@@ -31,13 +30,12 @@ from workflow_scripts.curves.looks import (
     DASHES,
     FAINT,
     ONE_SEED,
-    ROW_OF_LEGEND,
     hollow,
     looks_of,
     mixed_seeds,
+    panels,
     put_legend,
     shorten,
-    use_style,
 )
 from workflow_scripts.curves.report_sentences import advised
 from workflow_scripts.curves.schemas import (
@@ -64,15 +62,8 @@ def draw(curves: pl.DataFrame, frontier: pl.DataFrame, answer: Answer) -> Any:
     several = len(models) > 1 and bool(answer.reference)
     one_reference = len(set(answer.reference.values())) <= 1
     mixed = mixed_seeds(answer.seeds.get(model) for model in models)
-    use_style()
     rows = -(-len(models) // 4) if several else 1
-    figure, axes = plt.subplots(
-        1 + several,
-        len(types),
-        figsize=(max(6.4, 5.2 * len(types)), (3.6 + 3.3 * several) + ROW_OF_LEGEND * rows),
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = panels(1 + several, len(types), 3.6 + 3.3 * several, rows)
     for column, task_type in enumerate(types):
         _draw_reference(axes[0][column], curves, frontier, answer, task_type)
         if several:

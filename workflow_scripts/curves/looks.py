@@ -24,12 +24,6 @@ ONE_SEED = "one seed alone"
 ROW_OF_LEGEND = 0.25  # inches
 
 
-def use_style() -> None:
-    """The style of the next figure; a dollar sign in a name is a dollar sign."""
-    plt.rcParams |= {"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "curves", "axes.axisbelow": True}
-    plt.rcParams["text.parse_math"] = False
-
-
 def look(position: int) -> dict[str, Any]:
     """Colour, marker and dash of the kind at this position; dashes tell the second nine from the first."""
     return {
@@ -59,6 +53,16 @@ def shorten(name: str, limit: int = 40) -> str:
     """A name that fits a legend, on one line."""
     flat = " ".join(name.split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def panels(rows: int, columns: int, height: float, legend: int, **shared: Any) -> tuple[Any, Any]:
+    """A figure of this style with its axes `(rows, columns)`, so many inches high and, below, with room for so many rows of a
+    legend. `shared`: the axes that its panels have in common, as matplotlib takes them. A dollar sign in a name is one."""
+    plt.rcParams |= {"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "curves", "axes.axisbelow": True}
+    plt.rcParams["text.parse_math"] = False
+    size = (max(6.4, 5.2 * columns), height + ROW_OF_LEGEND * legend)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **shared)
+    return figure, axes
 
 
 def put_legend(figure: Any, axes: Any, most: int) -> None:

@@ -59,9 +59,8 @@ def named(curves: Path, stages: Sequence[tuple[Codec, int]], final: Codec, varia
     """A choice of the study's own, with what the curves' tables say of it. Nothing is corrected for: it was not chosen on
     the data by this study."""
     name = Search(tuple(stages), final).name
-    of_draws = (
-        name if stages else name.replace(f"random.{final.draw}-", "random-")
-    )  # the curves' codecs are means of draws
+    # the curves' codecs are means of draws
+    of_draws = name if stages else name.replace(f"random.{final.draw}-", "random-")
     confidence = read_json(curves.with_name("summary.json"))["confidence"]
     with users_file(f"{curves}: not readable as the curves' table"):
         rows = pl.read_parquet(curves).filter(

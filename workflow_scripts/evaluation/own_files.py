@@ -160,10 +160,6 @@ def _rows_of_parquet(path: Path, columns: Collection[str]) -> Iterator[Row]:
                 for values in batch.to_pylist():
                     number += 1
                     yield Row(f"{path}, row {number}", values)
-        except (
-            OSError,
-            pa.ArrowException,
-            ValueError,
-            OverflowError,
-        ) as error:  # the last two: values that Python has not
+        # ValueError, OverflowError: values that Python has not
+        except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
             raise InputError(f"{path}, after row {number}: cannot be read ({first_line(error)})") from None

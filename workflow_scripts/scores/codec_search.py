@@ -28,6 +28,7 @@ PART = 64  # queries that are worth a thread; products of one to three round dif
 Wanted = tuple[Codec, int]  # a codec, and how many documents of each query are kept
 Found = dict[tuple[str, int], Integers]  # by the codec's name and how many are kept: (queries, depth), best first
 Step = Callable[[Matrix, int], None]  # takes in a block's transformed vectors (block, width), and its first document
+MakeStep = Callable[[Fitted, Sequence[Codec], Matrix, dict[str, list[Top]]], Step]
 
 
 def search(split: Split, store: Store, fitted: Fitted, wanted: Sequence[Wanted]) -> Found:
@@ -77,26 +78,20 @@ def _side_by_side(
                 top = Top(len(part), depth, order)
                 best.setdefault(codec.name, []).append(top)
                 collected.setdefault((codec.name, depth), []).append(top)
-        steps += [
-            (_shared_products if _shares_products(some[0]) else _one_dimension)(fitted, some, part, best)
-            for some in by_step
-        ]
+        steps += [step_of(fitted, some, part, best) for step_of, some in by_step]
     return steps, collected
 
 
-def _by_step(codecs: Sequence[Codec]) -> list[list[Codec]]:
-    """The codecs of one transform that are ranked in one step: those that share products, then what is kept at each dimension,
-    the longest first, so that no thread is left with it at the end."""
-    shared = [codec for codec in codecs if _shares_products(codec)]
+def _by_step(codecs: Sequence[Codec]) -> list[tuple[MakeStep, list[Codec]]]:
+    """The codecs of one transform that are ranked in one step, and what makes it: those that share products, then what is kept
+    at each dimension, the longest first, so that no thread is left with it at the end."""
+    shared: list[Codec] = []
     rest: dict[int, list[Codec]] = {}
     for codec in codecs:
-        if not _shares_products(codec):
-            rest.setdefault(codec.dim, []).append(codec)
-    return [*([shared] if shared else []), *(rest[dim] for dim in sorted(rest, reverse=True))]
-
-
-def _shares_products(codec: Codec) -> bool:
-    return codec.precision == "float32" and not codec.rotates_within
+        shares = codec.precision == "float32" and not codec.rotates_within
+        (shared if shares else rest.setdefault(codec.dim, [])).append(codec)
+    steps: list[tuple[MakeStep, list[Codec]]] = [(_shared_products, shared)] if shared else []
+    return [*steps, *((_one_dimension, rest[dim]) for dim in sorted(rest, reverse=True))]
 
 
 @contextmanager
