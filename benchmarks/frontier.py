@@ -33,12 +33,13 @@ import numpy as np  # noqa: E402
 
 from benchmarks.scoring import make_task, synthetic_store  # noqa: E402
 from testing.memory import AnonymousMemory  # noqa: E402
-from testing.real_tasks import store_of  # noqa: E402
+from testing.real_tasks import saved, store_of  # noqa: E402
 from workflow_scripts import search_grid  # noqa: E402
 from workflow_scripts.codecs import Codec, grid, parse, prefixes  # noqa: E402
 from workflow_scripts.coding.fit import Fitted  # noqa: E402
 from workflow_scripts.encoder.encoding import encode  # noqa: E402
 from workflow_scripts.encoder.loading import load_encoder  # noqa: E402
+from workflow_scripts.evaluation.plain_tasks import ClassificationTask, RetrievalTask  # noqa: E402
 from workflow_scripts.scores import agreement, classification, codec_search, retrieval, searches  # noqa: E402
 from workflow_scripts.scores.by_task_type import score_all  # noqa: E402
 from workflow_scripts.store import Store  # noqa: E402
@@ -75,12 +76,12 @@ def seconds(work: Any) -> float:
 def score_alone(task: Any, store: Store) -> float:
     """Score vectors as they are stored as the grid's codecs are scored: the main metric, of a search to the same depth or of
     the same classifier."""
-    if classification.is_plain(task):
+    if isinstance(task, ClassificationTask):
         splits = classification.gather(task, store)
         return statistics.fmean(
             statistics.fmean(classification.main_scores(task, split, split.train, split.test)[0]) for split in splits
         )
-    metric, codec, fitted = task.metadata.main_score, Codec("prefix", store.width, "float32"), Fitted(store.width)
+    metric, codec, fitted = task.main_score, Codec("prefix", store.width, "float32"), Fitted(store.width)
     scores = []
     for split in retrieval.gather(task, store):
         best = codec_search.search(split, store, fitted, [(codec, agreement.DEPTH)])[codec.name, agreement.DEPTH]
@@ -105,20 +106,21 @@ def measure_task(name: str, quick: bool, folder: Path, repeats: int) -> dict[str
 
     store = store_of(task, folder / name, encoded)
     training = np.asarray(store.vectors[:: max(1, len(store) // FIT_TEXTS)], dtype=np.float32)
-    unit = retrieval.is_plain(task)
+    plain = saved(task)
+    unit = isinstance(plain, RetrievalTask)
     codecs = grid(Codecs(), DIMENSIONS, store.width)
     own = codecs[len(DIMENSIONS) :: SAMPLED]  # those that are no float32 prefix
 
     def together() -> None:
-        list(score_all(task, store, Fitted(store.width, training, unit=unit), codecs))
+        list(score_all(plain, store, Fitted(store.width, training, unit=unit), codecs))
 
     def alone() -> None:
-        list(score_all(task, store, Fitted(store.width), prefixes(DIMENSIONS)))
+        list(score_all(plain, store, Fitted(store.width), prefixes(DIMENSIONS)))
 
     def separately() -> None:
         for codec in own:
             fitted = Fitted(store.width, training, unit=unit)
-            score_alone(task, Decoded(store, fitted.stored(codec, np.asarray(store.vectors, dtype=np.float32))))
+            score_alone(plain, Decoded(store, fitted.stored(codec, np.asarray(store.vectors, dtype=np.float32))))
 
     rounds: dict[str, list[float]] = {"grid": [], "prefixes": [], "separate": []}
     for _ in range(repeats):
@@ -150,13 +152,7 @@ def measure_search(folder: Path, documents: int, queries: int) -> dict[str, floa
         same=np.full(queries, -1),
     )
 
-    class Task:
-        class metadata:  # noqa: N801 -- as mteb spells it
-            main_score = "ndcg_at_10"
-
-        ignore_identical_ids = False
-        k_values = (10,)
-
+    task = RetrievalTask(folder, "large", "ndcg_at_10", {}, "", (10,), True, False, ())
     training = np.asarray(store.vectors[:6000], dtype=np.float32)
     codecs = [codec for name in EIGHT if (codec := parse(name, 768))]
     memory = AnonymousMemory()
@@ -165,10 +161,10 @@ def measure_search(folder: Path, documents: int, queries: int) -> dict[str, floa
     with memory:
         fitted = Fitted(store.width, training, unit=True)
         staged = [one for one in search_grid.grid(THREE, store.width) if one.stages][:3]
-        first = searches.first_stages(Task(), staged)
+        first = searches.first_stages(task, staged)
         found = codec_search.search(split, store, fitted, [*((codec, 100) for codec in codecs), *first])
         ranked = {codec.name: found[codec.name, depth] for codec, depth in first}
-        searches.measure(Task(), split, store, fitted, staged, ranked)
+        searches.measure(task, split, store, fitted, staged, ranked)
     return {"search_memory_gb": (memory.peak - before) / 1e9, "search_seconds": time.perf_counter() - started}
 
 

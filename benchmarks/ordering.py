@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 from benchmarks.scoring import DATA  # noqa: E402
-from testing.real_tasks import retrieval_task, store_of  # noqa: E402
+from testing.real_tasks import retrieval_task, saved, store_of  # noqa: E402
 from workflow_scripts.codecs import Codec, parse  # noqa: E402
 from workflow_scripts.coding import precisions  # noqa: E402
 from workflow_scripts.coding.fit import Fitted  # noqa: E402
@@ -82,7 +82,7 @@ def shares(model: Any, name: str, training: np.ndarray[Any, Any], folder: Path) 
     full = Codec("prefix", store.width)
     codecs = [full, *(codec for codec in wanted.values() if codec is not None)]
     fitted = Fitted(store.width, training, unit=True)
-    score = {one.codec.name: one.score for one in score_all(task, store, fitted, codecs)}
+    score = {one.codec.name: one.score for one in score_all(saved(task), store, fitted, codecs)}
     kept = {label: score[codec.name] / score[full.name] for label, codec in wanted.items() if codec is not None}
     return {"full width": score[full.name]} | kept
 
@@ -92,7 +92,7 @@ def opq_iterations(model: Any, name: str, training: np.ndarray[Any, Any], folder
     task = retrieval_task(DATA / "retrieval" / name)
     store = store_of(task, folder / name, lambda texts: encode(model, texts).vectors)
     full, codec = Codec("prefix", store.width), Codec("prefix", store.width, "opq", code_bytes=store.width // 8)
-    whole = next(score_all(task, store, Fitted(store.width), [full])).score
+    whole = next(score_all(saved(task), store, Fitted(store.width), [full])).score
     vectors = np.asarray(store.vectors, dtype=np.float32)
     print(
         f"{name}: {codec.name} fitted on {len(training)} texts\n{'iterations':>12}{'seconds':>12}{'error':>12}{'share':>12}"
@@ -103,7 +103,7 @@ def opq_iterations(model: Any, name: str, training: np.ndarray[Any, Any], folder
         decoded = fitted.stored(codec, vectors)
         taken = time.perf_counter() - started
         error = float(np.square(decoded - vectors).sum(axis=1).mean())
-        score = next(score_all(task, store, fitted, [codec])).score
+        score = next(score_all(saved(task), store, fitted, [codec])).score
         print(f"{precisions.OPQ_ITERATIONS:12}{taken:12.1f}{error:12.4f}{score / whole:12.3f}", flush=True)
 
 

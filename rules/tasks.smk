@@ -1,7 +1,7 @@
 # tasks: a local, offline copy of each evaluation task.
 #
 # Takes: task names (and the hub, or the WordNet files), or evaluation data of the user's own. Leaves: tasks/<task>/ with the task's data,
-# texts.parquet (every distinct text that scoring will ask for) and task.json.
+# texts.parquet (every distinct text that scoring will ask for) and task.json; protocol/, what mteb does with them, for scores alone.
 
 
 include: "functions/tasks.smk"
@@ -19,6 +19,7 @@ rule task:
     output:
         manifest=f"{RESULTS}/tasks/{{task}}/task.json",
         digest=f"{RESULTS}/tasks/{{task}}/task.sha256",
+        protocol=f"{RESULTS}/tasks/{{task}}/protocol.sha256",
     log:
         f"{LOGS}/tasks/{{task}}.log",
     benchmark:

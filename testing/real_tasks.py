@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,9 @@ from mteb.abstasks.classification import AbsTaskClassification
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.task_metadata import TaskMetadata
 
+from workflow_scripts.evaluation.own_tasks import METRICS, Described, is_judged
+from workflow_scripts.evaluation.plain_tasks import load_plain
+from workflow_scripts.evaluation.task_files import save_task
 from workflow_scripts.store import Store, StoreWriter, keys_of, open_store
 from workflow_scripts.tasks.prepare import texts_of
 
@@ -103,6 +109,20 @@ def own_retrieval_task(
     task.dataset = {"default": {"test": part}}
     task.data_loaded = True
     return task
+
+
+def saved(task: Any) -> Any:
+    """The task as scoring reads it, from a folder that is gone when Python ends: a plain one, or the very object where mteb alone can
+    score it."""
+    folder = Path(tempfile.mkdtemp(prefix="task-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    metadata = task.metadata
+    own = None
+    if metadata.type in METRICS:  # so that mteb's object can be made again
+        facts = {"name": metadata.name, "type": metadata.type, "dataset": "test", "revision": metadata.revision}
+        own = Described(**facts, judged=is_judged(task))
+    save_task(task, folder, own)
+    return load_plain(folder) or task
 
 
 def store_of(task: Any, folder: Path, encode: Any) -> Store:

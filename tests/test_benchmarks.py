@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from testing.real_tasks import hashed, store_of
+from testing.real_tasks import hashed, saved, store_of
 from tests.scores.test_codecs import small_classification, small_retrieval
 from workflow_scripts.codecs import Codec
 from workflow_scripts.coding.fit import Fitted
+from workflow_scripts.evaluation.plain_tasks import RetrievalTask
 from workflow_scripts.scores import retrieval
 from workflow_scripts.scores.by_task_type import score_all
 
@@ -28,8 +29,11 @@ def test_decoded_vectors_are_scored_alone_as_in_the_grid_by_the_main_metric(
     asked: list[Any] = []
     store = store_of(task, tmp_path, hashed)
     vectors = np.asarray(store.vectors, dtype=np.float32)
-    fitted, codec = Fitted(store.width, vectors, unit=retrieval.is_plain(task)), Codec("pca", 16, "float32")
-    (one,) = score_all(task, store, fitted, [codec])
+    fitted, codec = (
+        Fitted(store.width, vectors, unit=isinstance(saved(task), RetrievalTask)),
+        Codec("pca", 16, "float32"),
+    )
+    (one,) = score_all(saved(task), store, fitted, [codec])
     score = retrieval.score
 
     def recorded(*given: Any) -> Any:

@@ -19,14 +19,6 @@ def all_searches(wildcards):
     return of_all_scores("search.parquet")
 
 
-def of_all_scores(ending, runs=MODELS):
-    return [
-        f"{RESULTS}/scores/{model}/s{seed}/{task}.{ending}"
-        for model, seed in runs
-        for task in STUDY.task_names
-    ]
-
-
 def scores_without_training(wildcards):
     """All scores of the models that need no training."""
     runs = [run for run in MODELS if not GRAPH.trains_anywhere(run[0])]

@@ -4,18 +4,14 @@ from workflow_scripts.study.sections.own_task import NOT_JUDGED
 
 
 def score_settings(wildcards):
-    seed = int(wildcards.seed)
-    name, revision = GRAPH.hub_name_of(wildcards.model) or (None, None)
     return settings(
         study=STUDY.study,
         model=wildcards.model,
-        seed=seed,
+        seed=int(wildcards.seed),
         task=wildcards.task,
         dimensions=GRAPH.dimensions_of(wildcards.model),
         codecs=STUDY.codecs.model_dump(),
         search=STUDY.search.model_dump(),
-        mteb_name=name or f"{STUDY.study}/{wildcards.model}",
-        mteb_revision=revision or f"s{seed}",
         **held_out(wildcards),
         **({"learned_from": found} if (found := pairs_not_searched(wildcards)) else {}),
     )
@@ -70,3 +66,28 @@ def training_texts_store(file):
         return f"{RESULTS}/embeddings/{wildcards.model}/s{wildcards.seed}/{TRAINING_TEXTS}/{file}"
 
     return of_training_texts
+
+
+def of_all_scores(ending, runs=MODELS):
+    return [
+        f"{RESULTS}/scores/{model}/s{seed}/{task}.{ending}"
+        for model, seed in runs
+        for task in STUDY.task_names
+    ]
+
+
+def all_mteb_files(wildcards):
+    """What mteb reports of every score."""
+    return of_all_scores("mteb.json")
+
+
+def mteb_settings(wildcards):
+    """What mteb's results call each model."""
+    models = []
+    for model, seed in MODELS:
+        name, revision = GRAPH.hub_name_of(model) or (None, None)
+        names = dict(
+            name=name or f"{STUDY.study}/{model}", revision=revision or f"s{seed}"
+        )
+        models.append(dict(model=model, seed=seed, **names))
+    return settings(models=models, tasks=list(STUDY.task_names))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from testing.real_tasks import own_classification_task, retrieval_task, store_of
+from testing.real_tasks import own_classification_task, retrieval_task, saved, store_of
 from workflow_scripts import search_grid
 from workflow_scripts.artefact import digest_of_file, write_digests, write_json
 from workflow_scripts.axes import Matrix
@@ -101,7 +101,7 @@ def leave_scores(task: Any, store: Store, fitted: Fitted, codecs: Codecs, search
         "task_type": task.metadata.type,
         "metric": task.metadata.main_score,
     }
-    scored = list(score_task(task, store, fitted, of_codecs, of_searches))
+    scored = list(score_task(saved(task), store, fitted, of_codecs, of_searches))
     write_tables(
         [one for one in scored if isinstance(one, Scored)],
         [one for one in scored if isinstance(one, SearchScored)],

@@ -20,7 +20,7 @@ import polars as pl
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from testing.real_tasks import retrieval_task
+from testing.real_tasks import retrieval_task, saved
 from tests.conftest import ROOT
 from tests.deploy.conftest import TASK, WIDTH, bundle_settings
 from tests.scores.test_codecs import texts
@@ -59,7 +59,7 @@ class Measured:
     """The real task: its vectors, and the score of documents found."""
 
     def __init__(self, study: Path, shared_data: Path) -> None:
-        self.task = retrieval_task(shared_data / "retrieval" / "legal_summarization")
+        self.task = saved(retrieval_task(shared_data / "retrieval" / "legal_summarization"))
         store = open_store(study / "embeddings" / "base" / "s0" / TASK)
         (self.split,) = retrieval.gather(self.task, store)
         self.documents = np.array(store.vectors[self.split.documents], dtype=np.float32)

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
-from testing.real_tasks import classification_task, hashed, own_classification_task, store_of
+from testing.real_tasks import classification_task, hashed, own_classification_task, saved, store_of
 from tests.deploy.conftest import bundle_settings, leave_scores
 from tests.deploy.test_bundle import blocks, run_lines, within_the_reports_interval
 from workflow_scripts.artefact import read_json, write_digests, write_json
@@ -58,7 +58,7 @@ def split(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     folder = results / "deploy" / "Classification"
     settings = bundle_settings("Classification", None, task_type="Classification", tasks=[task.metadata.name])
     bundle(Settings(**settings | {"widths": {"base": WIDTH}}), results, folder / "codec.json")
-    return folder, gather(task, store)[0]
+    return folder, gather(saved(task), store)[0]
 
 
 def test_it_has_no_index_and_names_no_engine(split: tuple[Path, Split]) -> None:

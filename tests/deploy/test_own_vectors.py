@@ -20,8 +20,8 @@ from workflow_scripts.coding import state
 from workflow_scripts.deploy.check import overlap
 from workflow_scripts.deploy.choice import stages_of
 from workflow_scripts.encoder.dense import last_dense
-from workflow_scripts.evaluation.held_out import hold_out
-from workflow_scripts.evaluation.task_files import load_task
+from workflow_scripts.evaluation.held_out import hold_out, load_for_own_vectors
+from workflow_scripts.evaluation.plain_tasks import RetrievalTask
 from workflow_scripts.scores import retrieval
 from workflow_scripts.store import open_store
 
@@ -92,8 +92,8 @@ def test_a_bundle_of_own_vectors_finds_in_faiss_what_was_measured(project: Path,
     assert "Fitted on 250 vectors of Own, none of which is scored" in page
     assert str(project.parent) not in (results / "deploy" / name / "codec.json").read_text()
 
-    task: Any = load_task(results / "tasks" / "Own")
-    hold_out(task, 6000, 0)  # what the study fits on leaves the search
+    task = hold_out(load_for_own_vectors(results / "tasks" / "Own"), 6000, 0).task  # without what the study fits on
+    assert isinstance(task, RetrievalTask)
     store = open_store(results / "embeddings" / "ours" / "s0" / "Own")
     (split,) = retrieval.gather(task, store)
     assert len(split.queries) == SCORED, "queries of pairs have no judgements, and are not scored"

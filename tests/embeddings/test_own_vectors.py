@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from testing.real_tasks import own_classification_task, own_retrieval_task
+from testing.real_tasks import own_classification_task, own_retrieval_task, saved
 from testing.vector_files import table, write_npy, write_parquet
 from workflow_scripts.command_line import InputError
 from workflow_scripts.embeddings.own import make_store
@@ -23,7 +23,8 @@ QUERIES = {"id": ["q0", "q1", "q2"], "text": ["first", "second", "third"]}
 @pytest.fixture
 def task(monkeypatch: pytest.MonkeyPatch) -> Any:
     made = own_retrieval_task("Own", DOCUMENTS, QUERIES, {"q0": {"d1": 1}})
-    monkeypatch.setattr(make_store, "load_task", lambda folder: made)  # noqa: ARG005
+    plain = saved(made)
+    monkeypatch.setattr(make_store, "load_for_own_vectors", lambda folder: plain)  # noqa: ARG005
     return made
 
 
@@ -99,7 +100,8 @@ def test_rows_of_labelled_texts_are_training_rows_and_test_rows(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made = own_classification_task("Own", [("a", 0), ("b", 1), ("c", 0), ("d", 1)], [("e", 0), ("f", 1)])
-    monkeypatch.setattr(make_store, "load_task", lambda folder: made)  # noqa: ARG005
+    plain = saved(made)
+    monkeypatch.setattr(make_store, "load_for_own_vectors", lambda folder: plain)  # noqa: ARG005
     train, test = write_npy(tmp_path / "train.npy", VECTORS[:4]), write_npy(tmp_path / "test.npy", VECTORS[4:6])
     store = store_of(tmp_path, {"train": train, "test": test})
     np.testing.assert_array_equal(store.vectors[store.rows_of(list("abcdef"))], VECTORS[:6])

@@ -90,13 +90,24 @@ def test_what_training_depends_on_draws_the_first_report_no_second_time(finished
 
 def test_adding_a_dimension_runs_no_training_and_no_encoding(finished: Path, small_model: Path) -> None:
     jobs = changed(finished, small_model, dimensions=[8, 32, 64, 384])
-    assert set(jobs) == {"score", "speed", "curves", "figures", "report", "first_report", "card"}
+    assert set(jobs) == {"score", "mteb_results", "speed", "curves", "figures", "report", "first_report", "card"}
 
 
 def test_adding_a_task_runs_no_training(finished: Path, small_model: Path) -> None:
     jobs = changed(finished, small_model, tasks=["WordNetLexicographerFiles", "WordNetExamples", "SciFact"])
     assert set(jobs) == {
-        *("task", "embed", "embed_by_matrix", "score", "curves", "figures", "report", "first_report", "card")
+        *(
+            "task",
+            "embed",
+            "embed_by_matrix",
+            "score",
+            "mteb_results",
+            "curves",
+            "figures",
+            "report",
+            "first_report",
+            "card",
+        )
     }
     assert jobs["task"] == 1
     assert jobs["score"] == 4
@@ -232,7 +243,7 @@ def test_deleting_one_score_makes_that_score_and_the_curves_again(finished: Path
     before = score.read_bytes()
     score.unlink()
     jobs = planned(finished)
-    assert jobs == Counter({"score": 1, "curves": 1, "figures": 1, "report": 1, "card": 4})
+    assert jobs == Counter({"score": 1, "mteb_results": 1, "curves": 1, "figures": 1, "report": 1, "card": 4})
     result = snakemake(finished, "--cores", "2", "--configfile", "study.yaml")
     assert result.returncode == 0, result.stderr + logs(finished)
     assert pl.read_parquet(score).equals(pl.read_parquet(before))
@@ -342,7 +353,7 @@ TURNED = {
 IN_PARTS = {"encoding": {"rows_per_job": 2000, "keep": "scores"}}
 IN_ONE = {"encoding": {"keep": "scores"}}
 PARTS = 2 + 3  # of 2,564 and 4,100 texts
-AFTER_SCORES = {"curves", "figures", "report", "card"}
+AFTER_SCORES = {"mteb_results", "curves", "figures", "report", "card"}
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,9 @@ import numpy as np
 from testing.real_tasks import hashed
 from tests.scores.conftest import prefix_scores
 from workflow_scripts.coding.fit import Fitted
-from workflow_scripts.evaluation.task_files import fresh_state, parts
-from workflow_scripts.scores.by_task_type import lookup
+from workflow_scripts.evaluation.mteb_tasks import fresh_state, parts
 from workflow_scripts.scores.scored import Scored
-from workflow_scripts.scores.stock import stock_scores
+from workflow_scripts.scores.stock import lookup, scores_by_part, stock_scores
 from workflow_scripts.store import Store
 
 DIMENSIONS = [8, 16, 32, 64, 128, 256, 384]
@@ -27,9 +26,8 @@ def differences(task: Any, store: Store, ours: Scored) -> dict[str, tuple[Any, A
     theirs, values = stock_scores(task, lookup(store, Fitted(store.width), ours.codec), ours.codec.dim)
     found: dict[str, tuple[Any, Any]] = {}
     for part in parts(task):
-        expected = next(s for s in theirs.scores[part.split] if s["hf_subset"] == part.subset)
-        actual = next(s for s in ours.result.scores[part.split] if s["hf_subset"] == part.subset)
-        for name, value in expected.items():
+        actual = ours.result.of_parts[part]
+        for name, value in scores_by_part(task, theirs)[part].items():
             both_undefined = isinstance(value, float) and math.isnan(value) and math.isnan(actual.get(name, 0))
             if not both_undefined and actual.get(name) != value:
                 found[name] = (value, actual.get(name))

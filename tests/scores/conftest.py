@@ -9,9 +9,10 @@ import pytest
 import torch
 from datasets import Dataset
 
+from testing.real_tasks import saved
 from workflow_scripts.codecs import prefixes
 from workflow_scripts.coding.fit import Fitted
-from workflow_scripts.evaluation.task_files import rows_of_part
+from workflow_scripts.evaluation.mteb_tasks import rows_of_part
 from workflow_scripts.scores.by_task_type import score_all
 from workflow_scripts.scores.scored import Scored
 from workflow_scripts.store import Store
@@ -35,7 +36,7 @@ def labels_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prefix_scores(task: Any, store: Store, dimensions: Sequence[int]) -> list[Scored]:
-    return list(score_all(task, store, Fitted(store.width), prefixes(dimensions)))
+    return list(score_all(saved(task), store, Fitted(store.width), prefixes(dimensions)))
 
 
 def smaller_retrieval(task: Any, queries: int, documents: int) -> Any:

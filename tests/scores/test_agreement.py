@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from testing.real_tasks import hashed, own_retrieval_task, retrieval_task, store_of
+from testing.real_tasks import hashed, own_retrieval_task, retrieval_task, saved, store_of
 from workflow_scripts import search_grid
 from workflow_scripts.codecs import Codec, grid
 from workflow_scripts.coding.fit import Fitted
+from workflow_scripts.evaluation.mteb_tasks import rows_of_part
 from workflow_scripts.evaluation.own_tasks import OVERLAP, Described, own_task
-from workflow_scripts.evaluation.task_files import rows_of_part
 from workflow_scripts.scores import agreement, retrieval
 from workflow_scripts.scores.by_task_type import score_all, score_task
 from workflow_scripts.scores.scored import Scored, SearchScored
@@ -37,14 +37,14 @@ def without_judgements(task: Any) -> Any:
 def scores_of(task: Any, folder: Path) -> dict[str, Scored]:
     store = store_of(task, folder, hashed)
     fitted = Fitted(WIDTH, np.array(store.vectors), 2.5, unit=True)
-    return {one.codec.name: one for one in score_all(task, store, fitted, grid(CODECS, [4, 16, WIDTH], WIDTH))}
+    return {one.codec.name: one for one in score_all(saved(task), store, fitted, grid(CODECS, [4, 16, WIDTH], WIDTH))}
 
 
 def test_agreement_is_that_of_the_rankings_written_out(shared_data: Path, tmp_path: Path) -> None:
     task = retrieval_task(shared_data / "retrieval" / "legal_summarization")
     scored = scores_of(task, tmp_path)
     store = store_of(task, tmp_path / "again", hashed)
-    (split,) = retrieval.gather(task, store)
+    (split,) = retrieval.gather(saved(task), store)
 
     def ranking(dim: int) -> np.ndarray[Any, Any]:
         queries, documents = (
@@ -91,9 +91,9 @@ def test_full_width_is_the_reference_where_no_prefix_is_measured(shared_data: Pa
     store = store_of(task, tmp_path, hashed)
     fitted = Fitted(WIDTH, np.array(store.vectors), 2.5, unit=True)
     codecs = grid(Codecs(transforms=["pca"], precisions=["float32"]), [WIDTH], WIDTH)
-    assert [one.score > 0.99 for one in score_all(task, store, fitted, codecs)] == [True] * len(codecs)
+    assert [one.score > 0.99 for one in score_all(saved(task), store, fitted, codecs)] == [True] * len(codecs)
     section = Search(shortlist=["prefix-8-binary"], candidates=[50], rescore=["prefix-full-float32"])
-    of_searches = score_task(task, store, fitted, [], search_grid.grid(section, WIDTH))
+    of_searches = score_task(saved(task), store, fitted, [], search_grid.grid(section, WIDTH))
     found = {one.search.name: one.score for one in of_searches if isinstance(one, SearchScored)}
     assert found["prefix-32-float32"] == 1
     assert found["prefix-8-binary"] < found["prefix-8-binary@50>prefix-32-float32"] < 1
@@ -106,7 +106,7 @@ def test_a_document_with_the_querys_own_id_counts_in_neither_ranking(tmp_path: P
     for one in scores_of(task, tmp_path).values():
         (values,) = one.agreement["overlap_at_10"].values()
         assert list(values.values()) == [1.0], "all four other documents are among the best ten"
-    split = retrieval.gather(task, store_of(task, tmp_path / "again", hashed))[0]
+    split = retrieval.gather(saved(task), store_of(task, tmp_path / "again", hashed))[0]
     documents, reference = np.array([[0, 1, 2, 3, 4]]), np.array([[1, 0, 3, 2, 4]])
     assert agreement.agreement(split, documents, reference)["same_first_hit"].tolist() == [1.0]
 
@@ -121,7 +121,7 @@ def test_a_lossless_rotation_agrees_wholly_where_more_documents_are_equal_than_a
     task = without_judgements(own_retrieval_task("Equal", corpus, queries, {}))
     store = store_of(task, tmp_path, lambda texts: np.stack([(of_text | of_query)[text] for text in texts]))
     fitted = Fitted(WIDTH, np.array(store.vectors), 1.0, unit=True)
-    (one,) = score_all(task, store, fitted, [Codec("random_rotation", WIDTH)])
+    (one,) = score_all(saved(task), store, fitted, [Codec("random_rotation", WIDTH)])
     assert one.score == 1
     assert [set(values.values()) for of_metric in one.agreement.values() for values in of_metric.values()] == [
         {1.0}
@@ -134,7 +134,7 @@ def test_a_ranking_by_similarities_that_are_not_numbers_agrees_with_nothing(tmp_
     task = without_judgements(own_retrieval_task("Few", corpus, {"id": ["q"], "text": ["word5 word2"]}, {}))
     store = store_of(task, tmp_path, hashed)
     codec = Codec("prefix", WIDTH, "mteb_int8", queries="coded")  # NaN for a single query
-    (one,) = score_all(task, store, Fitted(store.width), [codec])
+    (one,) = score_all(saved(task), store, Fitted(store.width), [codec])
     assert one.score == 0
 
 

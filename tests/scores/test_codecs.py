@@ -15,17 +15,17 @@ from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.compression_wrappers import CompressionWrapper
 from mteb.types import OutputDType
 
-from testing.real_tasks import hashed, own_classification_task, own_retrieval_task, store_of
+from testing.real_tasks import hashed, own_classification_task, own_retrieval_task, saved, store_of
 from workflow_scripts.axes import Matrix, principal_axes
 from workflow_scripts.codecs import Codec, grid, parse
 from workflow_scripts.coding import state
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.coding.precisions import Steps
 from workflow_scripts.command_line import InputError
-from workflow_scripts.evaluation.task_files import fresh_state
+from workflow_scripts.evaluation.mteb_tasks import fresh_state
 from workflow_scripts.scores.by_task_type import score_all
 from workflow_scripts.scores.compression import OUTPUT_DTYPES
-from workflow_scripts.scores.stock import model_meta
+from workflow_scripts.scores.stock import model_meta, scores_by_part
 from workflow_scripts.study.sections.codecs import Codecs, Precision, Transform
 
 WIDTH = 32
@@ -237,13 +237,16 @@ def small_classification() -> Any:
 def assert_scores_as_its_wrapper(task: Any, folder: Path, encode_as: Any, precisions: Sequence[str]) -> None:
     store = store_of(task, folder, encode_as)
     codecs = [Codec("prefix", dim, name, queries="coded") for name in precisions for dim in (8, 32)]
-    for one in score_all(task, store, Fitted(store.width), codecs):
+    for one in score_all(saved(task), store, Fitted(store.width), codecs):
         fresh_state(task)
         encoder: Any = Encoder(one.codec.dim, encode_as)
         wrapped: Any = CompressionWrapper(encoder, OutputDType(OUTPUT_DTYPES[one.codec.precision]))
         theirs = mteb.evaluate(wrapped, task, cache=None, co2_tracker=False, show_progress_bar=False).task_results[0]
         assert one.result is not None
-        as_text = [json.dumps(found, sort_keys=True) for found in (one.result.scores, theirs.scores)]  # nan equals nan
+        as_text = [  # in which nan equals nan
+            json.dumps([*found.values()], sort_keys=True)
+            for found in (one.result.of_parts, scores_by_part(task, theirs))
+        ]
         assert as_text[0] == as_text[1], one.codec.name
         assert one.score == theirs.get_score()
 
@@ -273,4 +276,4 @@ def test_compressed_vectors_that_are_not_finite_train_no_classifier(tmp_path: Pa
     with pytest.raises(
         InputError, match=f"^Small: {codec.name} has numbers that are not finite: coordinate 5 is the same"
     ):
-        list(score_all(task, store, Fitted(store.width), [codec]))
+        list(score_all(saved(task), store, Fitted(store.width), [codec]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from testing.real_tasks import own_classification_task, own_retrieval_task
+from testing.real_tasks import own_classification_task, own_retrieval_task, saved
 from testing.vector_files import write_npy
+from workflow_scripts.artefact import read_json
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.command_line import InputError
 from workflow_scripts.embeddings.own.make_store import OwnSettings, make_store
-from workflow_scripts.evaluation.held_out import hold_out, leave_out_queries
-from workflow_scripts.evaluation.task_files import column, rows_of_part
+from workflow_scripts.evaluation.held_out import hold_out, leave_out_queries, load_for_own_vectors
+from workflow_scripts.evaluation.mteb_tasks import column, rows_of_part
+from workflow_scripts.evaluation.plain_tasks import RetrievalTask
+from workflow_scripts.evaluation.task_files import as_mteb
 from workflow_scripts.scores.score import Settings, score
 from workflow_scripts.study.sections.codecs import Codecs
 from workflow_scripts.study.sections.own_task import OwnTask
@@ -31,11 +35,25 @@ def test_held_out_documents_leave_the_corpus_and_answer_no_query() -> None:
     ids = [f"d{i}" for i in range(40)]
     judged = {"q": {"d3": 1, "d4": 2, "d5": 0}}
     task = own_retrieval_task("Own", {"id": ids, "text": ids}, {"id": ["q"], "text": ["q"]}, judged)
-    held = hold_out(task, 1000, seed=0)
-    left = column(rows_of_part(task, "default", "test")["corpus"], "id")
+    held = hold_out(saved(task), 1000, seed=0)
+    assert isinstance(held.task, RetrievalTask)
+    left = held.task.parts[0].document_ids()
+    assert [text for texts in held.task.parts[0].document_texts() for text in texts] == left
     assert len(held.texts) == 10, "at most a quarter"
     assert sorted([*held.texts, *left]) == sorted(ids)
     assert {"d3", "d4"} <= set(left)
+
+
+def test_mtebs_object_of_a_part_of_a_task_has_the_same_documents_and_queries() -> None:
+    ids = [f"d{i}" for i in range(40)]
+    judged = {"q": {"d3": 1}, "r": {"d4": 1}}
+    task = saved(own_retrieval_task("Own", {"id": ids, "text": ids}, {"id": ["q", "r"], "text": ["x", "y"]}, judged))
+    held = hold_out(task, 5, seed=0).task
+    assert isinstance(held, RetrievalTask)
+    again = replace(held, parts=(hold_out(held, 5, seed=1).task.parts[0].with_queries([1]),))  # type: ignore[union-attr]
+    rows = rows_of_part(as_mteb(again), "default", "test")
+    assert len(rows["corpus"]) == 30
+    assert (column(rows["corpus"], "id"), column(rows["queries"], "id")) == (again.parts[0].document_ids(), ["r"])
 
 
 def test_the_same_seed_holds_out_the_same_documents_of_every_model() -> None:
@@ -44,7 +62,7 @@ def test_the_same_seed_holds_out_the_same_documents_of_every_model() -> None:
         own_retrieval_task("Own", {"id": ids, "text": ids}, {"id": ["q"], "text": ["q"]}, {"q": {"d0": 1}})
         for _ in "ab"
     ]
-    assert hold_out(tasks[0], 5, seed=1) == hold_out(tasks[1], 5, seed=1)
+    assert hold_out(saved(tasks[0]), 5, seed=1)[1:] == hold_out(saved(tasks[1]), 5, seed=1)[1:]
 
 
 def test_a_corpus_of_answers_alone_is_refused() -> None:
@@ -53,13 +71,13 @@ def test_a_corpus_of_answers_alone_is_refused() -> None:
         "Own", {"id": ids, "text": ids}, {"id": ["q"], "text": ["q"]}, {"q": dict.fromkeys(ids, 1)}
     )
     with pytest.raises(InputError, match="Own: 0 of 8 documents can be held out to fit on"):
-        hold_out(task, 5, seed=0)
+        hold_out(saved(task), 5, seed=0)
 
 
 def test_of_labelled_rows_the_training_split_is_fitted_on() -> None:
     train = [(f"t{i}", i % 2) for i in range(20)]
     task = own_classification_task("Own", train, [("x", 0), ("y", 1)])
-    assert set(hold_out(task, 8, seed=0).texts) < {text for text, _ in train}
+    assert set(hold_out(saved(task), 8, seed=0).texts) < {text for text, _ in train}
 
 
 def test_queries_of_pairs_leave_the_searches_and_their_documents_stay(tmp_path: Path) -> None:
@@ -67,12 +85,13 @@ def test_queries_of_pairs_leave_the_searches_and_their_documents_stay(tmp_path: 
     task = own_retrieval_task("Own", {"id": ids, "text": ids}, {"id": ["a", "b", "c"], "text": ["x", "y", "z"]}, {})
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text("query-id\tcorpus-id\nb\td1\nb\td2\n")
-    assert leave_out_queries(task, [pairs]) == "1 of 3 queries are in pairs, and not searched"
-    rows = rows_of_part(task, "default", "test")
-    assert (column(rows["queries"], "id"), column(rows["corpus"], "id")) == (["a", "c"], ids)
+    left, words = leave_out_queries(saved(task), [pairs])
+    assert words == "1 of 3 queries are in pairs, and not searched"
+    (collection,) = left.parts
+    assert (collection.query_ids, collection.query_texts, collection.document_ids()) == (["a", "c"], ["x", "z"], ids)
     pairs.write_text("query-id\tcorpus-id\na\td1\nc\td2\n")
     with pytest.raises(InputError, match=r"pairs.tsv: an adaptor learns from all 2 queries, so none is left to score"):
-        leave_out_queries(task, [pairs])
+        leave_out_queries(left, [pairs])
 
 
 def test_without_judgements_scores_are_over_the_queries_of_no_pair(tmp_path: Path) -> None:
@@ -118,8 +137,6 @@ def own_study(
         study="s",
         model="ours",
         seed=0,
-        mteb_name="s/own",
-        mteb_revision="s0",
         task="Own",
         dimensions=[4, WIDTH],
         codecs=FITTED if held_out else Codecs(transforms=["prefix"], precisions=["float32"]),
@@ -149,27 +166,15 @@ def test_own_vectors_without_any_text_are_scored_as_a_search_of_them_by_hand(tmp
     found = scores.filter(pl.col("codec") == f"prefix-{WIDTH}-float32")["score"][0]
     assert found == pytest.approx(expected, abs=1e-4)
     assert scores["metric"].unique().to_list() == ["ndcg_at_10"]
-    assert not (tmp_path / "scores" / "mteb").exists(), "a score of a part of a task is not mteb's"
-
-
-def test_mteb_results_of_the_whole_task_are_gone_when_a_study_begins_to_hold_some_of_it_out(tmp_path: Path) -> None:
-    own_study(tmp_path, first_documents(), judged=True, held_out=0)
-    results = tmp_path / "scores" / "mteb"
-    assert len(list(results.rglob("Own.json"))) == 2, "full width, and 4 dimensions"
-    other = next(results.rglob("Own.json")).with_name("Other.json")
-    other.write_text("{}")
-    own_study(tmp_path, first_documents(), judged=True)
-    assert not list(results.rglob("Own.json"))
-    assert other.exists()
+    of_mteb = read_json(tmp_path / "scores" / "ours" / "s0" / "Own.mteb.json")
+    assert of_mteb["results"] == [], "a score of a part of a task is not mteb's"
 
 
 def rows_of_corpus(folder: Path) -> np.ndarray:
     """The documents that are searched: those that `hold_out` leaves, by the rule alone."""
-    from workflow_scripts.evaluation.task_files import load_task
-
-    task = load_task(folder / "tasks" / "Own")
-    hold_out(task, 1000, seed=0)
-    return np.array(column(rows_of_part(task, "default", "test")["corpus"], "id"), dtype=np.int64)
+    held = hold_out(load_for_own_vectors(folder / "tasks" / "Own"), 1000, seed=0)
+    assert isinstance(held.task, RetrievalTask)
+    return np.array(held.task.parts[0].document_ids(), dtype=np.int64)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

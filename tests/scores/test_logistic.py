@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from testing.real_tasks import classification_task, hashed, store_of
+from testing.real_tasks import classification_task, hashed, saved, store_of
 from workflow_scripts.codecs import Codec
 from workflow_scripts.coding.fit import Fitted
-from workflow_scripts.evaluation.task_files import fresh_state
+from workflow_scripts.evaluation.mteb_tasks import fresh_state
 from workflow_scripts.scores import logistic
-from workflow_scripts.scores.by_task_type import lookup, score_all
-from workflow_scripts.scores.stock import stock_scores
+from workflow_scripts.scores.by_task_type import score_all
+from workflow_scripts.scores.stock import lookup, stock_scores
 
 
 @pytest.mark.parametrize("classes", [2, 3, 40])
@@ -55,7 +55,7 @@ def test_a_codec_scores_within_a_thousandth_of_mteb_on_decoded_vectors(
     store = store_of(task, tmp_path, hashed)
     fitted = Fitted(store.width, np.asarray(store.vectors[:500]))
     codecs = [Codec("prefix", 16, "int4"), Codec("pca", 8, "int8"), Codec("prefix", 32, "binary"), Codec("pca", 16)]
-    for one in score_all(task, store, fitted, codecs):
+    for one in score_all(saved(task), store, fitted, codecs):
         fresh_state(task)
         theirs, values = stock_scores(task, lookup(store, fitted, one.codec), one.codec.dim)
         assert one.result is None

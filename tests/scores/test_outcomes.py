@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from testing.real_tasks import classification_task, hashed, store_of
+from testing.real_tasks import classification_task, hashed, saved, store_of
 from workflow_scripts.codecs import prefixes
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.scores.by_task_type import score_all
@@ -18,7 +18,7 @@ from workflow_scripts.scores.tables import write_tables
 def test_outcomes_are_a_bit_each_and_their_mean_is_the_score(shared_data: Path, tmp_path: Path) -> None:
     task = classification_task(shared_data / "mteb_cls" / "trec_coarse")
     store = store_of(task, tmp_path, hashed)
-    scored = list(score_all(task, store, Fitted(store.width), prefixes([8, store.width])))
+    scored = list(score_all(saved(task), store, Fitted(store.width), prefixes([8, store.width])))
     described = {
         "study": "s",
         "variant": "m",
@@ -41,7 +41,7 @@ def test_the_overlap_of_draws_is_the_share_of_its_class_that_a_draw_takes(shared
     folder = shared_data / "mteb_cls" / "trec_coarse"
     task = classification_task(folder)
     store = store_of(task, tmp_path, hashed)
-    (one,) = score_all(task, store, Fitted(store.width), prefixes([8]))
+    (one,) = score_all(saved(task), store, Fitted(store.width), prefixes([8]))
     (found,) = one.outcomes.values()
     counts = pl.read_parquet(folder / "train.parquet")["label"].value_counts()["count"].to_numpy()
     drawn = np.minimum(task.samples_per_label, counts)

@@ -9,7 +9,7 @@ from typing import Any
 import mteb
 import pytest
 
-from testing.real_tasks import classification_task, hashed, retrieval_task, store_of
+from testing.real_tasks import classification_task, hashed, retrieval_task, saved, store_of
 from tests.scores.test_other_tasks import CutEncoder, similarity_task
 from tests.tasks.test_own_data import as_beir, write_csv
 from workflow_scripts.codecs import prefixes
@@ -17,6 +17,7 @@ from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.evaluation.task_files import load_task
 from workflow_scripts.scores import rankings
 from workflow_scripts.scores.by_task_type import score_all
+from workflow_scripts.scores.stock import scores_by_part
 from workflow_scripts.study.sections.own_task import OwnTask
 from workflow_scripts.tasks.prepare import prepare
 
@@ -51,16 +52,16 @@ def test_own_data_has_the_scores_of_mtebs_evaluation_of_the_same_rows(
     prepare("Own", tmp_path / "task", OwnTask(path=str(path), name="Own"))
     task: Any = load_task(tmp_path / "task")
     store = store_of(task, tmp_path / "store", hashed)
-    scored = list(score_all(task, store, Fitted(store.width), prefixes(DIMENSIONS)))
+    scored = list(score_all(saved(task), store, Fitted(store.width), prefixes(DIMENSIONS)))
     assert [one.codec.dim for one in scored] == DIMENSIONS
     for one in scored:
         encoder: Any = CutEncoder(one.codec.dim)
         theirs = mteb.evaluate(encoder, by_hand, cache=None, co2_tracker=False, show_progress_bar=False).task_results[0]
         assert one.result is not None
-        # nan (an undefined metric) equals nan as JSON; the language of own data is not known
+        # nan (an undefined metric) equals nan as JSON
         ours, expected = (
-            json.dumps([{**part, "languages": []} for part in of["test"]], sort_keys=True)
-            for of in (one.result.scores, theirs.scores)
+            json.dumps([*found.values()], sort_keys=True)
+            for found in (one.result.of_parts, scores_by_part(task, theirs))
         )
         assert ours == expected
         assert one.score == theirs.get_score()

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from mteb.models.search_wrappers import SearchEncoderWrapper
 
-from testing.real_tasks import hashed, own_retrieval_task, retrieval_task, store_of
+from testing.real_tasks import hashed, own_retrieval_task, retrieval_task, saved, store_of
 from tests.scores.against_mteb import DIMENSIONS, all_differences, signs, wide
-from workflow_scripts.scores import rankings, retrieval
+from workflow_scripts.evaluation.plain_tasks import RetrievalTask
+from workflow_scripts.scores import rankings
 
 RETRIEVAL = ["cacm", "cranfield", "legal_summarization", "nfcorpus_processed", "scifact", "vaswani"]
 
@@ -19,7 +20,7 @@ RETRIEVAL = ["cacm", "cranfield", "legal_summarization", "nfcorpus_processed", "
 @pytest.mark.parametrize("name", RETRIEVAL)
 def test_retrieval_scores_are_mtebs_own_at_every_dimension(name: str, shared_data: Path, tmp_path: Path) -> None:
     task = retrieval_task(shared_data / "retrieval" / name)
-    assert retrieval.is_plain(task)
+    assert isinstance(saved(task), RetrievalTask)
     assert all_differences(task, store_of(task, tmp_path, wide), DIMENSIONS) == {}
 
 
@@ -80,7 +81,7 @@ def test_judgements_below_zero_count_as_in_mteb(tmp_path: Path) -> None:
         {"id": list(judged), "text": [text + " extra" for text in texts[:9]]},
         judged,
     )
-    assert retrieval.is_plain(task)
+    assert isinstance(saved(task), RetrievalTask)
     assert all_differences(task, store_of(task, tmp_path, hashed), [2, 4, 32]) == {}
 
 
@@ -88,7 +89,7 @@ def test_a_task_with_two_queries_of_one_id_goes_through_mteb_itself(tmp_path: Pa
     corpus = {"id": ["a", "b"], "text": ["red fish", "green leaf"]}
     queries = {"id": ["1", "1", "2"], "text": ["fish", "leaf", "green"]}
     task = own_retrieval_task("Twice", corpus, queries, {"1": {"a": 1}, "2": {"b": 1}})
-    assert not retrieval.is_plain(task)
+    assert saved(task) is task
     assert all_differences(task, store_of(task, tmp_path, hashed), [4, 32]) == {}
 
 

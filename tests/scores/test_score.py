@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,18 @@ from testing.real_tasks import (
     own_retrieval_task,
     store_of,
 )
+from tests.conftest import ROOT
 from tests.scores.conftest import prefix_scores, smaller_retrieval
 from workflow_scripts.artefact import digest_of_file, write_digests, write_json
 from workflow_scripts.codecs import Codec
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.coding.state import load as load_state
-from workflow_scripts.evaluation.task_files import load_task, rows_of_part, save_task
+from workflow_scripts.evaluation.mteb_tasks import rows_of_part
+from workflow_scripts.evaluation.plain_tasks import load_plain
+from workflow_scripts.evaluation.task_files import load_task, save_task
 from workflow_scripts.scores.by_task_type import score_all
+from workflow_scripts.scores.layout.mteb_results import Model, mteb_results
+from workflow_scripts.scores.layout.mteb_results import Settings as MtebSettings
 from workflow_scripts.scores.score import main
 from workflow_scripts.scores.tables import SCORES, SEARCH, VALUES
 from workflow_scripts.store import StoreError, open_store
@@ -58,8 +65,6 @@ def run(
         "dimensions": [4, 16],
         "codecs": {"transforms": ["prefix", "pca"], "precisions": ["float32", "int8"], "mteb": ["int8"]},
         "search": {"shortlist": ["prefix-4-int8"], "candidates": [10], "rescore": ["prefix-full-float32"]},
-        "mteb_name": "small/base",
-        "mteb_revision": "s0",
     } | changed
     digest = str(store / "embeddings.sha256")
     words = ["score", "--settings", json.dumps(settings), "--task", str(task / "task.sha256"), "--embeddings", digest]
@@ -106,9 +111,13 @@ def test_a_run_leaves_every_table_and_what_mtebs_own_loader_reads(
         rescored["score"].item(), abs=1e-5
     )
     fitted = Fitted(32, np.asarray(open_store(embedded[0].with_name("training")).vectors), unit=True)
-    (alike,) = score_all(load_task(embedded[0]), open_store(embedded[1]), fitted, [Codec("pca", 4)])
+    (alike,) = score_all(load_plain(embedded[0]), open_store(embedded[1]), fitted, [Codec("pca", 4)])
     written = scores.filter(codec="pca-4-float32")["score"].item()
     assert written == alike.score, "what is fitted is fitted on the training texts"
+    results = MtebSettings(
+        models=[Model(model="base", seed=0, name="small/base", revision="s0")], tasks=["WordNetExamples"]
+    )
+    mteb_results(results, tmp_path / "small", tmp_path / "small" / "scores" / "mteb")
     cache = mteb.ResultCache(tmp_path / "small" / "scores" / "mteb")
     named: dict[str, Any] = {"models": ["small/base"], "tasks": ["WordNetExamples"]}
     for dim, experiment in ((32, None), (16, {"embed_dim": 16}), (4, {"embed_dim": 4})):
@@ -123,20 +132,6 @@ def test_a_run_leaves_every_table_and_what_mtebs_own_loader_reads(
     )
     (result,) = [model.task_results[0] for model in read.model_results]
     assert result.get_score() == scores.filter(codec="prefix-4-mteb_int8-coded")["score"].item()
-
-
-def test_what_an_earlier_run_left_in_mtebs_layout_at_other_dimensions_goes(
-    embedded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    output = tmp_path / "small" / "scores" / "base" / "s0" / "WordNetExamples.parquet"
-    run(monkeypatch, *embedded, output)
-    layout = tmp_path / "small" / "scores" / "mteb"
-    other = next(layout.rglob("embed_dim_16")) / "Another.json"
-    other.write_text("{}")
-    run(monkeypatch, *embedded, output, dimensions=[4], codecs={"transforms": ["prefix"], "precisions": ["float32"]})
-    left = {file.parent.name for file in layout.rglob("WordNetExamples.json")}
-    assert left == {"embed_dim_4", "s0"}
-    assert other.exists()
 
 
 def test_a_store_of_another_models_width_is_refused_in_one_line(
@@ -178,3 +173,38 @@ def test_a_truncated_store_and_one_without_the_tasks_texts_are_refused(
     rows_of_part(other, "default", "test")["corpus"] = corpus
     with pytest.raises(StoreError, match="were not encoded"):
         prefix_scores(other, open_store(store), [32])
+
+
+@pytest.mark.parametrize(
+    ("kind", "unneeded"), [("retrieval", {"mteb", "datasets"}), ("classification", {"mteb", "datasets", "torch"})]
+)
+def test_a_job_imports_no_more_than_it_needs(kind: str, unneeded: set[str], tmp_path: Path) -> None:
+    """Importing mteb, datasets and torch takes longer than a small task's scores."""
+    texts = [f"word{i} text{i % 7}" for i in range(60)]
+    task: Any = own_classification_task(
+        "Own", [(text, i % 2) for i, text in enumerate(texts)], [(t, 1) for t in texts[:9]]
+    )
+    if kind == "retrieval":
+        queries = {"id": ["q"], "text": ["word3"]}
+        task = own_retrieval_task("Own", {"id": texts, "text": texts}, queries, {"q": {texts[3]: 1}})
+    save_task(task, tmp_path / "task")
+    store_of(task, tmp_path / "store", hashed)
+    settings = {"study": "s", "model": "m", "seed": 0, "task": "Own", "dimensions": [8, 32], "search": {}}
+    settings["codecs"] = {"transforms": ["prefix"], "precisions": ["float32", "binary"]}
+    (tmp_path / "scores").mkdir()
+    command = ["--settings", json.dumps(settings), "--task", str(tmp_path / "task" / "task.sha256")]
+    command += [
+        "--embeddings",
+        str(tmp_path / "store" / "embeddings.sha256"),
+        "--output",
+        str(tmp_path / "scores" / "Own.parquet"),
+    ]
+    lines = (
+        "import sys; from workflow_scripts.scores.score import main; main();"
+        f"print(sorted({unneeded} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", lines, *command], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (result.returncode, result.stdout) == (0, "[]\n"), result.stderr
+    assert pl.read_parquet(tmp_path / "scores" / "Own.parquet").height == 4

@@ -23,6 +23,7 @@ from testing.real_tasks import (
     own_classification_task,
     own_retrieval_task,
     retrieval_task,
+    saved,
     store_of,
 )
 from tests.scores.against_mteb import DIMENSIONS, all_differences, differences, wide
@@ -33,8 +34,9 @@ from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.command_line import InputError
 from workflow_scripts.encoder.encoding import encode
 from workflow_scripts.encoder.loading import load_encoder
-from workflow_scripts.evaluation.task_files import rows_of_part
-from workflow_scripts.scores import classification, codec_search, rankings, retrieval, searches
+from workflow_scripts.evaluation.mteb_tasks import rows_of_part
+from workflow_scripts.evaluation.plain_tasks import ClassificationTask
+from workflow_scripts.scores import codec_search, rankings, retrieval, searches
 from workflow_scripts.scores.by_task_type import score_all
 from workflow_scripts.search_grid import Search
 from workflow_scripts.study.sections.search import Search as SearchSection
@@ -58,7 +60,7 @@ CLASSIFICATION = [
 @pytest.mark.parametrize("name", CLASSIFICATION)
 def test_classification_scores_are_mtebs_own_at_every_dimension(name: str, shared_data: Path, tmp_path: Path) -> None:
     task = classification_task(shared_data / "mteb_cls" / name)
-    assert classification.is_plain(task)
+    assert isinstance(saved(task), ClassificationTask)
     assert all_differences(task, store_of(task, tmp_path, wide), DIMENSIONS) == {}
 
 
@@ -113,7 +115,7 @@ def test_one_pass_for_all_dimensions_finds_what_a_search_at_each_finds(
 ) -> None:
     task = retrieval_task(shared_data / "retrieval" / "vaswani")
     store = store_of(task, tmp_path, wide)
-    split = retrieval.gather(task, store)[0]
+    split = retrieval.gather(saved(task), store)[0]
     assert len(split.documents) > 2 * codec_search.BLOCK
     queries, documents = (torch.from_numpy(np.array(store.vectors[rows])) for rows in (split.queries, split.documents))
     wanted = [(codec, 50) for codec in prefixes(DIMENSIONS)]
@@ -137,14 +139,15 @@ def test_candidates_that_are_all_documents_give_the_score_of_the_codec_that_rank
 ) -> None:
     task = retrieval_task(shared_data / "retrieval" / "cacm")
     store = store_of(task, tmp_path, hashed)
-    split = retrieval.gather(task, store)[0]
+    plain = saved(task)
+    split = retrieval.gather(plain, store)[0]
     everything = len(split.documents)
     coarse, fine = Codec("prefix", 4, "binary"), Codec("prefix", 32)
     wanted = [Search((), fine), Search(((coarse, everything),), fine), Search(((coarse, 20),), fine)]
     fitted = Fitted(store.width, unit=True)
-    first = codec_search.search(split, store, fitted, searches.first_stages(task, wanted))
+    first = codec_search.search(split, store, fitted, searches.first_stages(plain, wanted))
     ranked = {name: best for (name, _), best in first.items()}
-    (full, per_query), (rescored, _), (short, _) = searches.measure(task, split, store, fitted, wanted, ranked)
+    (full, per_query), (rescored, _), (short, _) = searches.measure(plain, split, store, fitted, wanted, ranked)
     expected = prefix_scores(task, store, [32])[0]
     assert full == pytest.approx(expected.score, abs=1e-4)
     assert per_query == pytest.approx(list(next(iter(expected.values.values())).values()), abs=1e-4)
@@ -197,15 +200,15 @@ def test_two_test_labels_without_a_1_have_accuracy_and_no_average_precision(
     task = own_classification_task("Numbers", train, test)
     store = store_of(task, tmp_path / "a", hashed)
     codecs = [Codec("prefix", 32), Codec("prefix", 8, "mteb_int8", queries="coded"), Codec("prefix", 8, "binary")]
-    scored = list(score_all(task, store, Fitted(store.width), codecs))
+    scored = list(score_all(saved(task), store, Fitted(store.width), codecs))
     assert all(0.2 < one.score <= 1 for one in scored)
-    of_mteb = [one.result.scores["test"][0] for one in scored if one.result]
+    of_mteb = [found for one in scored if one.result for found in one.result.of_parts.values()]
     assert [np.isnan(found[key]) for found in of_mteb for key in ("ap", "ap_weighted")] == [True] * 4
     assert all(found["f1"] > 0 for found in of_mteb)
     # the same rows under labels that have a 1
     named = {label: 2 * place + 1 for place, label in enumerate(taught)}
     other = own_classification_task("Others", *([(text, named[y]) for text, y in rows] for rows in (train, test)))
-    expected = score_all(other, store, Fitted(store.width), codecs)
+    expected = score_all(saved(other), store, Fitted(store.width), codecs)
     assert [one.score for one in scored] == [one.score for one in expected]
 
 

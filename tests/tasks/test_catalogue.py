@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workflow_scripts.evaluation.task_files import new_task, tasks_of
+from workflow_scripts.evaluation.mteb_tasks import new_task, tasks_of
 from workflow_scripts.study.catalogue import spelled_out, task_catalogue
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from datasets import Dataset, DatasetDict
 
-from workflow_scripts.evaluation.task_files import new_task
+from workflow_scripts.evaluation.mteb_tasks import new_task
 from workflow_scripts.tasks.prepare import chance
 
 

@@ -25,15 +25,9 @@ from testing.real_tasks import (
 )
 from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation import task_files
-from workflow_scripts.evaluation.task_files import (
-    column,
-    document_texts,
-    load_task,
-    new_task,
-    rows_of_part,
-    save_task,
-    undersampled_rows,
-)
+from workflow_scripts.evaluation.mteb_tasks import column, document_texts, new_task, rows_of_part, undersampled_rows
+from workflow_scripts.evaluation.plain_tasks import load_plain
+from workflow_scripts.evaluation.task_files import load_task, save_task
 from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.tasks import prepare as prepare_module
 from workflow_scripts.tasks.prepare import TEXTS, load, main, prepare, texts_of, write_texts
@@ -233,8 +227,12 @@ def test_a_damaged_or_missing_file_is_named(tmp_path: Path) -> None:
     prepare("WordNetExamples", tmp_path / "task")
     qrels = tmp_path / "task" / "data" / "default" / "test" / "qrels.parquet"
     qrels.write_bytes(qrels.read_bytes()[:50])
-    with pytest.raises(InputError, match=r"qrels\.parquet: not readable as parquet"):
-        load_task(tmp_path / "task")
+    for read in (load_task, load_plain):
+        with pytest.raises(InputError, match=r"qrels\.parquet: not readable as parquet"):
+            read(tmp_path / "task")
+    (tmp_path / "task" / "protocol" / "facts.json").unlink()
+    with pytest.raises(InputError, match=r"protocol/facts.json: missing; make the task's folder again"):
+        load_plain(tmp_path / "task")
 
 
 def test_a_text_that_is_missing_is_refused() -> None:

@@ -1,19 +1,15 @@
 """An evaluation task on disk, and back: what the rooms `tasks` and `scores` share.
 
-Takes an mteb task whose data is loaded; leaves `data/` (parquet, and `layout.json` that says which file is which
-subset and split) in the task's folder; `load_task` gives the same mteb task back with its data in it, offline.
-Also here: what mteb will ask an encoder for (which text stands for a document,
-which rows of a training split its ten experiments draw), since `tasks` lists those texts and `scores` looks them up.
-
-Nothing here touches `task.metadata.dataset`: mteb shares it between all instances of a class.
+Takes an mteb task whose data is loaded; leaves `data/` in the task's folder: parquet, and `layout.json`, which says which file is
+which subset and split; and `protocol/`, what scoring must know of a task that mteb scores by its base classes. `load_task` gives the
+same mteb task back with its data in it, offline; `plain_tasks` reads the same files without mteb.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -21,78 +17,54 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workflow_scripts.artefact import digest_of_text, read_json, write_json
+from workflow_scripts.artefact import digest_of_text, write_json
 from workflow_scripts.command_line import InputError
+from workflow_scripts.evaluation.mteb_tasks import (
+    column,
+    is_retrieval,
+    new_task,
+    query_texts,
+    rows_of_part,
+    slices,
+    undersampled_rows,
+)
 from workflow_scripts.evaluation.own_tasks import Described, own_task
-from workflow_scripts.evaluation.wordnet_tasks import embedded_classes
-from workflow_scripts.study.catalogue import task_catalogue
+from workflow_scripts.evaluation.plain_tasks import (
+    CORPUS,
+    DATA,
+    DRAWS,
+    FACTS,
+    JUDGEMENTS,
+    LAYOUT,
+    PROTOCOL,
+    QRELS,
+    QUERIES,
+    QUERY_TEXTS,
+    ROWS,
+    RetrievalTask,
+    read_judgements,
+    read_parquet,
+    read_written,
+    readable,
+)
+from workflow_scripts.evaluation.protocol import facts_of_protocol
 
 if TYPE_CHECKING:
     import mteb
     from datasets import Dataset
 
-BENCHMARKS = ("MTEB(eng, v2)", "MTEB(eng, v1)", "NanoBEIR")
-EMBEDDED = ("WordNetLexicographerFiles", "WordNetExamples")
 ROW_GROUP = 1 << 20  # rows of a parquet file that are in memory at once: what its writers take by default
 ROWS_COPIED = 50_000
-TRAIN = ""  # the prompt type of a text that is neither a query nor a document
-QUERY, DOCUMENT = "query", "document"
-
-
-@dataclass(frozen=True)
-class Part:
-    """One evaluated piece of a task: a subset and a split of it."""
-
-    subset: str
-    split: str
-
-
-# ---- which task a name means
-
-
-def new_task(name: str) -> mteb.AbsTask:
-    """The mteb task of that name, without data: in the form in which an English benchmark holds it (its subsets and
-    splits), or else its English subsets. Raises InputError for a name that is not in the catalogue."""
-    import mteb
-
-    if name in EMBEDDED:
-        return embedded_classes()[name]()
-    entry = task_catalogue().get(name)
-    if entry is None:
-        raise InputError(f"task {name!r} is not known; the names are in workflow_scripts/study/mteb_tasks.json")
-    for benchmark in BENCHMARKS:
-        if benchmark in entry["benchmarks"]:
-            for task, _ in tasks_of(benchmark):
-                if task.metadata.name == name:
-                    fresh: mteb.AbsTask = type(task)()
-                    fresh.hf_subsets = list(task.hf_subsets)
-                    return fresh.filter_eval_splits(list(task.eval_splits))
-    return mteb.get_task(name, languages=["eng"])
-
-
-def tasks_of(benchmark: str) -> Iterator[tuple[Any, str | None]]:
-    """The tasks that a benchmark evaluates, each with the aggregate task that it is a member of (CQADupstack's twelve
-    forums), if any."""
-    import mteb
-
-    for task in mteb.get_benchmark(benchmark).tasks:
-        if task.is_aggregate:
-            metadata: Any = task.metadata
-            yield from ((member, metadata.name) for member in metadata.tasks)
-        else:
-            yield task, None
-
-
-# ---- writing and reading
+TOP_RANKED = "top_ranked.parquet"
 
 
 def save_task(task: Any, folder: str | Path, own: Described | None = None) -> None:
-    """Write the loaded data of `task` to `folder/data`: evaluated subsets and splits, and the split trained on. `own`: what
-    there is to say of a task that mteb does not know.
+    """Write the loaded data of `task` to `folder/data`: evaluated subsets and splits, and the split trained on; and its protocol
+    to `folder/protocol`. `own`: what there is to say of a task that mteb does not know.
 
     Raises InputError where there is nothing to evaluate.
     """
-    data = Path(folder) / "data"
+    data = Path(folder) / DATA
     data.mkdir(parents=True, exist_ok=True)
     entries = []
     for subset, splits, nested in _subsets(task):
@@ -105,7 +77,7 @@ def save_task(task: Any, folder: str | Path, own: Described | None = None) -> No
             if is_retrieval(task):
                 _write_retrieval(splits[split], data / place)
             else:
-                _write_rows(splits[split], data / place / "rows.parquet")
+                _write_rows(splits[split], data / place / ROWS)
             entries.append({"subset": subset, "split": split, "folder": place, "nested": nested})
     if not entries:
         raise InputError(f"{task.metadata.name}: no data; expected at least one subset with one split")
@@ -117,7 +89,11 @@ def save_task(task: Any, folder: str | Path, own: Described | None = None) -> No
     }
     if own is not None:
         layout["own"] = own.model_dump()
-    write_json(data / "layout.json", layout)
+    write_json(data / LAYOUT, layout)
+    facts = facts_of_protocol(task)
+    write_json(Path(folder) / PROTOCOL / FACTS, facts)
+    for entry in entries if facts is not None else []:
+        _write_asked(task, entry["subset"], entry["split"], Path(folder) / PROTOCOL / entry["folder"])
 
 
 def load_task(folder: str | Path) -> mteb.AbsTask:
@@ -125,18 +101,15 @@ def load_task(folder: str | Path) -> mteb.AbsTask:
 
     Raises InputError naming the file where something is missing or not readable.
     """
-    data = Path(folder) / "data"
-    layout_file = data / "layout.json"
-    if not layout_file.is_file():
-        raise InputError(f"{layout_file}: missing; make the task's folder again")
-    layout = read_json(layout_file)
+    data = Path(folder) / DATA
+    layout = read_written(data / LAYOUT)
     task = own_task(Described(**layout["own"])) if "own" in layout else new_task(layout["name"])
     task.hf_subsets = list(layout["hf_subsets"])
     task.filter_eval_splits(list(layout["eval_splits"]))
     dataset: dict[str, Any] = {}
     for entry in layout["entries"]:
         place = data / entry["folder"]
-        loaded = _read_retrieval(place) if is_retrieval(task) else _read_rows(place / "rows.parquet")
+        loaded = _read_retrieval(place) if is_retrieval(task) else _read_rows(place / ROWS)
         holder = dataset.setdefault(entry["subset"], {}) if entry["nested"] else dataset
         holder[entry["split"]] = loaded
     if is_retrieval(task):
@@ -150,19 +123,16 @@ def load_task(folder: str | Path) -> mteb.AbsTask:
     return task
 
 
-def fresh_state(task: mteb.AbsTask) -> None:
-    """Set the task's random state back to that of a new one. Clustering draws from it as it is evaluated, so a task
-    evaluated a second time would score other draws."""
-    from mteb._set_seed import _set_seed
-
-    task.rng_state, task.np_rng = _set_seed(task.seed)
-
-
-def is_retrieval(task: mteb.AbsTask) -> bool:
-    """Whether the task's data is corpus, queries and judgements (so for reranking too)."""
-    from mteb.abstasks.retrieval import AbsTaskRetrieval
-
-    return isinstance(task, AbsTaskRetrieval)
+def as_mteb(task: RetrievalTask) -> mteb.AbsTask:
+    """The mteb task of a plain one, with the queries and documents that are searched."""
+    loaded = load_task(task.folder)
+    for collection in task.parts:
+        rows = rows_of_part(loaded, collection.part.subset, collection.part.split)
+        if collection.searched is not None:
+            rows["corpus"] = rows["corpus"].select(collection.searched.nonzero()[0])
+        kept = set(collection.query_ids)
+        rows["queries"] = rows["queries"].select([i for i, q in enumerate(column(rows["queries"], "id")) if q in kept])
+    return loaded
 
 
 def _subsets(task: mteb.AbsTask) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
@@ -177,6 +147,17 @@ def _subsets(task: mteb.AbsTask) -> Iterator[tuple[str, Mapping[str, Any], bool]
         if subset not in dataset:
             raise InputError(f"{task.metadata.name}: subset {subset!r} is not in its data ({', '.join(dataset)})")
         yield subset, dataset[subset], True
+
+
+def _write_asked(task: Any, subset: str, split: str, folder: Path) -> None:
+    """What mteb decides of a task that it scores by its base classes: texts of queries, rows that experiments draw."""
+    rows = rows_of_part(task, subset, split)
+    folder.mkdir(parents=True, exist_ok=True)
+    if is_retrieval(task):
+        pq.write_table(pa.table({"text": query_texts(task, rows["queries"])}), folder / QUERY_TEXTS, compression="zstd")
+    elif split == task.train_split:
+        drawn = undersampled_rows(task, column(rows, task.label_column_name))
+        pq.write_table(pa.table({"rows": drawn}), folder / DRAWS, compression="zstd")
 
 
 def _training_splits(task: mteb.AbsTask) -> list[str]:
@@ -198,9 +179,9 @@ def _read_rows(path: Path) -> Dataset:
     2 GiB of text."""
     from datasets import Dataset
 
-    with _parquet(pq.ParquetFile, path) as file:
+    with readable(pq.ParquetFile, path) as file:
         if file.metadata.num_rows <= ROW_GROUP:
-            return Dataset(_read_parquet(path), fingerprint=digest_of_text(str(path.absolute())))
+            return Dataset(read_parquet(path), fingerprint=digest_of_text(str(path.absolute())))
         with tempfile.NamedTemporaryFile(suffix=".arrow") as copy:
             with pa.ipc.new_stream(copy, file.schema_arrow) as writer:
                 for some in file.iter_batches(ROWS_COPIED):
@@ -209,121 +190,33 @@ def _read_rows(path: Path) -> Dataset:
             return Dataset.from_file(copy.name)
 
 
-def _read_parquet(path: Path) -> pa.Table:
-    return _parquet(pq.read_table, path)
-
-
-def _parquet(read: Callable[[Path], Any], path: Path) -> Any:
-    try:
-        return read(path)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: not readable as parquet ({error}); make the task's folder again") from None
-
-
 def _write_retrieval(part: Mapping[str, Any], folder: Path) -> None:
-    _write_rows(part["corpus"], folder / "corpus.parquet")
-    _write_rows(part["queries"], folder / "queries.parquet")
+    _write_rows(part["corpus"], folder / CORPUS)
+    _write_rows(part["queries"], folder / QUERIES)
     queries: list[str] = column(part["queries"], "id")
     judged: Mapping[str, Mapping[str, int]] = part["relevant_docs"]
     order = list(dict.fromkeys([*(q for q in queries if q in judged), *sorted(judged)]))
     rows = [(query, document, judged[query][document]) for query in order for document in sorted(judged[query])]
     table = {"query-id": [r[0] for r in rows], "corpus-id": [r[1] for r in rows], "score": [int(r[2]) for r in rows]}
-    pq.write_table(pa.table(table, schema=_QRELS), folder / "qrels.parquet", compression="zstd")
+    pq.write_table(pa.table(table, schema=QRELS), folder / JUDGEMENTS, compression="zstd")
     ranked: Mapping[str, Sequence[str]] | None = part.get("top_ranked")
     if ranked is not None:
         order = list(dict.fromkeys([*(q for q in queries if q in ranked), *sorted(ranked)]))
         lists = {"query-id": order, "corpus-ids": [list(ranked[query]) for query in order]}
-        pq.write_table(pa.table(lists, schema=_TOP_RANKED), folder / "top_ranked.parquet", compression="zstd")
+        pq.write_table(pa.table(lists, schema=_TOP_RANKED), folder / TOP_RANKED, compression="zstd")
 
 
-_QRELS = pa.schema([("query-id", pa.string()), ("corpus-id", pa.string()), ("score", pa.int32())])
 _TOP_RANKED = pa.schema([("query-id", pa.string()), ("corpus-ids", pa.list_(pa.string()))])
 
 
 def _read_retrieval(folder: Path) -> dict[str, Any]:
-    judged: dict[str, dict[str, int]] = {}
-    columns = [_read_parquet(folder / "qrels.parquet").column(name).to_pylist() for name in _QRELS.names]
-    for query, document, score in zip(*columns, strict=True):
-        judged.setdefault(query, {})[document] = score
     ranked = None
-    if (folder / "top_ranked.parquet").exists():
-        table = _read_parquet(folder / "top_ranked.parquet")
+    if (folder / TOP_RANKED).exists():
+        table = read_parquet(folder / TOP_RANKED)
         ranked = dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
     return {
-        "corpus": _read_rows(folder / "corpus.parquet"),
-        "queries": _read_rows(folder / "queries.parquet"),
-        "relevant_docs": judged,
+        "corpus": _read_rows(folder / CORPUS),
+        "queries": _read_rows(folder / QUERIES),
+        "relevant_docs": read_judgements(folder),
         "top_ranked": ranked,
     }
-
-
-# ---- what mteb asks an encoder for
-
-
-def parts(task: mteb.AbsTask) -> list[Part]:
-    """The evaluated subsets and splits, in mteb's order: splits outside, subsets inside."""
-    return [Part(subset, split) for split in task.eval_splits for subset in task.hf_subsets]
-
-
-def rows_of_part(task: mteb.AbsTask, subset: str, split: str) -> Any:
-    """A Dataset, or for retrieval the mapping of corpus, queries, relevant_docs and top_ranked."""
-    dataset: Any = task.dataset
-    return dataset[split] if subset not in dataset and subset == "default" else dataset[subset][split]
-
-
-def slices(rows: Dataset, size: int) -> Iterator[Dataset]:
-    """The rows, so many at a time: a large corpus is never whole in memory."""
-    return (rows.select(range(start, min(start + size, len(rows)))) for start in range(0, len(rows), size))
-
-
-def column(rows: Dataset, name: str) -> list[Any]:
-    """A column as a plain list. Indexing mteb's lazy columns row by row decodes them again each time."""
-    values: list[Any] = rows.select_columns([name])[:][name]
-    return values
-
-
-def document_texts(corpus: Dataset) -> list[str]:
-    """The text that stands for each document, as mteb makes it: title, space, text, without space at the ends."""
-    texts = column(corpus, "text")
-    if "title" not in corpus.column_names:
-        return [text.strip() for text in texts]
-    titles = column(corpus, "title")
-    return [(title + " " + text).strip() if title else text.strip() for title, text in zip(titles, texts, strict=True)]
-
-
-def query_texts(task: mteb.AbsTask, queries: Dataset) -> list[str]:
-    """The text that stands for each query, instructions and conversations joined as mteb joins them."""
-    from mteb._create_dataloaders import create_dataloader
-    from mteb.types import PromptType
-
-    if len(queries) == 0:
-        return []
-    prepared: Any = create_dataloader(queries, task_metadata=task.metadata, prompt_type=PromptType.query).dataset
-    return column(prepared, "text")
-
-
-class _Labels:
-    """What mteb's undersampling reads of a Dataset, over a plain list of labels."""
-
-    def __init__(self, name: str, labels: list[Any]) -> None:
-        self.name, self.labels = name, labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, name: str) -> list[Any]:
-        return self.labels
-
-    def select(self, _rows: list[int]) -> None:
-        return None
-
-
-def undersampled_rows(task: Any, labels: list[Any]) -> list[list[int]]:
-    """The rows of the training split that each experiment draws, by mteb's own draw, on plain labels."""
-    stand_in = _Labels(task.label_column_name, labels)
-    order = None
-    drawn: list[list[int]] = []
-    for experiment in range(task.n_experiments):
-        _, order, rows = task._undersample_data(stand_in, experiment, order)
-        drawn.append(rows)
-    return drawn

@@ -1,35 +1,35 @@
 """Classification with every codec: mteb's protocol, vectorised.
 
-Takes a loaded classification task and the store of its texts; leaves, per codec, the same scores as
+Takes a classification task, the store of its texts and the fitted codecs; leaves a `Scored` per codec, the same scores as
 `mteb.evaluate` on the decoded vectors. mteb decodes the labels from its lazy column again for every row of every
-experiment and draws the training rows again at each dimension; here labels are plain arrays, the ten draws are made
-once, and each codec costs ten logistic regressions and their predictions.
+experiment and draws the training rows again at each dimension; here labels are plain arrays, the ten draws were made
+when the task was prepared, and each codec costs ten logistic regressions and their predictions.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from mteb._evaluators.sklearn_evaluator import SklearnEvaluator
-from mteb.abstasks.classification import AbsTaskClassification
-from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score
 from threadpoolctl import ThreadpoolController
 
 from workflow_scripts.axes import Matrix
+from workflow_scripts.codecs import Codec
+from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.command_line import InputError
-from workflow_scripts.evaluation.task_files import TRAIN, Part, column, parts, rows_of_part, undersampled_rows
+from workflow_scripts.evaluation.plain_tasks import TRAIN, ClassificationTask, Labelled, Part
 from workflow_scripts.scores import logistic
+from workflow_scripts.scores.compression import OUTPUT_DTYPES, check_finite, compress, is_of_mteb
+from workflow_scripts.scores.scored import MtebScores, Outcomes, Scored, Values
 from workflow_scripts.store import Store
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
-OVERRIDABLE = ("evaluate", "_evaluate_subset", "_run_experiment", "_calculate_scores", "_calculate_avg_scores")
 
 
 @dataclass(frozen=True)
@@ -48,63 +48,80 @@ class Split:
     overlap: float  # the share of its pool that a draw takes: what two draws are expected to have in common
 
 
-class Outcomes(NamedTuple):
-    """Right or wrong, a bit each: `bits` `(experiments, bytes)`, as numpy.packbits packs the `texts` test texts; `overlap`
-    as in the split."""
-
-    bits: np.ndarray[Any, np.dtype[np.uint8]]
-    texts: int
-    overlap: float
-
-
-def is_plain(task: Any) -> bool:
-    """Whether mteb would score the task by the base class's own protocol, which is the one done here."""
-    if not isinstance(task, AbsTaskClassification) or task.metadata.type != "Classification":
-        return False
-    kind = type(task)
-    if any(getattr(kind, name) is not getattr(AbsTaskClassification, name) for name in OVERRIDABLE):
-        return False
-    if (
-        task.is_cross_validation
-        or not isinstance(task.input_column_name, str)
-        or task.evaluator is not SklearnEvaluator
-    ):
-        return False
-    if type(task.evaluator_model) is not LogisticRegression:
-        return False
-    return all(isinstance(label, int) for part in parts(task) for label in _labels(task, part.subset, part.split)[:1])
-
-
-def _labels(task: Any, subset: str, split: str) -> list[Any]:
-    return column(rows_of_part(task, subset, split), task.label_column_name)
+def score_codecs(task: ClassificationTask, store: Store, fitted: Fitted, codecs: Sequence[Codec]) -> Iterator[Scored]:
+    """The score of each codec, those that mteb has a number for first. Raises StoreError and InputError."""
+    splits = gather(task, store)
+    yield from (_score_as_mteb(task, splits, fitted, codec) for codec in codecs if is_of_mteb(codec))
+    by_transform: dict[tuple[str, int], list[Codec]] = {}
+    for codec in codecs:
+        if not is_of_mteb(codec):
+            by_transform.setdefault((codec.transform, codec.draw), []).append(codec)
+    for group in by_transform.values():
+        transformed = [
+            [fitted.full_width(group[0], vectors) for vectors in (split.train, split.test)] for split in splits
+        ]
+        for codec in group:
+            precision = fitted.precision(codec)
+            values: Values = {}
+            outcomes: dict[Part, Outcomes] = {}
+            for split, pair in zip(splits, transformed, strict=True):
+                train, test = (
+                    np.ascontiguousarray(precision.round_trip(fitted.kept(codec, vectors))) for vectors in pair
+                )
+                of_split, outcomes[split.part] = main_scores(task, split, train, test)
+                values[split.part] = {str(n): value for n, value in enumerate(of_split)}
+            score = float(np.mean([np.mean(list(of_split.values())) for of_split in values.values()]))
+            yield Scored(codec, score, values, outcomes=outcomes if task.main_score == "accuracy" else {})
 
 
-def gather(task: Any, store: Store) -> list[Split]:
-    """Look up every vector that the task needs, once, and draw the training rows, once. Raises StoreError."""
-    splits = []
-    for part in parts(task):
-        train, test = (rows_of_part(task, part.subset, split) for split in (task.train_split, part.split))
-        labels = column(train, task.label_column_name)
-        test_labels = column(test, task.label_column_name)
-        drawn = undersampled_rows(task, labels)
-        union = sorted(set().union(*drawn))
-        place = {row: i for i, row in enumerate(union)}
-        texts = column(train, task.input_column_name)
-        classes = np.unique(np.array([*labels, *test_labels], dtype=np.int64))
-        splits.append(
-            Split(
-                part=part,
-                train=_vectors(store, [texts[row] for row in union]),
-                train_labels=np.searchsorted(classes, [labels[row] for row in union]),
-                test=_vectors(store, column(test, task.input_column_name)),
-                test_labels=np.searchsorted(classes, test_labels),
-                draws=[[place[row] for row in rows] for rows in drawn],
-                binary=len(set(test_labels)) == 2 and 1 in test_labels,
-                classes=classes,
-                overlap=_overlap(labels, [labels[row] for row in drawn[0]]),
-            )
-        )
-    return splits
+def _score_as_mteb(task: ClassificationTask, splits: Sequence[Split], fitted: Fitted, codec: Codec) -> Scored:
+    """All of mteb's metrics of a codec."""
+    started = time.monotonic()
+    scores: dict[Part, dict[str, Any]] = {}
+    values: Values = {}
+    outcomes: dict[Part, Outcomes] = {}
+    for split in splits:
+        train, test = (_seen(task, fitted, codec, vectors) for vectors in (split.train, split.test))
+        scores[split.part], outcomes[split.part] = score(task, split, train, test)
+        experiments = scores[split.part]["scores_per_experiment"]
+        values[split.part] = {str(n): one[task.main_score] for n, one in enumerate(experiments)}
+    result = MtebScores(scores, time.monotonic() - started)
+    return Scored(codec, result.main_score(), values, result, outcomes if task.main_score == "accuracy" else {})
+
+
+def _seen(task: ClassificationTask, fitted: Fitted, codec: Codec, vectors: Matrix) -> np.ndarray[Any, Any]:
+    """The vectors as a classifier sees them. mteb's compressed numbers are a torch tensor, which scikit-learn takes as float64.
+    Raises InputError for such numbers that are not finite."""
+    if codec.precision not in OUTPUT_DTYPES:
+        return np.ascontiguousarray(fitted.stored(codec, vectors))
+    import torch
+
+    compressed = compress(codec.precision, torch.from_numpy(vectors[:, : codec.dim]))
+    check_finite(task.name, codec, compressed)
+    return np.ascontiguousarray(compressed.double().numpy())
+
+
+def gather(task: ClassificationTask, store: Store) -> list[Split]:
+    """Every vector that the task needs, looked up once. Raises StoreError."""
+    return [_split(labelled, store) for labelled in task.parts]
+
+
+def _split(labelled: Labelled, store: Store) -> Split:
+    labels, test_labels, draws = labelled.train_labels(), labelled.test_labels(), labelled.draws
+    union = sorted(set().union(*draws))
+    place = {row: i for i, row in enumerate(union)}
+    classes = np.unique(np.array([*labels, *test_labels], dtype=np.int64))
+    return Split(
+        part=labelled.part,
+        train=_vectors(store, labelled.train_texts(np.array(union))),
+        train_labels=np.searchsorted(classes, [labels[row] for row in union]),
+        test=_vectors(store, labelled.test_texts()),
+        test_labels=np.searchsorted(classes, test_labels),
+        draws=[[place[row] for row in rows] for rows in draws],
+        binary=len(set(test_labels)) == 2 and 1 in test_labels,
+        classes=classes,
+        overlap=_overlap(labels, [labels[row] for row in draws[0]]),
+    )
 
 
 def _overlap(pool: list[Any], drawn: list[Any]) -> float:
@@ -119,7 +136,7 @@ def _vectors(store: Store, texts: Sequence[str]) -> Matrix:
 
 
 def score(
-    task: Any, split: Split, train: np.ndarray[Any, Any], test: np.ndarray[Any, Any]
+    task: ClassificationTask, split: Split, train: np.ndarray[Any, Any], test: np.ndarray[Any, Any]
 ) -> tuple[dict[str, Any], Outcomes]:
     """mteb's scores of one split, with those of each experiment, and each test text's outcome, where `train` `(drawn, dim)` and `test` `(tests, dim)`
     are its vectors as the classifier sees them.
@@ -131,7 +148,7 @@ def score(
     for rows in split.draws:
         _classes_of(task, split, rows)
         labels = split.train_labels[rows]
-        model = clone(task.evaluator_model).set_params(random_state=task.seed)
+        model = LogisticRegression(**task.classifier)
         # The products are small: BLAS threads wait for each other longer than they work (a hundredfold, seen).
         with _threads().limit(limits=1, user_api="blas"):
             predicted = model.fit(train[rows], labels).predict(test)
@@ -141,16 +158,16 @@ def score(
     for key in experiments[0]:
         values = [value for e in experiments if (value := e[key]) is not None]
         scores[key] = float(np.mean(values)) if values else np.nan
-    scores["main_score"] = scores[task.metadata.main_score]
+    scores["main_score"] = scores[task.main_score]
     return scores, Outcomes(np.packbits(right, axis=1), len(split.test_labels), split.overlap)
 
 
-def main_scores(task: Any, split: Split, train: Matrix, test: Matrix) -> tuple[list[float], Outcomes]:
+def main_scores(task: ClassificationTask, split: Split, train: Matrix, test: Matrix) -> tuple[list[float], Outcomes]:
     """The main score of each experiment and each test text's outcome, where mteb has no number to be equal to.
 
     `train` `(drawn, dim)` and `test` `(tests, dim)` as in `score`. Raises InputError as it does.
     """
-    metric = task.metadata.main_score
+    metric = task.main_score
     found = [_classes_of(task, split, rows) for rows in split.draws]
     with _threads().limit(limits=1, user_api="blas"):
         fits = [
@@ -163,12 +180,12 @@ def main_scores(task: Any, split: Split, train: Matrix, test: Matrix) -> tuple[l
     return values, Outcomes(np.packbits(right, axis=1), len(split.test_labels), split.overlap)
 
 
-def _classes_of(task: Any, split: Split, rows: list[int]) -> tuple[Labels, Labels]:
+def _classes_of(task: ClassificationTask, split: Split, rows: list[int]) -> tuple[Labels, Labels]:
     """The classes that an experiment's rows have, and each row's place among them. Raises InputError where it is one."""
     classes, labels = np.unique(split.train_labels[rows], return_inverse=True)
     if len(classes) == 1:
         raise InputError(
-            f"{task.metadata.name}: the training split of {split.part.subset!r} has one class; expected at least two"
+            f"{task.name}: the training split of {split.part.subset!r} has one class; expected at least two"
         )
     return classes, labels
 
@@ -201,6 +218,8 @@ def _metrics(split: Split, predicted: Labels, precision_curve: bool = True) -> d
         "ap_weighted": None,
     }
     if split.binary and precision_curve:
+        from sklearn.metrics import average_precision_score
+
         labels = split.classes[truth], split.classes[predicted]
         found["ap"] = average_precision_score(*labels, average="macro")
         found["ap_weighted"] = average_precision_score(*labels, average="weighted")

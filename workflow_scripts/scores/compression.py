@@ -7,10 +7,13 @@ nothing is fitted beforehand. Each coordinate is by itself, so what it makes of 
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
 from workflow_scripts.codecs import Codec
 from workflow_scripts.command_line import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 # A codec's precision, and what mteb's results call it (`mteb.types.OutputDType`).
 OUTPUT_DTYPES = {"mteb_int8": "int8", "mteb_binary": "binary", "mteb_float8": "float8_e4m3fn"}
@@ -24,6 +27,8 @@ def is_of_mteb(codec: Codec) -> bool:
 def compress(precision: str, vectors: torch.Tensor) -> torch.Tensor:
     """The compressed numbers `(n, width)` of float32 vectors: float32, and float16 for float8. NaN where mteb's are: in
     int8 where a coordinate is the same in all vectors, which leaves it no range."""
+    import torch
+
     if precision == "mteb_binary":
         return torch.where(vectors > 0, 1.0, 0.0)
     if precision == "mteb_float8":
@@ -35,6 +40,8 @@ def compress(precision: str, vectors: torch.Tensor) -> torch.Tensor:
 
 def check_finite(task: str, codec: Codec, compressed: torch.Tensor) -> None:
     """Raise InputError where a compressed number `(n, dim)` is not finite: no classifier or correlation takes it."""
+    import torch
+
     finite = torch.isfinite(compressed).all(dim=0)
     if not finite.all():
         raise InputError(

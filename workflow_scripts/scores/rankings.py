@@ -3,7 +3,8 @@
 Takes a split of a retrieval task and its vectors; leaves a `Ranking` per dimension. mteb pushes the thousand best
 documents of each query through a Python heap and a dictionary, though every metric depends on one thing: how many
 documents come before each relevant one. Here that number is counted among the best similarities of its query: the same
-product, over the same chunks of the corpus, so that no rounding differs. Ties go as mteb's go: the greater document id first.
+product, over the same chunks of the corpus, so that no rounding differs on a processor; on a GPU, which a score asks for none of, mteb's own
+may differ in their last bits. Ties go as mteb's go: the greater document id first.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mteb.similarity_functions import cos_sim
+from torch.nn.functional import normalize
 
+from workflow_scripts.evaluation.plain_tasks import DEPTH
 from workflow_scripts.scores import agreement
 from workflow_scripts.scores.abstention import confidence
 from workflow_scripts.scores.best_documents import Top
-from workflow_scripts.scores.retrieval import COMPARED, DEPTH, NOT_FOUND, Integers, Split, ranks_in
+from workflow_scripts.scores.retrieval import COMPARED, NOT_FOUND, Integers, Split, ranks_in
 
 SHOWN = agreement.DEPTH + 1  # best documents of a ranking: one of them may have the query's own id
 CHUNK = 50_000  # documents searched at once: mteb's own number, and it decides how its products round
@@ -72,7 +74,8 @@ def _of_block(split: Split, queries: torch.Tensor, vectors: Vectors, dimensions:
 
 def cosines(queries: torch.Tensor, documents: torch.Tensor, dim: int) -> torch.Tensor:
     """mteb's similarities at the first `dim` coordinates, `(queries, documents)` float32."""
-    return cos_sim(queries[:, :dim].contiguous(), documents[:, :dim].contiguous())
+    asked, stored = (normalize(vectors[:, :dim].float().contiguous()) for vectors in (queries, documents))
+    return asked @ stored.T
 
 
 def _ranking_by_counting(split: Split, similarity: torch.Tensor) -> Ranking:

@@ -1,6 +1,6 @@
 """Retrieval tasks: what a split consists of, and mteb's metrics from the ranks of the relevant documents alone.
 
-Takes a loaded retrieval task and the store of its texts; leaves `Split`s, and scores where the ranks are known: those of
+Takes a retrieval task and the store of its texts; leaves `Split`s, and scores where the ranks are known: those of
 `rankings.py` (mteb's own, to the last bit) or of `codec_search.py` (any codec).
 """
 
@@ -11,29 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from mteb.abstasks.retrieval import AbsTaskRetrieval
 
 from workflow_scripts.command_line import InputError
-from workflow_scripts.evaluation.own_tasks import is_judged
-from workflow_scripts.evaluation.task_files import (
-    DOCUMENT,
-    QUERY,
-    Part,
-    column,
-    document_texts,
-    parts,
-    query_texts,
-    rows_of_part,
-    slices,
-)
+from workflow_scripts.evaluation.plain_tasks import DOCUMENT, QUERY, Collection, Part, RetrievalTask
 from workflow_scripts.store import Store
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
-DEPTH = 1000  # documents that mteb keeps per query
-TEXTS = 50_000  # documents whose texts are looked up at once
 COMPARED = 1 << 24  # similarities compared at once, a bound on memory
 NOT_FOUND = np.iinfo(np.int64).max
-OVERRIDABLE = ("evaluate", "_evaluate_subset", "task_specific_scores")
 
 
 @dataclass(frozen=True)
@@ -79,64 +64,44 @@ class Split:
             )
 
 
-def is_plain(task: Any) -> bool:
-    """Whether mteb would score the task by the base class's own full search, which is the one done here."""
-    if not isinstance(task, AbsTaskRetrieval) or task.metadata.type != "Retrieval":
-        return False
-    kind = type(task)
-    if any(getattr(kind, name) is not getattr(AbsTaskRetrieval, name) for name in OVERRIDABLE):
-        return False
-    if task.skip_first_result or max(task.k_values) != DEPTH or task._top_k != DEPTH:
-        return False
-    for part in parts(task):
-        rows = rows_of_part(task, part.subset, part.split)
-        if rows["top_ranked"] is not None:
-            return False
-        for identifiers in (column(rows["corpus"], "id"), column(rows["queries"], "id")):
-            if len(set(identifiers)) != len(identifiers):
-                return False
-    return True
-
-
-def gather(task: Any, store: Store) -> list[Split]:
+def gather(task: RetrievalTask, store: Store) -> list[Split]:
     """Find every row of the store that the task needs, once. Raises StoreError, and InputError where no query of a
     split is judged (a single query without judgements is left out, as mteb leaves it out); of a task that has no judgements
     at all, every query is kept."""
-    splits = []
-    for part in parts(task):
-        rows = rows_of_part(task, part.subset, part.split)
-        judged = {query: documents for query, documents in rows["relevant_docs"].items() if documents}
-        kept = [i for i, query in enumerate(column(rows["queries"], "id")) if query in judged or not is_judged(task)]
-        if not kept:
-            raise InputError(f"{task.metadata.name}: no query of {part.subset!r} {part.split!r} has a judged document")
-        queries = rows["queries"].select(kept)
-        query_ids, document_ids = column(queries, "id"), column(rows["corpus"], "id")
-        place = {identifier: i for i, identifier in enumerate(document_ids)}
-        triples = [
-            (i, place.get(document, -1), score)
-            for i, query in enumerate(query_ids)
-            for document, score in judged.get(query, {}).items()
-            if score > 0
-        ]
-        judgements = np.array(triples, dtype=np.int64).reshape(-1, 3)
-        order = np.empty(len(document_ids), dtype=np.int64)
-        order[sorted(range(len(document_ids)), key=document_ids.__getitem__)] = np.arange(len(document_ids))
-        same = [place.get(query, -1) if task.ignore_identical_ids else -1 for query in query_ids]
-        splits.append(
-            Split(
-                part=part,
-                query_ids=query_ids,
-                queries=store.rows_of(query_texts(task, queries), QUERY),
-                documents=_rows_of_documents(store, rows["corpus"]),
-                judged_query=judgements[:, 0],
-                judged_document=judgements[:, 1],
-                gain=judgements[:, 2],
-                ideal=_ideal(judgements[:, 0], judgements[:, 2], len(query_ids), task.k_values),
-                order=order,
-                same=np.array(same, dtype=np.int64),
-            )
-        )
-    return splits
+    return [_split(task, collection, store) for collection in task.parts]
+
+
+def _split(task: RetrievalTask, collection: Collection, store: Store) -> Split:
+    part = collection.part
+    judged = {query: documents for query, documents in collection.judged.items() if documents}
+    kept = [i for i, query in enumerate(collection.query_ids) if query in judged or not task.judged]
+    if not kept:
+        raise InputError(f"{task.name}: no query of {part.subset!r} {part.split!r} has a judged document")
+    queries = collection.with_queries(kept)
+    document_ids = collection.document_ids()
+    place = {identifier: i for i, identifier in enumerate(document_ids)}
+    triples = [
+        (i, place.get(document, -1), score)
+        for i, query in enumerate(queries.query_ids)
+        for document, score in judged.get(query, {}).items()
+        if score > 0
+    ]
+    judgements = np.array(triples, dtype=np.int64).reshape(-1, 3)
+    order = np.empty(len(document_ids), dtype=np.int64)
+    order[sorted(range(len(document_ids)), key=document_ids.__getitem__)] = np.arange(len(document_ids))
+    same = [place.get(query, -1) if task.ignore_identical_ids else -1 for query in queries.query_ids]
+    return Split(
+        part=part,
+        query_ids=queries.query_ids,
+        queries=store.rows_of(queries.query_texts, QUERY),
+        documents=_rows_of_documents(store, collection),
+        judged_query=judgements[:, 0],
+        judged_document=judgements[:, 1],
+        gain=judgements[:, 2],
+        ideal=_ideal(judgements[:, 0], judgements[:, 2], len(kept), task.cut_offs),
+        order=order,
+        same=np.array(same, dtype=np.int64),
+    )
 
 
 def _ideal(query: Integers, gain: Integers, count: int, cut_offs: Sequence[int]) -> dict[int, np.ndarray[Any, Any]]:
@@ -154,9 +119,9 @@ def _nth_of_query(query: Integers, count: int) -> Integers:
     return np.arange(len(query)) - (np.cumsum(of_query) - of_query)[query] + 1
 
 
-def _rows_of_documents(store: Store, corpus: Any) -> Integers:
-    """The store's row of each document `(documents,)`; looked up in slices, so that few texts are held at a time."""
-    found = [store.rows_of(document_texts(some), DOCUMENT) for some in slices(corpus, TEXTS)]
+def _rows_of_documents(store: Store, collection: Collection) -> Integers:
+    """The store's row of each document `(documents,)`."""
+    found = [store.rows_of(texts, DOCUMENT) for texts in collection.document_texts()]
     return np.concatenate([np.empty(0, dtype=np.int64), *found])
 
 
@@ -176,7 +141,7 @@ def ranks_in(split: Split, documents: Integers) -> Integers:
 
 
 def score(
-    task: Any, split: Split, rank: Integers, only: Sequence[str] = ()
+    task: RetrievalTask, split: Split, rank: Integers, only: Sequence[str] = ()
 ) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
     """mteb's scores of one split from the ranks of its relevant documents, and each query's value per metric.
 
@@ -195,7 +160,7 @@ def score(
     reciprocal[query[first]] = np.where(rank[first] != NOT_FOUND, 1.0 / rank[first], 0.0)
 
     per_query: dict[str, np.ndarray[Any, Any]] = {}
-    for k in task.k_values:
+    for k in task.cut_offs:
         if only and not any(name.endswith(f"_at_{k}") for name in only):
             continue
         within = rank <= k
@@ -216,7 +181,7 @@ def score(
         scores[name] = mean if name.startswith("mrr") else round(mean, 5)
     if not only:
         scores["accuracy"] = scores["recall_at_1"]
-    scores["main_score"] = scores[task.metadata.main_score]
+    scores["main_score"] = scores[task.main_score]
     return scores, per_query
 
 

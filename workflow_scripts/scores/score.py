@@ -2,8 +2,9 @@
 
 Takes a task's folder, the store of its texts' embeddings and, where something is fitted, that of the training
 texts. Leaves `<task>.parquet`, `<task>.values.parquet` (what each score is the mean of), `<task>.search.parquet`,
-`<task>.fitted.safetensors` (what the codecs were fitted to), and the scores that mteb has a name for in its own results layout under `<study>/scores/mteb/`. One process does all of
-it, since a job that does one dimension spends most of its life importing.
+`<task>.fitted.safetensors` (what the codecs were fitted to), and `<task>.mteb.json` (all that mteb reports of the codecs
+that it has a name for, which `mteb_results` puts into its layout). One process does all of it, since a job that does one
+dimension spends most of its life importing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,12 +22,10 @@ from workflow_scripts.codecs import grid
 from workflow_scripts.coding import state
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.command_line import InputError
-from workflow_scripts.evaluation.held_out import hold_out, leave_out_queries
-from workflow_scripts.evaluation.own_tasks import is_judged
-from workflow_scripts.evaluation.task_files import load_task
-from workflow_scripts.scores import retrieval
+from workflow_scripts.evaluation.held_out import hold_out, leave_out_queries, load_for_own_vectors
+from workflow_scripts.evaluation.plain_tasks import PlainTask, RetrievalTask, load_plain
 from workflow_scripts.scores.by_task_type import score_task
-from workflow_scripts.scores.mteb_layout import write_mteb_layout
+from workflow_scripts.scores.mteb_files import ENDING, TaskFacts, write_mteb_file
 from workflow_scripts.scores.scored import Scored, SearchScored
 from workflow_scripts.scores.tables import write_tables
 from workflow_scripts.scratch import staged_copy
@@ -45,8 +45,6 @@ class Settings(command_line.Settings):
     dimensions: list[int]
     codecs: Codecs
     search: Search
-    mteb_name: str  # and revision: what mteb's results call the model
-    mteb_revision: str
     held_out: int = 0
     held_out_seed: int = 0
     fit_on_held_out: bool = False
@@ -55,7 +53,6 @@ class Settings(command_line.Settings):
 
 def score(settings: Settings, task_folder: Path, embeddings: Path, training_texts: Path | None, output: Path) -> None:
     started = time.monotonic()
-    task = load_task(task_folder)
     store = open_store(embeddings)
     for dim in settings.dimensions:
         if not 1 <= dim <= store.width:
@@ -63,16 +60,20 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
                 f"dimension {dim} does not fit {embeddings}: its vectors are {store.width} wide; it is another model's store"
             )
     training = None
+    of_part = bool(settings.held_out or settings.learned_from)  # of the task
+    task: Any = load_for_own_vectors(task_folder) if of_part else load(task_folder)
     if settings.learned_from:
-        log.info("%s: %s", settings.task, leave_out_queries(task, [Path(path) for path in settings.learned_from]))
+        task, words = leave_out_queries(task, [Path(path) for path in settings.learned_from])
+        log.info("%s: %s", settings.task, words)
     if settings.held_out:
         held = hold_out(task, settings.held_out, settings.held_out_seed)
+        task = held.task
         log.info("%s: %s", settings.task, held.words)
         if settings.fit_on_held_out:
             training = np.asarray(store.vectors[store.rows_of(held.texts, held.prompt_type)], dtype=np.float32)
     if training_texts is not None:
         training = np.asarray(open_store(training_texts).vectors, dtype=np.float32)
-    fitted = Fitted(store.width, training, settings.codecs.clip, unit=retrieval.is_plain(task))
+    fitted = Fitted(store.width, training, settings.codecs.clip, unit=isinstance(task, RetrievalTask))
     codecs = grid(settings.codecs, settings.dimensions, store.width)
     wanted = search_grid.grid(settings.search, store.width)
     scored: list[Scored] = []
@@ -84,19 +85,17 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
                 continue
             scored.append(one)
             progress.add(1, f"{one.codec.name}: {one.score:.4f}")
+    facts = facts_of(task)
     described = {
         "study": settings.study,
         "variant": settings.model,
         "seed": settings.seed,
         "task": settings.task,
-        "task_type": task.metadata.type if is_judged(task) else NOT_JUDGED,
-        "metric": task.metadata.main_score,
+        "task_type": facts.task_type,
+        "metric": facts.main_score,
     }
-    of_part = bool(settings.held_out or settings.learned_from)
-    layout = output.parents[2] / "mteb"
-    if layout.exists() or not of_part:  # scores of a part of a task are not mteb's; those of an earlier run are removed
-        named = settings.mteb_name, settings.mteb_revision
-        write_mteb_layout([] if of_part else scored, store.width, *named, settings.task, layout)
+    # scores of a part of a task are not mteb's
+    write_mteb_file([] if of_part else scored, facts, store.width, output.with_suffix(ENDING))
     write_tables(scored, searched, described, output)
     of_searches = [codec for one in wanted if searched for codec in one.codecs]
     on = "" if training_texts is None else digest_of_file(training_texts / DIGEST)
@@ -110,6 +109,26 @@ def score(settings: Settings, task_folder: Path, embeddings: Path, training_text
     )
 
 
+def load(folder: Path) -> Any:
+    """The task in `folder`: a plain one, or mteb's own object where mteb alone can score it. Raises InputError."""
+    if (plain := load_plain(folder)) is not None:
+        return plain
+    from workflow_scripts.evaluation.task_files import load_task
+
+    return load_task(folder)
+
+
+def facts_of(task: Any) -> TaskFacts:
+    """What the tables and mteb's results say of a task, plain or mteb's own."""
+    if isinstance(task, PlainTask):
+        judged = not isinstance(task, RetrievalTask) or task.judged
+        return TaskFacts(task.name, task.type if judged else NOT_JUDGED, task.main_score, task.revision, task.languages)
+    metadata = task.metadata
+    return TaskFacts(
+        metadata.name, metadata.type, metadata.main_score, metadata.revision, metadata.hf_subsets_to_langscripts
+    )
+
+
 def check_model(settings: Settings, folder: Path) -> None:
     """Raises InputError where the store in `folder` is another model's; a copy of a store has no manifest that says so."""
     manifest = folder / "embeddings.json"
@@ -120,7 +139,7 @@ def check_model(settings: Settings, folder: Path) -> None:
 def main() -> None:
     parser = command_line.parser(
         __doc__,
-        "study, model, seed, task, dimensions, codecs, search, mteb_name, mteb_revision, and what is held out to fit own vectors",
+        "study, model, seed, task, dimensions, codecs, search, and what is held out to fit own vectors",
     )
     parser.add_argument("--task", required=True, type=Path, help="task.sha256 in the task's folder")
     parser.add_argument("--embeddings", required=True, type=Path, help="embeddings.sha256 in the store's folder")

@@ -1,17 +1,37 @@
-"""What a score is: a codec or a search, its main score, the values that it is the mean of, and mteb's result where there is one."""
+"""What a score is: a codec or a search, its main score, the values that it is the mean of, and all of mteb's where it has them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from mteb.results import TaskResult
+import numpy as np
 
 from workflow_scripts.codecs import Codec
-from workflow_scripts.evaluation.task_files import Part
-from workflow_scripts.scores.classification import Outcomes
+from workflow_scripts.evaluation.plain_tasks import Part
 from workflow_scripts.search_grid import Search
 
 Values = dict[Part, dict[str, float]]  # per subset and split: unit (query, experiment) -> value of the main metric
+
+
+class Outcomes(NamedTuple):
+    """Right or wrong, a bit each: `bits` `(experiments, bytes)`, as numpy.packbits packs the `texts` test texts; `overlap`
+    as in the split."""
+
+    bits: np.ndarray[Any, np.dtype[np.uint8]]
+    texts: int
+    overlap: float
+
+
+class MtebScores(NamedTuple):
+    """What mteb reports of a task: its scores per subset and split, and the seconds that they took."""
+
+    of_parts: dict[Part, dict[str, Any]]
+    seconds: float
+
+    def main_score(self) -> float:
+        """The mean over subsets and splits, as mteb takes it."""
+        return float(np.mean([scores["main_score"] for scores in self.of_parts.values()]))
 
 
 @dataclass(frozen=True)
@@ -23,7 +43,7 @@ class Scored:
     codec: Codec
     score: float
     values: Values
-    result: TaskResult | None = None
+    result: MtebScores | None = None
     outcomes: dict[Part, Outcomes] = field(default_factory=dict)
     agreement: dict[str, Values] = field(default_factory=dict)
 

@@ -16,6 +16,7 @@ import numpy as np
 from workflow_scripts.axes import Matrix
 from workflow_scripts.codecs import Codec
 from workflow_scripts.coding.fit import Fitted
+from workflow_scripts.evaluation.plain_tasks import RetrievalTask
 from workflow_scripts.scores.agreement import agreement
 from workflow_scripts.scores.codec_search import Wanted
 from workflow_scripts.scores.retrieval import Integers, Split, ranks_in, score
@@ -25,15 +26,15 @@ from workflow_scripts.store import Store
 QUERIES_AT_ONCE = 64
 
 
-def first_stages(task: Any, searches: Sequence[Search]) -> list[Wanted]:
+def first_stages(task: RetrievalTask, searches: Sequence[Search]) -> list[Wanted]:
     """The codecs that rank all documents, each with how many of them the searches go on with."""
-    depth = max([depth_of(task.metadata.main_score), *(kept for one in searches for _, kept in one.stages)])
+    depth = max([depth_of(task.main_score), *(kept for one in searches for _, kept in one.stages)])
     first = {one.codecs[0].name: one.codecs[0] for one in searches}
     return [(codec, depth + int(task.ignore_identical_ids)) for codec in first.values()]
 
 
 def measure(
-    task: Any,
+    task: RetrievalTask,
     split: Split,
     store: Store,
     fitted: Fitted,
@@ -44,7 +45,7 @@ def measure(
     """The main score of each search, as mteb means it, and each query's value `(queries,)`; of a task without judgements by
     agreement with the `reference` `(queries, depth)`, the ranking at full width. `found` `(queries, depth)`: the best
     documents under each of the `first_stages`, by its name."""
-    metric = task.metadata.main_score
+    metric = task.main_score
     queries = np.asarray(store.vectors[split.queries], dtype=np.float32)
     ranked: list[list[Integers]] = [[] for _ in searches]
     for start in range(0, len(queries), QUERIES_AT_ONCE):

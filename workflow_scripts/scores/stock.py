@@ -1,8 +1,8 @@
 """Scores through mteb itself, on vectors looked up instead of encoded: the way for every task type, and the
 reference that the fast ways are tested against.
 
-Takes a task (loaded, fresh) and a lookup of vectors; leaves mteb's TaskResult and the value of each query or
-experiment.
+Takes a task (loaded, fresh) and a store or another lookup of vectors; leaves mteb's TaskResult and the value of each query or
+experiment, or a `Scored`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,60 @@ from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.results import TaskResult
 
 from workflow_scripts.axes import Matrix
-from workflow_scripts.evaluation.task_files import is_retrieval, parts
-from workflow_scripts.scores.scored import Values
+from workflow_scripts.codecs import Codec
+from workflow_scripts.coding.fit import Fitted
+from workflow_scripts.evaluation.mteb_tasks import fresh_state, is_retrieval, parts
+from workflow_scripts.evaluation.plain_tasks import QUERY, Part
+from workflow_scripts.scores.compression import OUTPUT_DTYPES, check_finite, compress
+from workflow_scripts.scores.scored import MtebScores, Scored, Values
+from workflow_scripts.store import Store
 
+OF_FORM = ("hf_subset", "languages", "mteb_version")  # what a TaskResult says beside scores
 Lookup = Callable[[Sequence[str], str], Matrix | torch.Tensor]  # texts, prompt type -> (texts, at least dim)
+
+
+def score_codec(task: Any, store: Store, fitted: Fitted, codec: Codec) -> Scored:
+    """The score of a codec by mteb itself. Raises StoreError, and InputError for numbers that are not finite where mteb does not rank them."""
+    fresh_state(task)
+    looked_up = lookup(store, fitted, codec)
+    if task.metadata.type != "Retrieval":
+        looked_up = _all_finite(task, codec, looked_up)
+    result, values = stock_scores(task, looked_up, codec.dim)
+    found = MtebScores(scores_by_part(task, result), result.evaluation_time or 0.0)
+    return Scored(codec, result.get_score(), values, found)
+
+
+def scores_by_part(task: Any, result: TaskResult) -> dict[Part, dict[str, Any]]:
+    """mteb's scores of each part, without what says whose they are."""
+    return {
+        part: {name: value for name, value in scores.items() if name not in OF_FORM}
+        for part in parts(task)
+        for scores in result.scores[part.split]
+        if scores["hf_subset"] == part.subset
+    }
+
+
+def lookup(store: Store, fitted: Fitted, codec: Codec) -> Lookup:
+    """What mteb's `encode()` would return for texts of a prompt type: decoded vectors, or queries as they are compared."""
+
+    def vectors_of(texts: Sequence[str], prompt_type: str) -> Matrix | torch.Tensor:
+        vectors = np.asarray(store.vectors[store.rows_of(texts, prompt_type)], dtype=np.float32)
+        if codec.precision in OUTPUT_DTYPES:
+            return compress(codec.precision, torch.from_numpy(vectors[:, : codec.dim]))
+        return (fitted.query if prompt_type == QUERY else fitted.stored)(codec, vectors)
+
+    return vectors_of
+
+
+def _all_finite(task: Any, codec: Codec, looked_up: Lookup) -> Lookup:
+    """The lookup, which raises InputError for numbers that are not finite."""
+
+    def vectors_of(texts: Sequence[str], prompt_type: str) -> Matrix | torch.Tensor:
+        vectors = looked_up(texts, prompt_type)
+        check_finite(task.metadata.name, codec, torch.as_tensor(vectors))
+        return vectors
+
+    return vectors_of
 
 
 def model_meta(name: str, revision: str, dim: int) -> ModelMeta:

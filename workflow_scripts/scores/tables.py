@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workflow_scripts.artefact import atomic_write
-from workflow_scripts.evaluation.task_files import Part
-from workflow_scripts.scores.classification import Outcomes
-from workflow_scripts.scores.scored import Scored, SearchScored, Values
+from workflow_scripts.evaluation.plain_tasks import Part
+from workflow_scripts.scores.scored import Outcomes, Scored, SearchScored, Values
 
 SCORES = pa.schema(
     [

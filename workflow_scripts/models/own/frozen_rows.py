@@ -13,18 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from workflow_scripts.evaluation.held_out import hold_out
+from workflow_scripts.evaluation.held_out import hold_out, load_for_own_vectors
 from workflow_scripts.evaluation.own_pairs import read_pairs
-from workflow_scripts.evaluation.task_files import (
-    DOCUMENT,
-    QUERY,
-    column,
-    document_texts,
-    load_task,
-    parts,
-    query_texts,
-    rows_of_part,
-)
+from workflow_scripts.evaluation.plain_tasks import DOCUMENT, QUERY
 from workflow_scripts.models.folder import ModelError
 from workflow_scripts.models.frozen import FrozenPairs, refuse_alike
 from workflow_scripts.models.learn_adaptor import FOLDS
@@ -105,19 +96,16 @@ def frozen_rows(of_tasks: Mapping[str, RowsOfTask], draw: Draw, device: torch.de
 
 def read_rows(source: Source, draw: Draw) -> RowsOfTask:
     """The rows of one task's store that its pairs name. Raises InputError naming file and row."""
-    task: Any = load_task(source.task)
+    task: Any = load_for_own_vectors(source.task)  # a retrieval task, as pairs are refused elsewhere
     store = open_store(source.store)
-    (part,) = parts(task)  # the store was made of it
-    rows = rows_of_part(task, part.subset, part.split)
-    queries = dict(
-        zip(column(rows["queries"], "id"), store.rows_of(query_texts(task, rows["queries"]), QUERY), strict=True)
-    )
-    of_documents = store.rows_of(document_texts(rows["corpus"]), DOCUMENT)
-    documents = dict(zip(column(rows["corpus"], "id"), of_documents, strict=True))
-    pairs = read_pairs(source.pairs, queries, documents, rows["relevant_docs"])
+    (collection,) = task.parts
+    queries = dict(zip(collection.query_ids, store.rows_of(collection.query_texts, QUERY), strict=True))
+    of_documents = np.concatenate([store.rows_of(texts, DOCUMENT) for texts in collection.document_texts()])
+    documents = dict(zip(collection.document_ids(), of_documents, strict=True))
+    pairs = read_pairs(source.pairs, queries, documents, collection.judged)
     named = np.array([[queries[pair.query], documents[pair.document]] for pair in pairs], dtype=np.int64).T
     of_pairs = {pair.document for pair in pairs}
-    answers = [{d for d, score in judged.items() if score > 0} for judged in rows["relevant_docs"].values()]
+    answers = [{d for d, score in judged.items() if score > 0} for judged in collection.judged.values()]
     held = hold_out(task, draw.held_out, draw.held_out_seed)
     return RowsOfTask(
         source.pairs,

@@ -9,11 +9,15 @@ import mteb
 import pytest
 from mteb.cli.generate_model_card import generate_model_card
 
-from testing.real_tasks import hashed, own_classification_task, store_of
+from testing.real_tasks import hashed, own_classification_task, saved, store_of
+from workflow_scripts.artefact import read_json
 from workflow_scripts.codecs import Codec, prefixes
 from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.scores.by_task_type import score_all
-from workflow_scripts.scores.mteb_layout import write_mteb_layout
+from workflow_scripts.scores.layout.mteb_results import Model, Settings, mteb_results
+from workflow_scripts.scores.mteb_files import write_mteb_file
+from workflow_scripts.scores.score import facts_of
+from workflow_scripts.scores.stock import lookup, stock_scores
 
 
 def test_mtebs_own_table_has_a_row_for_a_registered_model_and_for_each_codec_it_knows(tmp_path: Path) -> None:
@@ -25,9 +29,18 @@ def test_mtebs_own_table_has_a_row_for_a_registered_model_and_for_each_codec_it_
     task.metadata = task.metadata.model_copy(update={"dataset": real.metadata.dataset})
     store = store_of(task, tmp_path / "store", hashed)
     codecs = [*prefixes([8, 32]), Codec("prefix", 32, "mteb_int8", queries="coded"), Codec("prefix", 8, "binary")]
-    scored = list(score_all(task, store, Fitted(32), codecs))
+    plain = saved(task)
+    scored = list(score_all(plain, store, Fitted(32), codecs))
     assert known.revision is not None
-    write_mteb_layout(scored, 32, name, known.revision, "Banking77Classification", tmp_path / "mteb")
+    path = tmp_path / "scores" / "base" / "s0" / "Banking77Classification.mteb.json"
+    path.parent.mkdir(parents=True)
+    write_mteb_file(scored, facts_of(plain), 32, path)
+    models = [Model(model="base", seed=0, name=name, revision=known.revision)]
+    stale = tmp_path / "mteb" / "of an earlier run.json"
+    stale.parent.mkdir()
+    stale.touch()
+    mteb_results(Settings(models=models, tasks=["Banking77Classification"]), tmp_path, tmp_path / "mteb")
+    assert not stale.exists()
     cache = mteb.ResultCache(tmp_path / "mteb")
     benchmark = mteb.Benchmark(name="One task", tasks=[real])
     of_codec = {one.codec.name: one.score for one in scored}
@@ -45,7 +58,13 @@ def test_mtebs_own_table_has_a_row_for_a_registered_model_and_for_each_codec_it_
     assert set(read.get_benchmark_result()["Mean (Task)"]) == set(found.values())
     generate_model_card(name, tasks=[real], results_cache=cache, output_path=tmp_path / "card.md")
     assert "mteb" in (tmp_path / "card.md").read_text()
-    for file in (tmp_path / "mteb").rglob("Banking77Classification.json"):
+    whole = stock_scores(task, lookup(store, Fitted(32), Codec("prefix", 32)), 32)[0].model_dump()
+    files = list((tmp_path / "mteb").rglob("Banking77Classification.json"))
+    (of_full_width,) = (read_json(file) for file in files if "experiments" not in file.parts)
+    for key in ("languages", "hf_subset", "mteb_version"):
+        assert of_full_width["scores"]["test"][0].get(key) == whole["scores"]["test"][0].get(key)
+    assert of_full_width["dataset_revision"] == real.metadata.revision
+    for file in files:
         settings = json.loads((file.parent / "run_settings.jsonl").read_text())
         assert (settings["task"], settings["splits"]) == ("Banking77Classification", ["test"])
         assert json.loads((file.parent / "model_meta.json").read_text())["revision"] == known.revision
