@@ -12,7 +12,6 @@ from typing import Any
 
 import faiss
 import numpy as np
-import torch
 
 from workflow_scripts.axes import Matrix
 from workflow_scripts.codecs import BITS, CENTROIDS, RABITQ_SCALARS, Codec
@@ -49,22 +48,40 @@ class Precision(ABC):
 
 
 class Float(Precision):
-    """Coordinates as IEEE float32, float16, or float8 (e4m3, which holds up to 448)."""
+    """Coordinates as IEEE float32 or float16."""
 
     def __init__(self, precision: str) -> None:
-        self.dtype = {"float32": torch.float32, "float16": torch.float16, "float8": torch.float8_e4m3fn}[precision]
+        self.dtype = np.dtype(precision)
 
     def encode(self, vectors: Matrix) -> Bytes:
-        cast = torch.from_numpy(np.ascontiguousarray(vectors)).to(self.dtype)
+        with np.errstate(over="ignore"):  # beyond float16 is infinite
+            cast = np.ascontiguousarray(vectors, dtype=self.dtype)
+        codes: Bytes = cast.view(np.uint8)
+        return codes
+
+    def decode(self, codes: Bytes) -> Matrix:
+        decoded: Matrix = codes.view(self.dtype).astype(np.float32, copy=False)
+        return decoded
+
+    def round_trip(self, vectors: Matrix) -> Matrix:
+        return vectors if self.dtype == np.float32 else super().round_trip(vectors)
+
+
+class Float8(Precision):
+    """Coordinates as float8 (e4m3, which holds up to 448). NumPy has none; torch is imported here alone, as it takes a second."""
+
+    def encode(self, vectors: Matrix) -> Bytes:
+        import torch
+
+        cast = torch.from_numpy(np.ascontiguousarray(vectors)).to(torch.float8_e4m3fn)
         codes: Bytes = cast.view(torch.uint8).numpy()
         return codes
 
     def decode(self, codes: Bytes) -> Matrix:
-        decoded: Matrix = torch.from_numpy(codes).view(self.dtype).float().numpy()
-        return decoded
+        import torch
 
-    def round_trip(self, vectors: Matrix) -> Matrix:
-        return vectors if self.dtype == torch.float32 else super().round_trip(vectors)
+        decoded: Matrix = torch.from_numpy(codes).view(torch.float8_e4m3fn).float().numpy()
+        return decoded
 
 
 class Steps(Precision):
@@ -185,8 +202,10 @@ def fit(codec: Codec, training: Matrix | None, clip: float) -> Precision:
     the greatest. Raises InputError for fewer texts than a code has centroids.
     """
     precision = codec.precision
-    if precision in ("float32", "float16", "float8"):
+    if precision in ("float32", "float16"):
         return Float(precision)
+    if precision == "float8":
+        return Float8()
     if precision == "binary":
         return Signs(np.zeros(codec.dim, dtype=np.float32))
     assert training is not None
@@ -211,8 +230,10 @@ def fit(codec: Codec, training: Matrix | None, clip: float) -> Precision:
 def restored(codec: Codec, arrays: Arrays) -> Precision:
     """The precision whose `arrays` these are."""
     precision = codec.precision
-    if precision in ("float32", "float16", "float8"):
+    if precision in ("float32", "float16"):
         return Float(precision)
+    if precision == "float8":
+        return Float8()
     if precision in ("binary", "binary_median"):
         return Signs(arrays["threshold"])
     if precision in ("int8", "int4", "int2"):

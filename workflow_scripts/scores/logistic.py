@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.linalg.lapack import dtrtrs
 from scipy.optimize._dcsrch import DCSRCH
 
 from workflow_scripts.axes import Matrix
@@ -175,14 +176,17 @@ class _History:
         if not self.order:
             return -gradient
         known, newest = len(self.order), self.order[-1]
-        upper = np.triu(self.step_change[self.order][:, self.order])
-        squares = self.change_change[self.order][:, self.order]
+        ordered = np.ix_(self.order, self.order)
+        upper, squares = (
+            self.step_change[ordered],
+            self.change_change[ordered],
+        )  # below the first's diagonal nobody reads
         scale = float(self.step_change[newest, newest] / self.change_change[newest, newest])
         along, across = (self.steps[:known] @ gradient)[self.order], (self.changes[:known] @ gradient)[self.order]
-        inner = np.linalg.solve(upper, along)
+        inner = dtrtrs(upper, along)[0]
         outer = upper.diagonal() * inner + scale * (squares @ inner - across)
         of_steps, of_changes = np.zeros(known, dtype=np.float32), np.zeros(known, dtype=np.float32)
-        of_steps[self.order] = np.linalg.solve(upper.T, outer)
+        of_steps[self.order] = dtrtrs(upper, outer, trans=1)[0]
         of_changes[self.order] = -scale * inner
         found: Vector = -np.float32(scale) * gradient
         found -= of_steps @ self.steps[:known]
