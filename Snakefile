@@ -38,6 +38,6 @@ rule all:
         rules.report.output.page,
         rules.figures.output.svg,
         all_scores,  # named, so that one that was deleted is made again
-        rules.mteb_results.output,
+        mteb_results(),
         model_cards(),
         first_report(),

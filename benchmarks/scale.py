@@ -73,8 +73,8 @@ def prepare(folder: Path, documents: int) -> None:
     from datasets import Dataset
 
     from workflow_scripts.evaluation.own_tasks import own_task
-    from workflow_scripts.evaluation.task_files import save_task
     from workflow_scripts.tasks.prepare import texts_of, write_texts
+    from workflow_scripts.tasks.save import save_task
 
     task: Any = own_task(own(documents))
     step = documents // QUERIES

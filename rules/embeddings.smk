@@ -125,6 +125,7 @@ rule own_vectors:
     input:
         code=code("embeddings/own"),
         task=f"{RESULTS}/tasks/{{task}}/task.sha256",
+        protocol=f"{RESULTS}/tasks/{{task}}/protocol.sha256",
         vectors=vector_files,
     output:
         manifest=f"{STORE}/embeddings.json",

@@ -137,6 +137,7 @@ rule adaptor_of_vectors:
     input:
         code=code("models/own"),
         tasks=of_tasks_with_pairs(f"{RESULTS}/tasks/{{task}}/task.sha256"),
+        protocols=of_tasks_with_pairs(f"{RESULTS}/tasks/{{task}}/protocol.sha256"),
         stores=of_tasks_with_pairs(
             f"{RESULTS}/embeddings/{{parent}}/s{{seed}}/{{task}}/embeddings.sha256"
         ),

@@ -1,7 +1,7 @@
 # tasks: a local, offline copy of each evaluation task.
 #
 # Takes: task names (and the hub, or the WordNet files), or evaluation data of the user's own. Leaves: tasks/<task>/ with the task's data,
-# texts.parquet (every distinct text that scoring will ask for) and task.json; protocol/, what mteb does with them, for scores alone.
+# texts.parquet (every distinct text that scoring will ask for) and task.json; protocol/, what mteb does with them, for scores.
 
 
 include: "functions/tasks.smk"

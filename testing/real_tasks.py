@@ -17,9 +17,9 @@ from mteb.abstasks.task_metadata import TaskMetadata
 
 from workflow_scripts.evaluation.own_tasks import METRICS, Described, is_judged
 from workflow_scripts.evaluation.plain_tasks import load_plain
-from workflow_scripts.evaluation.task_files import save_task
 from workflow_scripts.store import Store, StoreWriter, keys_of, open_store
 from workflow_scripts.tasks.prepare import texts_of
+from workflow_scripts.tasks.save import save_task
 
 
 def described(name: str, kind: str, metric: str, **more: Any) -> TaskMetadata:

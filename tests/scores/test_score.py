@@ -30,7 +30,7 @@ from workflow_scripts.coding.fit import Fitted
 from workflow_scripts.coding.state import load as load_state
 from workflow_scripts.evaluation.mteb_tasks import rows_of_part
 from workflow_scripts.evaluation.plain_tasks import load_plain
-from workflow_scripts.evaluation.task_files import load_task, save_task
+from workflow_scripts.evaluation.task_files import load_task
 from workflow_scripts.scores.by_task_type import score_all
 from workflow_scripts.scores.layout.mteb_results import Model, mteb_results
 from workflow_scripts.scores.layout.mteb_results import Settings as MtebSettings
@@ -38,6 +38,7 @@ from workflow_scripts.scores.score import main
 from workflow_scripts.scores.tables import SCORES, SEARCH, VALUES
 from workflow_scripts.store import StoreError, open_store
 from workflow_scripts.tasks.prepare import load
+from workflow_scripts.tasks.save import save_task
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,11 @@ from testing.real_tasks import classification_task, retrieval_task
 from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation.mteb_tasks import document_texts, rows_of_part
 from workflow_scripts.evaluation.own_tasks import is_judged, type_of
-from workflow_scripts.evaluation.task_files import load_task, save_task
+from workflow_scripts.evaluation.task_files import load_task
 from workflow_scripts.study.sections.own_task import OwnTask
 from workflow_scripts.tasks.own import described, load_own
 from workflow_scripts.tasks.prepare import prepare, texts_of
+from workflow_scripts.tasks.save import save_task
 
 DOCUMENTS = [{"_id": "a", "title": "T", "text": "one"}, {"_id": "b", "title": "", "text": "two"}]
 QUERIES = [{"_id": "1", "text": "first"}, {"_id": "2", "text": "second"}]

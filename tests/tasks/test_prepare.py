@@ -27,11 +27,13 @@ from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation import task_files
 from workflow_scripts.evaluation.mteb_tasks import column, document_texts, new_task, rows_of_part, undersampled_rows
 from workflow_scripts.evaluation.plain_tasks import load_plain
-from workflow_scripts.evaluation.task_files import load_task, save_task
+from workflow_scripts.evaluation.task_files import load_task
 from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.tasks import prepare as prepare_module
+from workflow_scripts.tasks import save
 from workflow_scripts.tasks.prepare import TEXTS, load, main, prepare, texts_of, write_texts
 from workflow_scripts.tasks.recording import RecordingEncoder
+from workflow_scripts.tasks.save import save_task
 
 
 def asked_by_mteb(task: Any) -> set[tuple[str, str]]:
@@ -195,7 +197,8 @@ def test_a_large_corpus_is_written_and_mapped_a_row_group_at_a_time(
     task: Any = retrieval_task(shared_data / "retrieval" / "cranfield")
     save_task(task, tmp_path / "whole")
     monkeypatch.setattr(task_files, "ROW_GROUP", 300)
-    monkeypatch.setattr(task_files, "ROWS_COPIED", 70)
+    monkeypatch.setattr(task_files, "ROWS_AT_ONCE", 70)
+    monkeypatch.setattr(save, "ROW_GROUP", 300)
     monkeypatch.setattr(prepare_module, "ROW_GROUP", 300)
     loaded = given_back(task, tmp_path / "slices", monkeypatch)
     corpus, mapped = (one.dataset["default"]["test"]["corpus"] for one in (task, loaded))

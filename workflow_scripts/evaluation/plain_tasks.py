@@ -7,7 +7,8 @@ takes longer than scoring a small task.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
@@ -25,12 +26,14 @@ Places = np.ndarray[Any, np.dtype[np.int64]]
 TRAIN = ""  # the prompt type of a text that is neither a query nor a document
 QUERY, DOCUMENT = "query", "document"
 DEPTH = 1000  # documents that mteb keeps per query
+ROW_GROUP = 1 << 20  # rows of a parquet file that are in memory at once: what its writers take by default
 ROWS_AT_ONCE = 50_000  # whose texts are Python objects
 DATA, LAYOUT = "data", "layout.json"
 PROTOCOL, FACTS = "protocol", "facts.json"
 CORPUS, QUERIES, JUDGEMENTS, ROWS = "corpus.parquet", "queries.parquet", "qrels.parquet", "rows.parquet"
 QUERY_TEXTS = "query_texts.parquet"  # as an encoder is asked for them, in the order of QUERIES
 DRAWS = "draws.parquet"  # the rows that each experiment learns from, a list a row
+TOP_RANKED = "top_ranked.parquet"
 QRELS = pa.schema([("query-id", pa.string()), ("corpus-id", pa.string()), ("score", pa.int32())])
 
 
@@ -79,7 +82,7 @@ class Collection:
 
     def _count(self) -> int:
         """Of all documents."""
-        with readable(pq.ParquetFile, self.corpus) as file:
+        with opened(self.corpus) as file:
             return int(file.metadata.num_rows)
 
     def with_queries(self, kept: Sequence[int]) -> Collection:
@@ -205,7 +208,8 @@ def _collection(part: Part, data: Path, protocol: Path, place: str) -> Collectio
 
 def _texts_of(corpus: Path, rows: Places | None) -> Iterator[list[str]]:
     """The texts of all documents of a file, or of these rows, which rise."""
-    names = [name for name in ("text", "title") if name in readable(pq.read_schema, corpus).names]
+    with opened(corpus) as file:
+        names = [name for name in ("text", "title") if name in file.schema_arrow.names]
     for batch in _rows_at(corpus, names, rows):
         columns = [column.to_pylist() for column in batch.columns]
         yield texts_of_documents(columns[0], columns[1] if len(columns) > 1 else None)
@@ -214,7 +218,7 @@ def _texts_of(corpus: Path, rows: Places | None) -> Iterator[list[str]]:
 def _rows_at(path: Path, names: list[str], rows: Places | None) -> Iterator[pa.RecordBatch]:
     """These columns of all rows of a file, or of `rows`, which rise, a batch at a time."""
     start = 0
-    with readable(pq.ParquetFile, path) as file:
+    with opened(path) as file:
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
             if rows is None:
                 yield batch.select(names)
@@ -242,20 +246,24 @@ def read_written(path: Path) -> Any:
 
 def read_judgements(folder: Path) -> dict[str, dict[str, int]]:
     judged: dict[str, dict[str, int]] = {}
-    columns = [read_parquet(folder / JUDGEMENTS).column(name).to_pylist() for name in QRELS.names]
+    columns = [column.to_pylist() for column in read_parquet(folder / JUDGEMENTS, QRELS.names).columns]
     for query, document, score in zip(*columns, strict=True):
         judged.setdefault(query, {})[document] = score
     return judged
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """A file's table, or these of its columns. Raises InputError."""
-    return readable(lambda file: pq.read_table(file, columns=columns), path)
+    """A file's table, or these of its columns, in this order. Raises InputError."""
+    with opened(path) as file:
+        table = file.read(columns)
+    return table if columns is None else table.select(columns)
 
 
-def readable(read: Callable[[Path], Any], path: Path) -> Any:
-    """What `read` makes of a parquet file. Raises InputError where it is none."""
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """A parquet file to read from. Raises InputError, within the block too, where it is none."""
     try:
-        return read(path)
+        with pq.ParquetFile(path) as file:
+            yield file
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: not readable as parquet ({error}); make the task's folder again") from None

@@ -197,6 +197,7 @@ def jobs(study: Study) -> dict[str, int]:
         "embed_by_matrix": len(tasks) * len(transformed),
         "training_texts_by_matrix": texts * (len(transformed) - len(of_vectors)),
         "score": len(tasks) * len(pairs),
+        "mteb_results": int(not study.fits_on_held_out),
         "curves": 1,
         "first_report": int(study.graph.partly_trained),
         "speed": 1,

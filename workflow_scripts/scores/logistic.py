@@ -176,14 +176,14 @@ class _History:
         if not self.order:
             return -gradient
         known, newest = len(self.order), self.order[-1]
-        ordered = np.ix_(self.order, self.order)
-        upper, squares = (
-            self.step_change[ordered],
-            self.change_change[ordered],
-        )  # below the first's diagonal nobody reads
+        ordered = np.ix_(self.order, self.order)  # oldest first; of `upper` nobody reads what is below the diagonal
+        upper = self.step_change[ordered]
+        squares = self.change_change[ordered]
         scale = float(self.step_change[newest, newest] / self.change_change[newest, newest])
         along, across = (self.steps[:known] @ gradient)[self.order], (self.changes[:known] @ gradient)[self.order]
-        inner = dtrtrs(upper, along)[0]
+        inner, singular = dtrtrs(upper, along)
+        if singular:
+            return -gradient
         outer = upper.diagonal() * inner + scale * (squares @ inner - across)
         of_steps, of_changes = np.zeros(known, dtype=np.float32), np.zeros(known, dtype=np.float32)
         of_steps[self.order] = dtrtrs(upper, outer, trans=1)[0]

@@ -2,7 +2,7 @@
 
 Takes the task's name, or files of the user's own; leaves its folder: `data/`, `texts.parquet` (each distinct text that mteb will ask an encoder
 for, and whether it is one that training must not have seen), `task.json` and `task.sha256`; and `protocol/` with `protocol.sha256`, on which scores
-alone depend. The hub is asked for
+depend, and no encoding. The hub is asked for
 the revision that mteb pins; WordNet's two tasks are made from the files that a package carries.
 """
 
@@ -46,12 +46,12 @@ from workflow_scripts.evaluation.mteb_tasks import (
     undersampled_rows,
 )
 from workflow_scripts.evaluation.own_tasks import Described, is_judged
-from workflow_scripts.evaluation.plain_tasks import DATA, DOCUMENT, PROTOCOL, QUERY, TRAIN, Part
-from workflow_scripts.evaluation.task_files import ROW_GROUP, save_task
+from workflow_scripts.evaluation.plain_tasks import DATA, DOCUMENT, PROTOCOL, QUERY, ROW_GROUP, TRAIN, Part
 from workflow_scripts.hub.cache import load_checked
 from workflow_scripts.study.catalogue import task_catalogue
 from workflow_scripts.study.sections.own_task import OwnTask
 from workflow_scripts.tasks.own import described, load_own
+from workflow_scripts.tasks.save import save_task
 
 if TYPE_CHECKING:
     import mteb

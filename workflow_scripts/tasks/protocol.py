@@ -73,10 +73,11 @@ def _of_classification(task: Any) -> dict[str, Any] | None:
     if task.evaluator is not SklearnEvaluator or type(task.evaluator_model) is not LogisticRegression:
         return None
     for part in parts(task):
-        rows = rows_of_part(task, part.subset, part.split)
-        first = rows.select(range(min(1, len(rows))))
-        if not all(isinstance(label, int) for label in column(first, task.label_column_name)):
-            return None
+        for split in (task.train_split, part.split):
+            rows = rows_of_part(task, part.subset, split)
+            first = rows.select(range(min(1, len(rows))))
+            if not all(isinstance(label, int) for label in column(first, task.label_column_name)):
+                return None
     defaults = LogisticRegression().get_params()
     changed = {key: value for key, value in task.evaluator_model.get_params().items() if value != defaults[key]}
     classifier = changed | {"random_state": task.seed}
