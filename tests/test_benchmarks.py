@@ -29,11 +29,9 @@ def test_decoded_vectors_are_scored_alone_as_in_the_grid_by_the_main_metric(
     asked: list[Any] = []
     store = store_of(task, tmp_path, hashed)
     vectors = np.asarray(store.vectors, dtype=np.float32)
-    fitted, codec = (
-        Fitted(store.width, vectors, unit=isinstance(saved(task), RetrievalTask)),
-        Codec("pca", 16, "float32"),
-    )
-    (one,) = score_all(saved(task), store, fitted, [codec])
+    plain = saved(task)
+    fitted, codec = Fitted(store.width, vectors, unit=isinstance(plain, RetrievalTask)), Codec("pca", 16, "float32")
+    (one,) = score_all(plain, store, fitted, [codec])
     score = retrieval.score
 
     def recorded(*given: Any) -> Any:
@@ -41,6 +39,6 @@ def test_decoded_vectors_are_scored_alone_as_in_the_grid_by_the_main_metric(
         return score(*given)
 
     monkeypatch.setattr(retrieval, "score", recorded)
-    alone = frontier.score_alone(task, frontier.Decoded(store, fitted.stored(codec, vectors)))
+    alone = frontier.score_alone(plain, frontier.Decoded(store, fitted.stored(codec, vectors)))
     assert alone == pytest.approx(one.score, abs=1e-9)
     assert all(only == (["ndcg_at_10"],) for only in asked)
