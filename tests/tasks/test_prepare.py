@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from testing.real_tasks import (
     retrieval_task,
 )
 from workflow_scripts.command_line import InputError
-from workflow_scripts.evaluation import task_files
+from workflow_scripts.evaluation import plain_tasks, task_files
 from workflow_scripts.evaluation.mteb_tasks import column, document_texts, new_task, rows_of_part, undersampled_rows
 from workflow_scripts.evaluation.plain_tasks import load_plain
 from workflow_scripts.evaluation.task_files import load_task
@@ -197,7 +198,7 @@ def test_a_large_corpus_is_written_and_mapped_a_row_group_at_a_time(
     task: Any = retrieval_task(shared_data / "retrieval" / "cranfield")
     save_task(task, tmp_path / "whole")
     monkeypatch.setattr(task_files, "ROW_GROUP", 300)
-    monkeypatch.setattr(task_files, "ROWS_AT_ONCE", 70)
+    monkeypatch.setattr(plain_tasks, "ROWS_AT_ONCE", 70)
     monkeypatch.setattr(save, "ROW_GROUP", 300)
     monkeypatch.setattr(prepare_module, "ROW_GROUP", 300)
     loaded = given_back(task, tmp_path / "slices", monkeypatch)
@@ -209,6 +210,23 @@ def test_a_large_corpus_is_written_and_mapped_a_row_group_at_a_time(
     name = "data/default/test/corpus.parquet"
     assert pq.ParquetFile(tmp_path / "slices" / name).num_row_groups == 5
     assert pq.read_table(tmp_path / "slices" / name).equals(pq.read_table(tmp_path / "whole" / name))
+
+
+def test_a_full_disk_is_not_taken_for_a_broken_file(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task: Any = retrieval_task(shared_data / "retrieval" / "cranfield")
+    save_task(task, tmp_path)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(task_files, "ROW_GROUP", 300)
+    monkeypatch.setattr(task_files, "new_task", lambda _: type(task)())
+    monkeypatch.setattr("workflow_scripts.evaluation.task_files.pa.ipc.new_stream", full)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        load_task(tmp_path)
+    assert not isinstance(raised.value, InputError)
 
 
 def test_what_cannot_be_a_task_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ What was fitted is a few arrays (`arrays`), from which `restored` makes the same
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import faiss
@@ -82,6 +84,13 @@ class Float8(Precision):
 
         decoded: Matrix = torch.from_numpy(codes).view(torch.float8_e4m3fn).float().numpy()
         return decoded
+
+
+FLOATS: dict[str, Callable[[], Precision]] = {
+    "float32": partial(Float, "float32"),
+    "float16": partial(Float, "float16"),
+    "float8": Float8,
+}
 
 
 class Steps(Precision):
@@ -202,10 +211,8 @@ def fit(codec: Codec, training: Matrix | None, clip: float) -> Precision:
     the greatest. Raises InputError for fewer texts than a code has centroids.
     """
     precision = codec.precision
-    if precision in ("float32", "float16"):
-        return Float(precision)
-    if precision == "float8":
-        return Float8()
+    if precision in FLOATS:
+        return FLOATS[precision]()
     if precision == "binary":
         return Signs(np.zeros(codec.dim, dtype=np.float32))
     assert training is not None
@@ -230,10 +237,8 @@ def fit(codec: Codec, training: Matrix | None, clip: float) -> Precision:
 def restored(codec: Codec, arrays: Arrays) -> Precision:
     """The precision whose `arrays` these are."""
     precision = codec.precision
-    if precision in ("float32", "float16"):
-        return Float(precision)
-    if precision == "float8":
-        return Float8()
+    if precision in FLOATS:
+        return FLOATS[precision]()
     if precision in ("binary", "binary_median"):
         return Signs(arrays["threshold"])
     if precision in ("int8", "int4", "int2"):

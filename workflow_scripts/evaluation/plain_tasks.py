@@ -1,6 +1,6 @@
 """A task that mteb scores by the protocol of its base classes, as plain data: all that scoring needs of it, and no mteb.
 
-Takes a task's folder, as `task_files` wrote it: the task's `data/`, and `protocol/`, which says what mteb does with it. Leaves
+Takes a task's folder, as `tasks/save.py` wrote it: the task's `data/`, and `protocol/`, which says what mteb does with it. Leaves
 a `RetrievalTask` or a `ClassificationTask`, or None for a task that mteb alone can score. It exists because importing mteb
 takes longer than scoring a small task.
 """
@@ -59,7 +59,7 @@ class Collection:
 
     def document_ids(self) -> list[str]:
         """Of the documents that are searched, in the order of `document_texts`."""
-        ids: list[str] = read_parquet(self.corpus, ["id"]).column(0).to_pylist()
+        ids = _values(self.corpus, "id")
         return ids if self.searched is None else list(compress(ids, self.searched))
 
     def document_texts(self) -> Iterator[list[str]]:
@@ -105,19 +105,16 @@ class Labelled:
 
     def train_texts(self, rows: Places | None = None) -> list[str]:
         """All, or those of these rows, which rise."""
-        return [text for batch in _rows_at(self.train, [self.text], rows) for text in batch.column(0).to_pylist()]
+        return [text for batch in batches_of(self.train, [self.text], rows) for text in batch.column(0).to_pylist()]
 
     def train_labels(self) -> list[int]:
-        labels: list[int] = read_parquet(self.train, [self.label]).column(0).to_pylist()
-        return labels
+        return _values(self.train, self.label)
 
     def test_texts(self) -> list[str]:
-        texts: list[str] = read_parquet(self.test, [self.text]).column(0).to_pylist()
-        return texts
+        return _values(self.test, self.text)
 
     def test_labels(self) -> list[int]:
-        labels: list[int] = read_parquet(self.test, [self.label]).column(0).to_pylist()
-        return labels
+        return _values(self.test, self.label)
 
 
 @dataclass(frozen=True)
@@ -189,7 +186,7 @@ def load_plain(folder: str | Path) -> PlainTask | None:
                 test=data / places[part.subset, part.split] / ROWS,
                 text=facts["text"],
                 label=facts["label"],
-                draws=read_parquet(protocol / of_train[part] / DRAWS).column(0).to_pylist(),
+                draws=_values(protocol / of_train[part] / DRAWS, "rows"),
             )
             for part in parts
         ),
@@ -200,8 +197,8 @@ def _collection(part: Part, data: Path, protocol: Path, place: str) -> Collectio
     return Collection(
         part,
         data / place / CORPUS,
-        query_ids=read_parquet(data / place / QUERIES, ["id"]).column(0).to_pylist(),
-        query_texts=read_parquet(protocol / place / QUERY_TEXTS).column(0).to_pylist(),
+        query_ids=_values(data / place / QUERIES, "id"),
+        query_texts=_values(protocol / place / QUERY_TEXTS, "text"),
         judged=read_judgements(data / place),
     )
 
@@ -210,13 +207,13 @@ def _texts_of(corpus: Path, rows: Places | None) -> Iterator[list[str]]:
     """The texts of all documents of a file, or of these rows, which rise."""
     with opened(corpus) as file:
         names = [name for name in ("text", "title") if name in file.schema_arrow.names]
-    for batch in _rows_at(corpus, names, rows):
+    for batch in batches_of(corpus, names, rows):
         columns = [column.to_pylist() for column in batch.columns]
         yield texts_of_documents(columns[0], columns[1] if len(columns) > 1 else None)
 
 
-def _rows_at(path: Path, names: list[str], rows: Places | None) -> Iterator[pa.RecordBatch]:
-    """These columns of all rows of a file, or of `rows`, which rise, a batch at a time."""
+def batches_of(path: Path, names: list[str], rows: Places | None = None) -> Iterator[pa.RecordBatch]:
+    """These columns of all rows of a file, or of `rows`, which rise, a batch at a time. Raises InputError."""
     start = 0
     with opened(path) as file:
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
@@ -250,6 +247,12 @@ def read_judgements(folder: Path) -> dict[str, dict[str, int]]:
     for query, document, score in zip(*columns, strict=True):
         judged.setdefault(query, {})[document] = score
     return judged
+
+
+def _values(path: Path, name: str) -> list[Any]:
+    """A column of a file."""
+    values: list[Any] = read_parquet(path, [name]).column(0).to_pylist()
+    return values
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -22,9 +22,9 @@ from workflow_scripts.evaluation.plain_tasks import (
     QUERIES,
     ROW_GROUP,
     ROWS,
-    ROWS_AT_ONCE,
     TOP_RANKED,
     RetrievalTask,
+    batches_of,
     opened,
     read_judgements,
     read_parquet,
@@ -82,14 +82,15 @@ def _read_rows(path: Path) -> Dataset:
     from datasets import Dataset
 
     with opened(path) as file:
-        if file.metadata.num_rows <= ROW_GROUP:
-            return Dataset(read_parquet(path), fingerprint=digest_of_text(str(path.absolute())))
-        with tempfile.NamedTemporaryFile(suffix=".arrow") as copy:
-            with pa.ipc.new_stream(copy, file.schema_arrow) as writer:
-                for some in file.iter_batches(ROWS_AT_ONCE):
-                    writer.write_batch(some)
-            copy.flush()
-            return Dataset.from_file(copy.name)
+        rows, schema = file.metadata.num_rows, file.schema_arrow
+    if rows <= ROW_GROUP:
+        return Dataset(read_parquet(path), fingerprint=digest_of_text(str(path.absolute())))
+    with tempfile.NamedTemporaryFile(suffix=".arrow") as copy:
+        with pa.ipc.new_stream(copy, schema) as writer:
+            for some in batches_of(path, schema.names):
+                writer.write_batch(some)
+        copy.flush()
+        return Dataset.from_file(copy.name)
 
 
 def _read_retrieval(folder: Path) -> dict[str, Any]:
