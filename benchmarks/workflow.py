@@ -35,14 +35,17 @@ def processor_seconds(project: Path, *arguments: str) -> float:
 
 
 def pretend_to_be_done(project: Path, files: list[str]) -> None:
-    """Leave an empty file for every output, marked as made with the study's settings."""
+    """Leave an empty file for every output (a folder for what has no ending), marked as made with the study's settings."""
     command = [sys.executable, "-m", "snakemake", "--summary", *files]
     summary = subprocess.run(command, cwd=project, check=True, capture_output=True, text=True).stdout
     for line in summary.splitlines():
         name = line.split("\t")[0]
-        if name.startswith("results/"):
-            (project / name).parent.mkdir(parents=True, exist_ok=True)
-            (project / name).touch()
+        path = project / name
+        if name.startswith("results/") and path.suffix:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        elif name.startswith("results/"):
+            path.mkdir(parents=True, exist_ok=True)
     processor_seconds(project, "--touch", *files)
 
 

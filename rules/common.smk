@@ -2,6 +2,7 @@
 #
 # Takes: the merged configuration. Leaves: names for the other rule files; no rule of its own.
 
+import atexit
 import gc
 import json
 import math
@@ -15,6 +16,7 @@ from workflow_scripts.command_line import InputError
 from workflow_scripts.evaluation.own_tasks import type_of
 from workflow_scripts.launch.code_digests import write_code_digest
 from workflow_scripts.launch.attempts import retry_no_mistakes
+from workflow_scripts.launch.parameters import read_parameters_once
 from workflow_scripts.launch.reasons import shorten_reasons
 from workflow_scripts.launch.session import (
     copied_results,
@@ -29,6 +31,7 @@ from workflow_scripts.study.names import TRAINING_TEXTS
 from workflow_scripts.study.references import files_of_user
 
 gc.disable()  # while the graph of jobs is built, of which nothing is garbage: a sixth of a large study's dry run
+atexit.register(gc.freeze)  # nor is it searched for garbage at the end
 
 try:
     STUDY = load_study(config)
@@ -36,6 +39,7 @@ except StudyError as error:
     raise SystemExit(f"configuration: {error}")
 
 use_this_python()
+read_parameters_once()
 if workflow.is_main_process:
     types = {name: STUDY.catalogue[name]["type"] for name in STUDY.task_names}
     for name, own in (STUDY.own_data if STUDY.needs_pairs else STUDY.own_tasks).items():

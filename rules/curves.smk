@@ -15,7 +15,7 @@ localrules:
     report,
     first_report,
     partial_report,
-    card,
+    cards,
 
 
 rule curves:
@@ -210,31 +210,29 @@ rule partial_report:
         f" && echo {RESULTS}/partial/report.html"
 
 
-rule card:
+# Each tells of the frontier of all models, so one job writes all.
+rule cards:
     input:
         code=code("curves"),
-        model=f"{RESULTS}/models/{{model}}/s{{seed}}/model.json",
+        models=model_manifests,
         tasks=task_manifests,
         frontier=rules.curves.output.frontier,
-        scores=expand(
-            f"{RESULTS}/scores/{{{{model}}}}/s{{{{seed}}}}/{{task}}.parquet",
-            task=STUDY.task_names,
-        ),
+        scores=all_scores,
     output:
-        card=f"{RESULTS}/curves/cards/{{model}}/s{{seed}}/README.md",
+        cards=model_cards(),
     log:
-        f"{LOGS}/curves/card_{{model}}_s{{seed}}.log",
+        f"{LOGS}/curves/cards.log",
     benchmark:
-        f"{BENCHMARKS}/curves/card_{{model}}_s{{seed}}.tsv"
+        f"{BENCHMARKS}/curves/cards.tsv"
     conda:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=growing(1000),
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=30,
     params:
         settings=curves_settings,
     shell:
-        "python -m workflow_scripts.curves.card --settings {params.settings:q} --model {input.model:q}"
-        " --tasks {input.tasks:q} --scores {input.scores:q} --frontier {input.frontier:q}"
-        " --output {output.card:q} > {log:q} 2>&1"
+        "python -m workflow_scripts.curves.cards --settings {params.settings:q}"
+        f" --results {RESULTS}"
+        f" --output {RESULTS}/curves/cards > {{log:q}} 2>&1"

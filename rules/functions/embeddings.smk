@@ -13,13 +13,11 @@ def store_mb(stores):
     """
 
     def resource(wildcards):
-        if STUDY.encoding.keep == "all":
-            return 0
         parts = int(wildcards.get("parts", 1))
         size = store_bytes(STUDY, wildcards.model, wildcards.task)
         return math.ceil(stores * size / parts / 1e6)
 
-    return resource
+    return 0 if STUDY.encoding.keep == "all" else resource
 
 
 @cache

@@ -52,7 +52,7 @@ def stores_scored(wildcards):
     """The stores themselves, whose digests alone decide whether a score is made again."""
     texts = training_texts_store("embeddings.arrow")(wildcards)
     return [
-        *expand(f"{STORE}/embeddings.arrow", **wildcards),
+        f"{STORE}/embeddings.arrow".format(**wildcards),
         *([texts] if texts else []),
     ]
 

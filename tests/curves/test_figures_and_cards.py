@@ -20,7 +20,7 @@ from testing.made_study import EMBEDDED_GRAPH, TASKS, seeded, write_study
 from tests.conftest import ROOT
 from workflow_scripts.artefact import read_json
 from workflow_scripts.curves import figures, looks
-from workflow_scripts.curves.card import card, read_scores
+from workflow_scripts.curves.cards import card, read_scores
 from workflow_scripts.curves.curves import Found, answer
 from workflow_scripts.study.configuration import Study, load_study
 from workflow_scripts.study.sections.deploy import Deploy

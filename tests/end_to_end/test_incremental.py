@@ -90,7 +90,7 @@ def test_what_training_depends_on_draws_the_first_report_no_second_time(finished
 
 def test_adding_a_dimension_runs_no_training_and_no_encoding(finished: Path, small_model: Path) -> None:
     jobs = changed(finished, small_model, dimensions=[8, 32, 64, 384])
-    assert set(jobs) == {"score", "mteb_results", "speed", "curves", "figures", "report", "first_report", "card"}
+    assert set(jobs) == {"score", "mteb_results", "speed", "curves", "figures", "report", "first_report", "cards"}
 
 
 def test_adding_a_task_runs_no_training(finished: Path, small_model: Path) -> None:
@@ -106,7 +106,7 @@ def test_adding_a_task_runs_no_training(finished: Path, small_model: Path) -> No
             "figures",
             "report",
             "first_report",
-            "card",
+            "cards",
         )
     }
     assert jobs["task"] == 1
@@ -175,7 +175,7 @@ def test_a_study_that_is_to_be_made_anew_is_held_against_its_budget(finished: Pa
 @pytest.mark.parametrize(
     ("room", "runs", "rests"),
     [
-        ("curves", {"curves", "figures", "report", "card"}, {"score", "embed", "train", "task", "pairs"}),
+        ("curves", {"curves", "figures", "report", "cards"}, {"score", "embed", "train", "task", "pairs"}),
         ("scores", {"score", "curves", "report"}, {"embed", "train", "task", "pairs"}),
         ("embeddings", {"embed", "embed_by_matrix", "score", "curves"}, {"train", "task", "pairs", "tokens"}),
         ("models", {"fetch", "train", "transform", "embed", "score", "curves"}, {"task", "pairs"}),
@@ -223,7 +223,7 @@ def test_what_the_report_tells_of_another_room_makes_it_again_and_nothing_before
     manifest.write_text(before.replace('"seconds": ', '"seconds": 1'))
     jobs = planned(finished)
     manifest.write_text(before)
-    assert jobs == Counter({"curves": 1, "figures": 1, "report": 1, "card": 4})  # each card speaks of the frontier
+    assert jobs == Counter({"curves": 1, "figures": 1, "report": 1, "cards": 1})  # each card tells of the frontier
 
 
 def test_snakemakes_own_report_carries_the_figures_with_their_captions(finished: Path, tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_deleting_one_score_makes_that_score_and_the_curves_again(finished: Path
     before = score.read_bytes()
     score.unlink()
     jobs = planned(finished)
-    assert jobs == Counter({"score": 1, "mteb_results": 1, "curves": 1, "figures": 1, "report": 1, "card": 4})
+    assert jobs == Counter({"score": 1, "mteb_results": 1, "curves": 1, "figures": 1, "report": 1, "cards": 1})
     result = snakemake(finished, "--cores", "2", "--configfile", "study.yaml")
     assert result.returncode == 0, result.stderr + logs(finished)
     assert pl.read_parquet(score).equals(pl.read_parquet(before))
@@ -353,7 +353,7 @@ TURNED = {
 IN_PARTS = {"encoding": {"rows_per_job": 2000, "keep": "scores"}}
 IN_ONE = {"encoding": {"keep": "scores"}}
 PARTS = 2 + 3  # of 2,564 and 4,100 texts
-AFTER_SCORES = {"mteb_results", "curves", "figures", "report", "card"}
+AFTER_SCORES = {"mteb_results", "curves", "figures", "report", "cards"}
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ def test_an_adaptor_of_vectors_is_planned_without_texts_and_without_a_gpu(projec
         page = plan.page(study, project / "results" / "own", None, "")
     assert found == costs.jobs(study)
     assert (found["adaptor_of_vectors"], found["embed_by_matrix"], found["score"]) == (2, 2, 3)
-    assert not {"pairs", "tokens", "fetch", "encode_pairs", "adaptor", "card"} & found.keys()
+    assert not {"pairs", "tokens", "fetch", "encode_pairs", "adaptor", "cards"} & found.keys()
     assert "no GPU is needed" in page
     assert "Held out of every search: 6,000 documents of its task, a quarter at most" in page, "whatever the codecs"
     assert "nothing from the hub" in page

@@ -79,7 +79,7 @@ def test_the_studys_gpu_rules_ran_on_the_gpu_node_with_a_gpu_and_nothing_else_di
     assert sorted(rule(job) for job in on_gpu) == ["embed", "embed", "train"]
     assert {rule(job) for job in others} >= {"pairs", "tokens", "score"}
     # downloads, and what takes seconds, never became a job: they ran where Snakemake did
-    assert not {rule(job) for job in study.jobs} & {"task", "fetch", "download_pairs", "curves", "report", "card"}
+    assert not {rule(job) for job in study.jobs} & {"task", "fetch", "download_pairs", "curves", "report", "cards"}
     assert {job["NodeList"] for job in on_gpu} == {"gpu1"}
     assert {job["NodeList"] for job in others} == {"cpu1"}
     assert at_once(on_gpu) <= 2

@@ -203,7 +203,7 @@ def jobs(study: Study) -> dict[str, int]:
         "speed": 1,
         "figures": 1,
         "report": 1,
-        "card": len(of_texts),
+        "cards": int(bool(of_texts)),
     }
     return {rule: count for rule, count in counts.items() if count}
 

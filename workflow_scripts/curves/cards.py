@@ -1,8 +1,10 @@
-"""The model card of one exported model.
+"""The model cards of a study.
 
-Takes the model's manifest, its scores, the frontier and the tasks' task.json; leaves README.md in the hub's form: YAML front
-matter with mteb results, what the model is made of, measured scores per dimension, what it keeps in how many bytes, and
-how to use it cut short.
+    python -m workflow_scripts.curves.cards --settings JSON --results results/S --output results/S/curves/cards
+
+Takes every model's manifest and scores, the frontier and the tasks' task.json; leaves a README.md of each model in the hub's
+form: YAML front matter with mteb results, what the model is made of, measured scores per dimension, what it keeps in how many
+bytes, and how to use it cut short. Each tells of the frontier of all models, so one job writes all.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ from typing import Any
 import polars as pl
 import yaml
 
-from workflow_scripts.artefact import atomic_write, read_json
+from workflow_scripts.artefact import Progress, atomic_write, read_json
 from workflow_scripts.command_line import parser, run
-from workflow_scripts.curves.collect import SCORE_COLUMNS, read_table, without_draws
+from workflow_scripts.curves.collect import SCORE_COLUMNS, read_table, score_file, without_draws
 from workflow_scripts.curves.curves import study_of
 from workflow_scripts.curves.formats import between, byte_count, kept, percent
 from workflow_scripts.curves.indexes import ANY
@@ -217,25 +219,30 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def write_cards(study: Study, results: Path, output: Path) -> None:
+    """Write the card of every model that has a folder of weights or of layers: `<model>/s<seed>/README.md` under `output`."""
+    tasks = [read_json(results / "tasks" / name / "task.json") for name in study.task_names]
+    splits = {task["name"]: task["splits"] for task in tasks}
+    frontier = read_table(results / "curves" / "frontier.parquet", list(FRONTIER_SCHEMA))
+    models = [(model, seed) for model, seed in study.graph.runs if model not in study.graph.of_vectors]
+    with Progress("cards", len(models), "models") as progress:
+        for model, seed in models:
+            manifest = read_json(results / "models" / model / f"s{seed}" / "model.json")
+            paths = [score_file(results, model, seed, name) for name in study.task_names]
+            scores = pl.concat([read_scores(path) for path in paths], how="vertical_relaxed")
+            path = output / model / f"s{seed}" / "README.md"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as part:
+                part.write_text(card(study, manifest, scores, splits, frontier))
+            progress.add(1, model)
+
+
 def main() -> None:
     arguments = parser(__doc__, "{study: the whole configuration}")
-    arguments.add_argument("--model", required=True, type=Path, help="the model's model.json")
-    arguments.add_argument("--tasks", required=True, type=Path, nargs="+", help="every task's task.json")
-    arguments.add_argument("--scores", required=True, type=Path, nargs="+")
-    arguments.add_argument("--frontier", required=True, type=Path, help="frontier.parquet")
-    arguments.add_argument("--output", required=True, type=Path)
+    arguments.add_argument("--results", required=True, type=Path, help="the study's results/<study>")
+    arguments.add_argument("--output", required=True, type=Path, help="the folder of the cards")
     given = arguments.parse_args()
-
-    def work() -> None:
-        study = study_of(given.settings)
-        scores = pl.concat([read_scores(path) for path in given.scores], how="vertical_relaxed")
-        tasks = [read_json(path) for path in given.tasks]
-        splits = {task["name"]: task["splits"] for task in tasks}
-        with atomic_write(given.output) as part:
-            frontier = read_table(given.frontier, list(FRONTIER_SCHEMA))
-            part.write_text(card(study, read_json(given.model), scores, splits, frontier))
-
-    run(work)
+    run(lambda: write_cards(study_of(given.settings), given.results, given.output))
 
 
 if __name__ == "__main__":
