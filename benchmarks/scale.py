@@ -6,8 +6,9 @@ Takes real documents of ../shared/data, repeated under a number of their own unt
 384 wide. Prints and, with `--json`, writes for each size and stage the processor's seconds and the most memory beside files
 that are memory-mapped, in GB. Stages: `prepare` (texts.parquet and the task's folder), `embed` (reading the texts, and
 writing shards, all but the model), `join` (shards to store and digest), `score` (nine dimensions, eight codecs each).
-`growth_max` is the greatest growth of a stage's seconds from one size to the next over that of the documents; `prepare_gb`
-and `score_gb` are of the largest size. A file that is there already is added to, so that sizes may run one by one.
+The sizes take turns, as often as `--repeats` says; seconds are medians, memory is the most of all runs. `growth_max` is the
+greatest growth of a stage's seconds from one size to the next over that of the documents; `prepare_gb` and `score_gb` are of
+the largest size. A file that is there already is added to, so that sizes and stages may run one by one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import json
 import logging
 import os
 import resource
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -37,7 +40,7 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
 from testing.memory import AnonymousMemory  # noqa: E402
-from workflow_scripts.artefact import write_digests, write_json  # noqa: E402
+from workflow_scripts.artefact import write_digests, write_json, write_known_digests  # noqa: E402
 
 DATA = ROOT.parent / "shared" / "data" / "retrieval"
 WIDTH = 384
@@ -97,6 +100,7 @@ def writer_of(folder: Path, keys: Any) -> Any:
 def embed(folder: Path, documents: int) -> None:
     from workflow_scripts.embeddings.encode import read_texts
 
+    shutil.rmtree(folder / "store", ignore_errors=True)  # an earlier run's, whose shards would be used again
     texts = read_texts(f"Large{documents}", folder / "task.sha256")
     writer = writer_of(folder, texts.keys)
     np.save(folder / "keys.npy", texts.keys)
@@ -108,7 +112,7 @@ def embed(folder: Path, documents: int) -> None:
 
 def join(folder: Path, _documents: int) -> None:
     writer = writer_of(folder, np.load(folder / "keys.npy"))
-    write_digests(folder / "store" / "embeddings.sha256", [writer.finish()])
+    write_known_digests(folder / "store" / "embeddings.sha256", dict([writer.finish()]))
     writer.remove_shards()
 
 
@@ -147,7 +151,14 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def figures_of(sizes: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
+def add_run(stages: dict[str, dict[str, Any]], stage: str, found: dict[str, float]) -> None:
+    """Add one run's figures to those of a size."""
+    known = stages.get(stage, {"runs": [], "gb": 0.0})
+    runs = [*known["runs"], found["seconds"]]
+    stages[stage] = {"runs": runs, "seconds": statistics.median(runs), "gb": max(known["gb"], found["gb"])}
+
+
+def figures_of(sizes: dict[str, dict[str, dict[str, Any]]]) -> dict[str, float]:
     """`growth_max`, `prepare_gb` and `score_gb` of what was measured: size -> stage -> figures."""
     ordered = sorted(sizes, key=int)
     largest = sizes[ordered[-1]]
@@ -165,6 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, nargs="*", default=[100_000, 1_000_000, 5_000_000])
     parser.add_argument("--stages", nargs="*", choices=STAGES, default=list(STAGES), help="those before must be done")
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the figures to this file, or add them to it")
     parser.add_argument("--folder", type=Path, help="keep the files here (13 GB for 5,000,000)")
     parser.add_argument("--measure", choices=STAGES, help=argparse.SUPPRESS)
@@ -177,7 +189,7 @@ def main() -> None:
     known = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
     sizes = known.get("sizes", {})
     with tempfile.TemporaryDirectory() as place:
-        for documents in arguments.documents:
+        for documents in arguments.documents * arguments.repeats:
             folder = (arguments.folder or Path(place)) / str(documents)
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / MAPPED).exists():
@@ -186,10 +198,14 @@ def main() -> None:
                 command = [sys.executable, __file__, "--measure", stage, "--documents", str(documents)]
                 done = subprocess.run([*command, "--folder", folder], stdout=subprocess.PIPE, text=True, check=True)
                 found = json.loads(done.stdout.splitlines()[-1])
-                sizes.setdefault(str(documents), {})[stage] = found
+                add_run(sizes.setdefault(str(documents), {}), stage, found)
                 print(f"{documents:>10,} {stage:8} {found['seconds']:9.1f} s {found['gb']:7.2f} GB", flush=True)
                 if arguments.json:
                     arguments.json.write_text(json.dumps({"sizes": sizes} | figures_of(sizes), indent=1) + "\n")
+    for size, stages in sizes.items():
+        for stage, of_stage in stages.items():
+            runs = f"median of {len(of_stage['runs'])}"
+            print(f"{int(size):>10,} {stage:8} {of_stage['seconds']:9.1f} s {of_stage['gb']:7.2f} GB  {runs}")
     for key, value in figures_of(sizes).items():
         print(f"{key:12}{value:10.4g}")
 

@@ -21,7 +21,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -138,8 +138,13 @@ def digest_of_file(path: str | Path) -> str:
 
 def write_digests(path: str | Path, files: Iterable[str | Path]) -> str:
     """Write `path` (`*.sha256`) with one line per file, relative to its folder; return the digest of it all."""
+    return write_known_digests(path, {file: digest_of_file(file) for file in files})
+
+
+def write_known_digests(path: str | Path, digests: Mapping[str | Path, str]) -> str:
+    """The same, where each file's digest is known already."""
     path = Path(path)
-    lines = sorted(f"{digest_of_file(file)}  {os.path.relpath(file, path.parent)}" for file in files)
+    lines = sorted(f"{digest}  {os.path.relpath(file, path.parent)}" for file, digest in digests.items())
     text = "\n".join(lines) + "\n"
     with atomic_write(path) as part:
         part.write_text(text)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 TRAINING_TEXTS = "training_texts"
 TEXTS_HELD = 1 << 20  # in memory at a time; the row groups of texts.parquet have so many
 ROLES: dict[str, Role] = {"": "", "query": "query", "document": "document"}
+PROMPT_TYPES = np.array(list(ROLES))
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,18 @@ class Texts:
 class TextsFile:
     """A task's distinct texts in the store's order, of which only a block is held at a time.
 
-    `keys` `(texts,)` uint64 are the store's, `prompt_types` `(texts,)` and `places` `(texts,)` int64 the rows of the file.
+    `keys` `(texts,)` uint64 are the store's, `places` `(texts,)` int64 the rows of the file, `codes` `(texts,)` uint8 the places
+    of their prompt types in `PROMPT_TYPES`.
     """
 
     def __init__(self, path: Path, task: str, task_type: str | None) -> None:
         self.path, self.task, self.task_type = path, task, task_type
-        keys, prompt_types = _keys_of_file(path)
+        keys, codes = _keys_of_file(path)
         _, first = np.unique(keys, return_index=True)
         self.places = np.sort(first)
         if len(first) < len(keys) and len(first) != _rows(path).unique().select(pl.len()).collect().item():
             raise StoreError(f"{path}: two texts have one key; expected another text in place of one of them")
-        self.keys, self.prompt_types = keys[self.places], prompt_types[self.places]
+        self.keys, self.codes = keys[self.places], codes[self.places]
         self.block, self.start = pl.Series(dtype=pl.String), 0  # texts from file row `start` on
 
     def __len__(self) -> int:
@@ -78,9 +80,16 @@ class TextsFile:
         if len(places) and not self.start <= places[0] <= places[-1] < self.start + len(self.block):
             self.start = int(places[0])
             count = max(TEXTS_HELD, int(places[-1]) + 1 - self.start)
+            self.block = self.block.clear()  # before the next one takes as much memory
             self.block = _rows(self.path).slice(self.start, count).collect()["text"]
         texts = self.block.gather(places - self.start).to_list()
-        return Texts(self.path, self.prompt_types[start:stop], texts, self.task, self.task_type)
+        return Texts(self.path, PROMPT_TYPES[self.codes[start:stop]], texts, self.task, self.task_type)
+
+    @property
+    def prompt_types(self) -> list[str]:
+        """Those that its texts have."""
+        found: list[str] = PROMPT_TYPES[np.unique(self.codes)].tolist()
+        return found
 
 
 def _rows(path: Path) -> pl.LazyFrame:
@@ -92,8 +101,8 @@ def _rows(path: Path) -> pl.LazyFrame:
 
 
 def _keys_of_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The store's key and the prompt type of every row of the file; raises `InputError` as `read_texts` does."""
-    of_blocks: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0, np.uint64), np.empty(0, "<U8"))]
+    """The store's key and the code of the prompt type of every row of the file; raises `InputError` as `read_texts` does."""
+    of_blocks: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0, np.uint64), np.empty(0, np.uint8))]
     for start in range(0, _rows(path).select(pl.len()).collect().item(), TEXTS_HELD):
         block = _rows(path).slice(start, TEXTS_HELD).collect()
         for column in ("prompt_type", "text"):
@@ -102,14 +111,15 @@ def _keys_of_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
                 raise InputError(f"{path}: row {row}: {column!r} is null, expected a string")
         if unknown := set(block["prompt_type"].unique()) - set(ROLES):
             raise InputError(f"{path}: prompt type {min(unknown)!r} is not known, expected one of {sorted(ROLES)}")
-        prompt_types = np.asarray(block["prompt_type"].to_list(), dtype="<U8")
+        codes = block["prompt_type"].cast(pl.Enum(PROMPT_TYPES.tolist())).to_physical().cast(pl.UInt8).to_numpy()
         keys = np.empty(len(block), dtype=np.uint64)
-        for prompt_type in np.unique(prompt_types):
-            rows = np.flatnonzero(prompt_types == prompt_type)
-            keys[rows] = keys_of(block["text"].gather(rows), prompt_type)
-        of_blocks.append((keys, prompt_types))
-    keys, prompt_types = (np.concatenate(arrays) for arrays in zip(*of_blocks, strict=True))
-    return keys, prompt_types
+        for code in np.unique(codes):
+            rows = np.flatnonzero(codes == code)
+            keys[rows] = keys_of(block["text"].gather(rows), str(PROMPT_TYPES[code]))
+        of_blocks.append((keys, codes))
+        del block  # before the next one takes as much memory
+    keys, codes = (np.concatenate(arrays) for arrays in zip(*of_blocks, strict=True))
+    return keys, codes
 
 
 def read_texts(task: str, digest: Path) -> TextsFile:
@@ -204,7 +214,7 @@ def encode_task(
         "width": width,
         "precision": options.precision,
         "device": str(model.device),
-        "dtype": " and ".join(sorted({precisions[prompt_type] for prompt_type in np.unique(texts.prompt_types)})),
+        "dtype": " and ".join(sorted({precisions[prompt_type] for prompt_type in texts.prompt_types})),
         "prompts": prompts_used(model, texts),
         "model": model_name(model_digest),
         "texts_sha256": texts_sha256,
@@ -220,17 +230,15 @@ def shards_of_part(shards: int, part: int, parts: int) -> range:
 
 def given_prompts(prompts: Mapping[str, str], texts: TextsFile) -> dict[str, str]:
     """Those of the study's prompts that may stand before texts of the task: one for another task changes nothing here."""
-    kinds = map(str, np.unique(texts.prompt_types))
-    names = {name for kind in kinds for name in names_of_prompts(texts.task, texts.task_type, kind)}
+    names = {name for kind in texts.prompt_types for name in names_of_prompts(texts.task, texts.task_type, kind)}
     return {name: prompt for name, prompt in prompts.items() if name in names}
 
 
 def prompts_used(model: SentenceTransformer, texts: TextsFile) -> dict[str, str]:
     """The prompt that stands before the texts of each prompt type of the task; "" for none."""
     return {
-        str(kind): resolve_prompt(model, prompt_for(model.prompts, texts.task, texts.task_type, kind), ROLES[kind])
-        or ""
-        for kind in np.unique(texts.prompt_types)
+        kind: resolve_prompt(model, prompt_for(model.prompts, texts.task, texts.task_type, kind), ROLES[kind]) or ""
+        for kind in texts.prompt_types
     }
 
 

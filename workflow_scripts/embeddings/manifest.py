@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.artefact import read_json, versions, write_digests, write_json
+from workflow_scripts.artefact import read_json, versions, write_json, write_known_digests
 from workflow_scripts.command_line import Settings
 from workflow_scripts.encoder.fingerprint import PACKAGES
 from workflow_scripts.study.sections.encoding import Encoding
@@ -21,10 +21,10 @@ class StoreSettings(Settings):
     encoding: Encoding = Encoding()
 
 
-def write_manifest(output: Path, store: Path, content: dict[str, Any]) -> None:
-    """Write the manifest, then the digest that later rules wait for."""
+def write_manifest(output: Path, store: tuple[Path, str], content: dict[str, Any]) -> None:
+    """Write the manifest, then the digest of the store that later rules wait for. `store`: its file and sha256."""
     write_json(output, content | {"versions": versions(*PACKAGES)})
-    write_digests(output.with_name("embeddings.sha256"), [store])
+    write_known_digests(output.with_name("embeddings.sha256"), dict([store]))
 
 
 def model_name(model_digest: Path) -> str:

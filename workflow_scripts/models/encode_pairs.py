@@ -107,7 +107,7 @@ def encode_pairs(settings: EncodePairsSettings, model_digest: Path, tokens_diges
         **facts,
     }
     artefact.write_json(output, manifest)
-    artefact.write_digests(output.with_suffix(".sha256"), [store])
+    artefact.write_known_digests(output.with_suffix(".sha256"), dict([store]))
     writer.remove_shards()
     artefact.log.info("%d texts of %d pairs encoded in %.0f s", len(keys), len(rows), time.monotonic() - started)
 
