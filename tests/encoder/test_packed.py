@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from workflow_scripts.encoder import packed
-from workflow_scripts.encoder.arithmetic import arithmetic
+from workflow_scripts.encoder.arithmetic import arithmetic, computes_in_bf16
 from workflow_scripts.encoder.encoding import encode_texts
 from workflow_scripts.encoder.loading import load_encoder
 from workflow_scripts.encoder.packed import packed_product
@@ -32,6 +32,21 @@ def test_a_packed_product_is_the_layers_own(shape: tuple[int, ...], bias: bool) 
     torch.testing.assert_close(product(x), linear(x), rtol=0, atol=1e-5)
     rounded = product(x.bfloat16())
     assert rounded.dtype == torch.float32, "what autocast rounded before it is taken back to float32"
+
+
+@needs_packing
+@pytest.mark.skipif(not computes_in_bf16(torch.device("cpu")), reason="a processor without arithmetic in bf16")
+@pytest.mark.parametrize("bias", [True, False])
+@torch.inference_mode()
+def test_a_packed_product_in_bf16_is_autocasts(bias: bool) -> None:
+    torch.manual_seed(0)
+    linear, x = nn.Linear(384, 100, bias=bias), torch.randn(7, 384)
+    product = packed_product(linear, torch.bfloat16)
+    assert product is not None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = linear(x)
+    assert product(x).dtype == expected.dtype == torch.bfloat16
+    torch.testing.assert_close(product(x), expected, rtol=2**-7, atol=1e-6)  # one rounding
 
 
 class Scaled(nn.Linear):

@@ -102,6 +102,21 @@ def test_padding_on_the_left_that_moves_positions_is_kept() -> None:
     assert first_position(encoder, lambda: means(encoder, inputs)) is None
 
 
+def test_a_model_is_compared_once_and_a_hook_that_comes_later_is_seen() -> None:
+    encoder, inputs = small("bert"), batch(0)
+    compared: list[int] = []
+
+    def embed() -> torch.Tensor:
+        compared.append(1)
+        return means(encoder, inputs)
+
+    start = first_position(encoder, embed)
+    assert start == first_position(encoder, embed) == 0
+    assert len(compared) == 2, "with padding and without"
+    encoder.encoder.layer[0].register_forward_hook(lambda *_: None)
+    assert first_position(encoder, embed) is None
+
+
 def test_a_hook_or_forward_of_somebody_elses_is_called() -> None:
     encoder, inputs = small("bert"), batch(0)
     encoder.encoder.layer[0].register_forward_hook(lambda *_: None)

@@ -38,16 +38,22 @@ def computes_in_bf16(device: torch.device) -> bool:
 @contextlib.contextmanager
 def arithmetic(model: Any, precision: Precision) -> Iterator[None]:
     """Compute in `precision` while the block runs: `bf16` is torch's autocast, `mixed` the same but for the last third
-    of the linear layers, which compute in fp32. What computes in fp32 on a processor does so on packed weights."""
+    of the linear layers, which compute in fp32. A processor computes on packed weights, in bf16 where it has that arithmetic."""
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     rounded = {"fp32": 0, "bf16": len(linears), "mixed": len(linears) - math.ceil(FP32_SHARE * len(linears))}[precision]
+    in_bf16 = computes_in_bf16(model.device)
     changed = []
-    for module in linears[rounded:]:
+    for place, module in enumerate(linears):
         if "forward" in module.__dict__:
             continue
-        exact = packed_product(module) or (functools.partial(_fp32_linear, module) if precision == "mixed" else None)
-        if exact is not None:
-            module.__dict__["forward"] = exact
+        if place < rounded:
+            product = packed_product(module, torch.bfloat16) if in_bf16 else None
+        else:
+            product = packed_product(module)
+            if product is None and precision == "mixed":
+                product = functools.partial(_fp32_linear, module)
+        if product is not None:
+            module.__dict__["forward"] = product
             changed.append(module)
     # One context around all batches: autocast then rounds each weight once.
     rounding = (

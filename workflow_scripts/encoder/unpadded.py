@@ -16,6 +16,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from workflow_scripts.command_line import first_line
 
 ATTENTION = "matryoshka_unpadded"  # the name under which transformers finds `attention`
 AGREEMENT = 1e-5  # largest difference of unit embeddings, unpadded and padded
+_MEASURED: WeakKeyDictionary[nn.Module, int | None] = WeakKeyDictionary()  # what `first_position` found
 
 
 def attention(
@@ -128,10 +130,16 @@ def first_position(encoder: Any, embed: Callable[[], Tensor]) -> int | None:
     """Where this encoder counts a text's positions from if it can be run without padding, else None.
 
     `embed` gives the embeddings `(texts, width)` of a few texts of different lengths in one batch; they are compared with
-    the model's own. Under a hook or a forward of somebody else's the model runs as it is.
+    the model's own, once a model. Under a hook or a forward of somebody else's the model runs as it is.
     """
     if any("forward" in module.__dict__ or _is_hooked(module) for module in encoder.modules()):
         return None
+    if encoder not in _MEASURED:
+        _MEASURED[encoder] = _measured_position(encoder, embed)
+    return _MEASURED[encoder]
+
+
+def _measured_position(encoder: Any, embed: Callable[[], Tensor]) -> int | None:
     expected = functional.normalize(embed())
     pad = getattr(encoder.config, "pad_token_id", None) or 0
     reason = "other embeddings"
