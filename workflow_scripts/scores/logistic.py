@@ -176,7 +176,8 @@ class _History:
         if not self.order:
             return -gradient
         known, newest = len(self.order), self.order[-1]
-        ordered = np.ix_(self.order, self.order)  # oldest first; of `upper` nobody reads what is below the diagonal
+        rows = np.array(self.order)
+        ordered = rows[:, None], rows  # oldest first; of `upper` nobody reads what is below the diagonal
         upper = self.step_change[ordered]
         squares = self.change_change[ordered]
         scale = float(self.step_change[newest, newest] / self.change_change[newest, newest])
