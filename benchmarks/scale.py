@@ -8,7 +8,7 @@ that are memory-mapped, in GB. Stages: `prepare` (texts.parquet and the task's f
 writing shards, all but the model), `join` (shards to store and digest), `score` (nine dimensions, eight codecs each).
 The sizes take turns, as often as `--repeats` says; seconds are medians, memory is the most of all runs. `growth_max` is the
 greatest growth of a stage's seconds from one size to the next over that of the documents; `prepare_gb` and `score_gb` are of
-the largest size. A file that is there already is added to, so that sizes and stages may run one by one.
+the largest size. A file that is there already is added to, runs of other sizes, stages and times alike.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ def embed(folder: Path, documents: int) -> None:
 
 def join(folder: Path, _documents: int) -> None:
     writer = writer_of(folder, np.load(folder / "keys.npy"))
-    write_known_digests(folder / "store" / "embeddings.sha256", dict([writer.finish()]))
+    store, digest = writer.finish()
+    write_known_digests(folder / "store" / "embeddings.sha256", {store: digest})
     writer.remove_shards()
 
 
@@ -181,6 +182,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep the files here (13 GB for 5,000,000)")
     parser.add_argument("--measure", choices=STAGES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.repeats > 1 and "join" in arguments.stages and "embed" not in arguments.stages:
+        parser.error("--repeats: join takes the shards that embed makes; give both")
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     if arguments.measure:

@@ -10,6 +10,7 @@ that what a killed job finished is used again, and only where model, texts and s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -285,9 +286,9 @@ class _InPlaceOf(io.RawIOBase):
 
 
 def _forget(path: Path) -> None:
-    """Give the memory back in which the system keeps what was read of a file, where it says how."""
+    """Give the memory back in which the system keeps what was read of a file, where it knows how."""
     if hasattr(os, "posix_fadvise"):
-        with path.open("rb") as file:
+        with contextlib.suppress(OSError), path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 

@@ -118,7 +118,7 @@ def training_figures():
 
 
 def model_cards():
-    """The README.md of every model of the study."""
+    """The README.md of every model that embeds texts."""
     return [
         f"{RESULTS}/curves/cards/{model}/s{seed}/README.md"
         for model, seed in MODELS

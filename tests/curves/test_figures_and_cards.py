@@ -20,7 +20,7 @@ from testing.made_study import EMBEDDED_GRAPH, TASKS, seeded, write_study
 from tests.conftest import ROOT
 from workflow_scripts.artefact import read_json
 from workflow_scripts.curves import figures, looks
-from workflow_scripts.curves.cards import card, read_scores
+from workflow_scripts.curves.cards import card, read_scores, write_cards
 from workflow_scripts.curves.curves import Found, answer
 from workflow_scripts.study.configuration import Study, load_study
 from workflow_scripts.study.sections.deploy import Deploy
@@ -140,6 +140,34 @@ def card_of(
     files = [results / f"scores/{model}/s0/{task}.parquet" for task in TASKS]
     scores = pl.concat([read_scores(file) for file in files])
     return card(study, manifest, scores, splits or {}, frontier_of(results))
+
+
+def test_every_model_and_seed_has_the_card_of_its_own_scores(tmp_path: Path) -> None:
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    study = load_study(config | {"seeds": [0, 1], "variants": config["variants"] | {"base_adapted": None}})
+    models = seeded(EMBEDDED_GRAPH, (0, 1))
+    write_study(tmp_path, models, TASKS, [8, 64, 384])
+    (tmp_path / "curves").mkdir()
+    answer(tmp_path, models, list(TASKS), Intervals(resamples=100), "s").frontier.write_parquet(
+        tmp_path / "curves/frontier.parquet"
+    )
+    write_cards(study, tmp_path, tmp_path / "cards")
+    written = {
+        (path.parts[-3], int(path.parts[-2][1:])): path.read_text() for path in (tmp_path / "cards").rglob("README.md")
+    }
+    assert set(written) == set(study.graph.runs) == {(model.name, seed) for model in models for seed in model.seeds}
+    for (model, seed), text in written.items():
+        found = {entry["dataset"]["name"]: entry["metrics"][0]["value"] for entry in model_index(text)}
+        for task in TASKS:
+            scores = read_scores(tmp_path / f"scores/{model}/s{seed}/{task}.parquet")
+            full = scores.filter(pl.col("dim") == 384)["score"].item()
+            assert found[task] == pytest.approx(100 * full, abs=1e-5), (model, seed, task)
+
+
+def model_index(text: str) -> list[dict[str, Any]]:
+    """What a card's front matter says of each task."""
+    found: list[dict[str, Any]] = yaml.safe_load(text.split("---\n")[1])["model-index"][0]["results"]
+    return found
 
 
 def test_a_card_says_in_how_many_bytes_how_much_is_kept(tmp_path: Path, results: Path, study: Study) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from workflow_scripts import store
+from workflow_scripts.artefact import digest_of_file
 from workflow_scripts.store import FILE, Store, StoreError, StoreWriter, keys_of, open_store
 
 TEXTS = [f"text {i}" for i in range(1000)]
@@ -50,7 +51,8 @@ def test_a_store_of_many_shards_is_the_file_that_one_shard_makes(tmp_path: Path)
         writer = StoreWriter(tmp_path / name, keys_of(TEXTS), 24, "a", "float16", rows)
         for shard, (start, stop) in enumerate(writer.ranges):
             writer.write(shard, VECTORS[start:stop])
-        writer.finish()
+        path, digest = writer.finish()
+        assert digest == digest_of_file(path)
     assert (tmp_path / "many" / FILE).read_bytes() == (tmp_path / "one" / FILE).read_bytes()
 
 
@@ -207,7 +209,8 @@ def test_vectors_too_large_for_the_stores_type_are_refused(tmp_path: Path) -> No
 
 
 def test_a_store_may_be_empty(tmp_path: Path) -> None:
-    StoreWriter(tmp_path, keys_of([]), 24, "a").finish()
+    path, digest = StoreWriter(tmp_path, keys_of([]), 24, "a").finish()
+    assert digest == digest_of_file(path)
     store = open_store(tmp_path, width=24)
     assert len(store) == 0
     assert len(store.rows_of([])) == 0

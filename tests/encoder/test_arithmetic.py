@@ -11,9 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from workflow_scripts.encoder.arithmetic import Precision, arithmetic
+from workflow_scripts.encoder.arithmetic import Precision, arithmetic, computes_in_bf16
 from workflow_scripts.encoder.encoding import encode_texts
 from workflow_scripts.encoder.loading import load_encoder
+
+needs_bf16 = pytest.mark.skipif(
+    not computes_in_bf16(torch.device("cpu")),
+    reason="a processor without arithmetic in bf16, where no layer is packed for it",
+)
 
 
 def test_a_processor_that_computes_as_one_with_avx2_has_no_bf16() -> None:
@@ -54,7 +59,7 @@ def test_a_model_of_few_or_no_linear_layers_is_rounded_as_well(linears: int, pre
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("precision", ["fp32", "mixed"])
+@pytest.mark.parametrize("precision", ["fp32", "mixed", pytest.param("bf16", marks=needs_bf16)])
 def test_the_model_is_left_as_it_was_even_after_an_error(model: Path, precision: Precision) -> None:
     encoder = load_encoder(model, device="cpu")
     changed: list[bool] = []

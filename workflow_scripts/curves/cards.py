@@ -2,8 +2,8 @@
 
     python -m workflow_scripts.curves.cards --settings JSON --results results/S --output results/S/curves/cards
 
-Takes every model's manifest and scores, the frontier and the tasks' task.json; leaves a README.md of each model in the hub's
-form: YAML front matter with mteb results, what the model is made of, measured scores per dimension, what it keeps in how many
+Takes every model's manifest and scores, the frontier and the tasks' task.json; leaves a README.md of each model that embeds
+texts, in the hub's form: YAML front matter with mteb results, what the model is made of, measured scores per dimension, what it keeps in how many
 bytes, and how to use it cut short. Each tells of the frontier of all models, so one job writes all.
 """
 
@@ -220,7 +220,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def write_cards(study: Study, results: Path, output: Path) -> None:
-    """Write the card of every model that has a folder of weights or of layers: `<model>/s<seed>/README.md` under `output`."""
+    """Write the card of every model that embeds texts: `<model>/s<seed>/README.md` under `output`."""
     tasks = [read_json(results / "tasks" / name / "task.json") for name in study.task_names]
     splits = {task["name"]: task["splits"] for task in tasks}
     frontier = read_table(results / "curves" / "frontier.parquet", list(FRONTIER_SCHEMA))

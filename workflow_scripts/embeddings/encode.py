@@ -86,8 +86,8 @@ class TextsFile:
         return Texts(self.path, PROMPT_TYPES[self.codes[start:stop]], texts, self.task, self.task_type)
 
     @property
-    def prompt_types(self) -> list[str]:
-        """Those that its texts have."""
+    def kinds(self) -> list[str]:
+        """The prompt types that its texts have."""
         found: list[str] = PROMPT_TYPES[np.unique(self.codes)].tolist()
         return found
 
@@ -214,12 +214,12 @@ def encode_task(
         "width": width,
         "precision": options.precision,
         "device": str(model.device),
-        "dtype": " and ".join(sorted({precisions[prompt_type] for prompt_type in texts.prompt_types})),
+        "dtype": " and ".join(sorted({precisions[prompt_type] for prompt_type in texts.kinds})),
         "prompts": prompts_used(model, texts),
         "model": model_name(model_digest),
         "texts_sha256": texts_sha256,
     }
-    write_manifest(output, writer.finish(), content)
+    write_manifest(output, *writer.finish(), content)
     writer.remove_shards()
 
 
@@ -230,7 +230,7 @@ def shards_of_part(shards: int, part: int, parts: int) -> range:
 
 def given_prompts(prompts: Mapping[str, str], texts: TextsFile) -> dict[str, str]:
     """Those of the study's prompts that may stand before texts of the task: one for another task changes nothing here."""
-    names = {name for kind in texts.prompt_types for name in names_of_prompts(texts.task, texts.task_type, kind)}
+    names = {name for kind in texts.kinds for name in names_of_prompts(texts.task, texts.task_type, kind)}
     return {name: prompt for name, prompt in prompts.items() if name in names}
 
 
@@ -238,7 +238,7 @@ def prompts_used(model: SentenceTransformer, texts: TextsFile) -> dict[str, str]
     """The prompt that stands before the texts of each prompt type of the task; "" for none."""
     return {
         kind: resolve_prompt(model, prompt_for(model.prompts, texts.task, texts.task_type, kind), ROLES[kind]) or ""
-        for kind in texts.prompt_types
+        for kind in texts.kinds
     }
 
 

@@ -21,10 +21,10 @@ class StoreSettings(Settings):
     encoding: Encoding = Encoding()
 
 
-def write_manifest(output: Path, store: tuple[Path, str], content: dict[str, Any]) -> None:
-    """Write the manifest, then the digest of the store that later rules wait for. `store`: its file and sha256."""
+def write_manifest(output: Path, store: Path, digest: str, content: dict[str, Any]) -> None:
+    """Write the manifest, then the digest of the store's file, its sha256, that later rules wait for."""
     write_json(output, content | {"versions": versions(*PACKAGES)})
-    write_known_digests(output.with_name("embeddings.sha256"), dict([store]))
+    write_known_digests(output.with_name("embeddings.sha256"), {store: digest})
 
 
 def model_name(model_digest: Path) -> str:

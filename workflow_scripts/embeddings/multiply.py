@@ -57,7 +57,7 @@ def multiply_store(settings: StoreSettings, model_digest: Path, parent_digest: P
         "parent": above["model"],
         "texts_sha256": above["texts_sha256"],
     }
-    write_manifest(output, writer.finish(), content)
+    write_manifest(output, *writer.finish(), content)
     writer.remove_shards()
 
 

@@ -55,7 +55,7 @@ def arithmetic(model: Any, precision: Precision) -> Iterator[None]:
         if product is not None:
             module.__dict__["forward"] = product
             changed.append(module)
-    # One context around all batches: autocast then rounds each weight once.
+    # One context around all batches: autocast then rounds each weight that is not packed once.
     rounding = (
         torch.autocast(model.device.type, dtype=torch.bfloat16) if precision != "fp32" else contextlib.nullcontext()
     )

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 Role = Literal["", "query", "document"]
 
 TEXTS_TOKENISED_AT_ONCE = 16384
-COMPARED_LENGTHS = (11, 6, 6, 3)  # tokens of the texts on which a run without padding is compared with one with it
+# The texts on which a run without padding is compared with one with it: the first so many tokens of this one, repeated. They are
+# the same for every call, so that all shards of a store are encoded alike.
+COMPARED_TEXT, COMPARED_LENGTHS = "A text that is long enough to be cut in several places.", (11, 6, 6, 3)
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def encode(
     start = None
     # Where no text is longer than the shortest that is compared, nothing would be padded, and any position would do.
     if device.type == "cpu" and lengths.min() < lengths.max() > COMPARED_LENGTHS[-1]:
-        start = first_position(first.model, lambda: embed([rows[order[0]][:length] for length in COMPARED_LENGTHS]))
+        compared = _tokenise(model, [COMPARED_TEXT], None, role)[0] * COMPARED_LENGTHS[0]
+        start = first_position(first.model, lambda: embed([compared[:length] for length in COMPARED_LENGTHS]))
     with arithmetic(model, precision), unpadded(first.model, start):
         for batch in budgeted_batches(lengths[order], batch_tokens):
             members = order[batch]

@@ -129,8 +129,8 @@ def _without_padding(encoder: Any, own: Callable[..., Any], given: dict[str, Any
 def first_position(encoder: Any, embed: Callable[[], Tensor]) -> int | None:
     """Where this encoder counts a text's positions from if it can be run without padding, else None.
 
-    `embed` gives the embeddings `(texts, width)` of a few texts of different lengths in one batch; they are compared with
-    the model's own, once a model. Under a hook or a forward of somebody else's the model runs as it is.
+    `embed` gives the embeddings `(texts, width)` of a few texts of different lengths in one batch, always the same ones; they are
+    compared with the model's own once an encoder. Under a hook or a forward of somebody else's the model runs as it is.
     """
     if any("forward" in module.__dict__ or _is_hooked(module) for module in encoder.modules()):
         return None

@@ -94,7 +94,7 @@ def encode_pairs(settings: EncodePairsSettings, model_digest: Path, tokens_diges
             spent = time.monotonic() - shard_started
             squared = float((lengths.astype(np.float64) ** 2).sum())
             writer.write(shard, vectors, tokens=float(lengths.sum()), squared_lengths=squared, seconds=spent)
-    store = writer.finish()
+    store, digest = writer.finish()
     seconds, encoded = writer.cost("seconds"), int(writer.cost("tokens"))
     flops = encoder_flops(model, encoded, writer.cost("squared_lengths"), backward=False)
     manifest = {
@@ -107,7 +107,7 @@ def encode_pairs(settings: EncodePairsSettings, model_digest: Path, tokens_diges
         **facts,
     }
     artefact.write_json(output, manifest)
-    artefact.write_known_digests(output.with_suffix(".sha256"), dict([store]))
+    artefact.write_known_digests(output.with_suffix(".sha256"), {store: digest})
     writer.remove_shards()
     artefact.log.info("%d texts of %d pairs encoded in %.0f s", len(keys), len(rows), time.monotonic() - started)
 
