@@ -11,7 +11,8 @@ An AVX2 processor is emulated on a larger one by `ONEDNN_MAX_CPU_ISA=AVX2 MKL_EN
 ATEN_CPU_CAPABILITY=avx2`, which the first line then says. Figures: `encode_vs_st` (fp32 against fp32), `encode_best_vs_st_best`
 (each in the best dtype of the machine), `encode_bf16_vs_st_bf16` (`dtype: bf16` keeps queries and a third of the layers in fp32
 where scores are rankings), `encode_bf16_throughout_vs_st_bf16` (both round everything), `encode_bf16_vs_st`, `encode_auto_vs_st`
-(against fp32): geometric means over the tasks of the peer's seconds over ours.
+(against fp32): geometric means over the tasks of the peer's seconds over ours. What a model's first call sets up is not timed,
+ours or the peer's.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ forward gives at real tokens, zeros at padding. The texts are laid end to end as
 has to tell them apart, runs on groups of texts of equal length without a mask. Whether an encoder can be run so is measured
 on it (`first_position`).
 
-What it buys, by `benchmarks/encoding.py --quick` (all-MiniLM-L6-v2, two cores of a Zen 4, fp32): 13, 9, 8 and 12% of the time of
-Banking77, MTOPDomain, TweetSentiment and Vaswani; in bf16 16, 6, 2 and 10%. Nothing where most texts are cut at the
-model's maximum (SciFact), which need no padding; of a handful of texts the comparison costs more than it buys.
+What it buys, by `benchmarks/encoding.py --quick` (all-MiniLM-L6-v2, two cores of a Zen 4, fp32): 31, 27, 30 and 38% of the time of
+Banking77, MTOPDomain, TweetSentiment and Vaswani; in bf16 28, 19, 28 and 35%. Nothing where most texts are cut at the
+model's maximum (SciFact), which need no padding; of a handful of texts the comparison, once a model, costs more than it buys.
 """
 
 from __future__ import annotations
